@@ -1,0 +1,2 @@
+//! Locks that yield.
+pub use std::sync::{Mutex, Condvar, MutexGuard};

@@ -1,0 +1,2 @@
+//! Sleeping.
+pub fn sleep(duration: std::time::Duration) { unimplemented!() }

@@ -1,0 +1,2 @@
+//! The `greenpatch` command.
+fn main() {}

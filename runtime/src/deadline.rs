@@ -35,7 +35,11 @@ impl Deadline {
     pub fn from_realtime(time: Timespec) -> Deadline {
         let target = Deadline::from_monotonic(time).0;
         let real = Deadline::from_monotonic(clock_gettime(ClockId::Realtime)).0;
-        Deadline(Deadline::now().0.saturating_add(target.saturating_sub(real)))
+        Deadline(
+            Deadline::now()
+                .0
+                .saturating_add(target.saturating_sub(real)),
+        )
     }
 
     /// Nanoseconds since the start of the monotonic clock.

@@ -1,30 +1,380 @@
 //! Address-keyed wait queues: the parking lot under every lock.
-use crate::deadline::Deadline;
-use std::sync::atomic::AtomicU32;
+//!
+//! A waiter is queued under the address of a 32-bit word while that word has an expected value, as
+//! with the kernel's futex. Green threads wait in the queues here; OS threads wait in the kernel,
+//! on the real futex of the same address, and are counted here. A wake-up serves both: first the
+//! green waiters, then, if some are counted, the kernel's. So a lock whose word is waited on by
+//! `futex` semantics works between threads of both kinds, whoever implements it: std, parking_lot, the
+//! pthread shims, or [`sync`](crate::sync).
+//!
+//! **No wake-up is lost** between green threads because the word is compared under the bucket's lock,
+//! which the waker takes after it changed the word. Towards OS threads: the waiter counts itself, then
+//! the kernel compares the word; the waker changes the word, fences, then reads the count. One of
+//! the two sees the other.
+//!
+//! The table is static, so that a waker of any kind, at any time, needs no memory. Its buckets' locks
+//! are spin locks: nobody parks, allocates or calls out under one.
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait { Woken, Changed, TimedOut }
+use std::cell::Cell;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+
+use rustix::io::Errno;
+use rustix::thread::futex;
+use rustix::time::Timespec;
+
+use crate::context::{self, NativeSection};
+use crate::deadline::Deadline;
+use crate::green::GreenRef;
+use crate::hook::Section;
+use crate::spin::SpinLock;
 
 /// Every bit: the bitset of a plain wait and a plain wake.
 pub const ANY: u32 = u32::MAX;
 
-/// Waits while `*word == expected`: parks a green thread, blocks an OS thread in the kernel (private futex).
-/// May return Woken spuriously.
-pub fn wait(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Wait { unimplemented!() }
-/// Wakes up to `count` waiters, green first, then kernel. Returns how many.
-pub fn wake(address: *const u32, count: u32) -> u32 { unimplemented!() }
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// By a wake-up, or for no reason: look at the word again.
+    Woken,
+    /// At once: the word did not have the expected value.
+    Changed,
+    /// The deadline has passed.
+    TimedOut,
+}
 
-/// Counts an OS thread that is about to wait on `address` in the kernel through the real futex call,
-/// so that wakers know a real wake is needed. Drop it after the real wait returned.
-pub struct KernelWaiter(());
-impl KernelWaiter { pub fn register(address: *const u32) -> KernelWaiter { unimplemented!() } }
-impl Drop for KernelWaiter { fn drop(&mut self) {} }
-/// Whether an OS thread may wait on `address` in the kernel.
-pub fn has_kernel_waiters(address: *const u32) -> bool { unimplemented!() }
-/// Parks the green thread that `section` stands for while `*address == expected`
-/// # Safety: address readable for the duration
-pub unsafe fn park_green(section: &crate::hook::Section, address: *const u32, expected: u32, bitset: u32, deadline: Option<Deadline>) -> Wait { unimplemented!() }
-/// Wakes up to `count` green waiters of `address` whose bitset meets `bitset`. Returns how many. Any thread may call this.
-pub fn wake_green(address: *const u32, count: u32, bitset: u32) -> u32 { unimplemented!() }
-/// Wakes up to `wake` green waiters of `from` and moves up to `requeue` further ones to `to`. (woken, moved)
-pub fn requeue_green(from: *const u32, to: *const u32, wake: u32, requeue: u32) -> (u32, u32) { unimplemented!() }
+const BUCKETS: usize = 1 << 16;
+
+/// Green threads that one pass over a bucket wakes, before it lets the lock go.
+const BATCH: usize = 16;
+
+struct Bucket {
+    queue: SpinLock<Queue>,
+    /// OS threads that wait, or are about to, on some address of this bucket.
+    kernel_waiters: AtomicU32,
+}
+
+/// A doubly linked list of waiters, in the order of their arrival.
+struct Queue {
+    head: *const Waiter,
+    tail: *const Waiter,
+}
+
+// SAFETY: the list is followed under the bucket's lock only, and a waiter leaves it before its
+// stack frame ends.
+unsafe impl Send for Queue {}
+
+/// A waiting green thread; lives on its stack.
+struct Waiter {
+    /// Changes when the waiter is requeued, under the locks of both buckets.
+    address: AtomicUsize,
+    bitset: u32,
+    green: GreenRef,
+    /// Set, with release order, once the waiter is out of the queue.
+    woken: AtomicBool,
+    next: Cell<*const Waiter>,
+    previous: Cell<*const Waiter>,
+}
+
+static TABLE: [Bucket; BUCKETS] = [const {
+    Bucket {
+        queue: SpinLock::new(Queue {
+            head: ptr::null(),
+            tail: ptr::null(),
+        }),
+        kernel_waiters: AtomicU32::new(0),
+    }
+}; BUCKETS];
+
+fn bucket(address: usize) -> &'static Bucket {
+    // Fibonacci hashing: the high bits of the product are well mixed.
+    let hash = (address as u64 >> 2).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    &TABLE[(hash >> (64 - BUCKETS.trailing_zeros())) as usize]
+}
+
+impl Queue {
+    fn push(&mut self, waiter: &Waiter) {
+        waiter.next.set(ptr::null());
+        waiter.previous.set(self.tail);
+        if self.tail.is_null() {
+            self.head = waiter;
+        } else {
+            // SAFETY: a queued waiter is in place.
+            unsafe { (*self.tail).next.set(waiter) };
+        }
+        self.tail = waiter;
+    }
+
+    fn remove(&mut self, waiter: &Waiter) {
+        let (next, previous) = (waiter.next.get(), waiter.previous.get());
+        if previous.is_null() {
+            self.head = next;
+        } else {
+            // SAFETY: a queued waiter is in place.
+            unsafe { (*previous).next.set(next) };
+        }
+        if next.is_null() {
+            self.tail = previous;
+        } else {
+            // SAFETY: as above.
+            unsafe { (*next).previous.set(previous) };
+        }
+    }
+
+    /// The first waiter at `address` from `waiter` on whose bitset meets `bitset`.
+    fn find(&self, mut waiter: *const Waiter, address: usize, bitset: u32) -> Option<&Waiter> {
+        // SAFETY: a queued waiter is in place.
+        while let Some(candidate) = unsafe { waiter.as_ref() } {
+            if candidate.address.load(Ordering::Relaxed) == address
+                && candidate.bitset & bitset != 0
+            {
+                return Some(candidate);
+            }
+            waiter = candidate.next.get();
+        }
+        None
+    }
+
+    /// Takes out up to `BATCH` waiters at `address`, and gives how many.
+    fn take(
+        &mut self,
+        address: usize,
+        bitset: u32,
+        count: u32,
+        batch: &mut [Option<GreenRef>; BATCH],
+    ) -> usize {
+        let mut taken = 0;
+        let mut from = self.head;
+        while taken < BATCH && (taken as u32) < count {
+            let Some(waiter) = self.find(from, address, bitset) else {
+                break;
+            };
+            let waiter: *const Waiter = waiter;
+            // SAFETY: found in the queue just now, under its lock.
+            let waiter = unsafe { &*waiter };
+            from = waiter.next.get();
+            self.remove(waiter);
+            batch[taken] = Some(waiter.green);
+            taken += 1;
+            // From here on the waiter's frame may end.
+            waiter.woken.store(true, Ordering::Release);
+        }
+        taken
+    }
+}
+
+/// Waits while `*word == expected`: parks a green thread, blocks an OS thread in the kernel. May
+/// return [`Wait::Woken`] without a wake-up.
+pub fn wait(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Wait {
+    match context::green() {
+        Some(green) => {
+            let _native = NativeSection::enter();
+            // SAFETY: the borrow keeps the word in place.
+            unsafe { park(green, word.as_ptr(), expected, ANY, deadline) }
+        }
+        None => wait_in_kernel(word, expected, deadline),
+    }
+}
+
+/// As [`wait`], but always blocks the kernel thread, green thread or not.
+pub fn wait_in_kernel(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Wait {
+    let _waiter = KernelWaiter::register(word.as_ptr());
+    let timeout = deadline.map(|deadline| {
+        let remaining = deadline.remaining();
+        Timespec {
+            tv_sec: i64::try_from(remaining.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: remaining.subsec_nanos().into(),
+        }
+    });
+    match futex::wait(word, futex::Flags::PRIVATE, expected, timeout.as_ref()) {
+        Err(Errno::AGAIN) => Wait::Changed,
+        Err(Errno::TIMEDOUT) => Wait::TimedOut,
+        _ => Wait::Woken,
+    }
+}
+
+/// Wakes up to `count` waiters of `word`, green threads first, then OS threads; gives how many.
+pub fn wake(word: &AtomicU32, count: u32) -> u32 {
+    let address = word.as_ptr();
+    let woken = wake_green(address, count, ANY);
+    if woken >= count || !has_kernel_waiters(address) {
+        return woken;
+    }
+    let rest = futex::wake(
+        word,
+        futex::Flags::PRIVATE,
+        (count - woken).min(i32::MAX as u32),
+    );
+    woken + rest.map_or(0, |woken| woken as u32)
+}
+
+/// Parks the green thread that `section` stands for while `*address == expected`.
+///
+/// # Safety
+///
+/// `address` is that of an aligned word which stays readable until the call returns.
+pub unsafe fn park_green(
+    section: &Section,
+    address: *const u32,
+    expected: u32,
+    bitset: u32,
+    deadline: Option<Deadline>,
+) -> Wait {
+    // SAFETY: the caller's promise.
+    unsafe { park(section.green(), address, expected, bitset, deadline) }
+}
+
+/// # Safety
+///
+/// As for [`park_green`]; `green` is the calling green thread, in a native section.
+unsafe fn park(
+    green: GreenRef,
+    address: *const u32,
+    expected: u32,
+    bitset: u32,
+    deadline: Option<Deadline>,
+) -> Wait {
+    let waiter = Waiter {
+        address: AtomicUsize::new(address as usize),
+        bitset,
+        green,
+        woken: AtomicBool::new(false),
+        next: Cell::new(ptr::null()),
+        previous: Cell::new(ptr::null()),
+    };
+    {
+        let mut queue = bucket(address as usize).queue.lock();
+        // SAFETY: the caller's promise; other threads change the word by atomic operations.
+        let current = unsafe { AtomicU32::from_ptr(address.cast_mut()) }.load(Ordering::SeqCst);
+        if current != expected {
+            return Wait::Changed;
+        }
+        queue.push(&waiter);
+    }
+    loop {
+        green.park_until(green, deadline);
+        if waiter.woken.load(Ordering::Acquire) {
+            return Wait::Woken;
+        }
+        if deadline.is_some_and(Deadline::has_passed) {
+            return if withdraw(&waiter) {
+                Wait::TimedOut
+            } else {
+                Wait::Woken
+            };
+        }
+    }
+}
+
+/// Takes a waiter out of whatever queue it is in; false if a waker has done so.
+fn withdraw(waiter: &Waiter) -> bool {
+    loop {
+        let address = waiter.address.load(Ordering::Relaxed);
+        let mut queue = bucket(address).queue.lock();
+        if waiter.address.load(Ordering::Relaxed) != address {
+            continue;
+        }
+        if waiter.woken.load(Ordering::Acquire) {
+            return false;
+        }
+        queue.remove(waiter);
+        return true;
+    }
+}
+
+/// Wakes up to `count` green waiters of `address` whose bitset meets `bitset`; gives how many. Any
+/// thread may call this.
+pub fn wake_green(address: *const u32, count: u32, bitset: u32) -> u32 {
+    let address = address as usize;
+    let bucket = bucket(address);
+    let _native = NativeSection::enter();
+    let mut woken = 0;
+    while woken < count {
+        let mut batch = [None; BATCH];
+        let taken = bucket
+            .queue
+            .lock()
+            .take(address, bitset, count - woken, &mut batch);
+        if taken == 0 {
+            break;
+        }
+        woken += taken as u32;
+        for green in batch.into_iter().flatten() {
+            green.unpark();
+        }
+    }
+    woken
+}
+
+/// Wakes up to `wake` green waiters of `from` and moves up to `requeue` others to `to`; gives both
+/// numbers.
+pub fn requeue_green(from: *const u32, to: *const u32, wake: u32, requeue: u32) -> (u32, u32) {
+    let woken = wake_green(from, wake, ANY);
+    let (from, to) = (from as usize, to as usize);
+    let _native = NativeSection::enter();
+    let (source, target) = (bucket(from), bucket(to));
+    let mut moved = 0;
+    if ptr::eq(source, target) {
+        let queue = source.queue.lock();
+        while moved < requeue && from != to {
+            let Some(waiter) = queue.find(queue.head, from, ANY) else {
+                break;
+            };
+            waiter.address.store(to, Ordering::Relaxed);
+            moved += 1;
+        }
+        return (woken, moved);
+    }
+    // Two buckets are locked in the order of their addresses.
+    let (mut source_queue, mut target_queue);
+    if ptr::from_ref(source) < ptr::from_ref(target) {
+        source_queue = source.queue.lock();
+        target_queue = target.queue.lock();
+    } else {
+        target_queue = target.queue.lock();
+        source_queue = source.queue.lock();
+    }
+    while moved < requeue {
+        let Some(waiter) = source_queue.find(source_queue.head, from, ANY) else {
+            break;
+        };
+        let waiter: *const Waiter = waiter;
+        // SAFETY: found in the queue just now, under its lock.
+        let waiter = unsafe { &*waiter };
+        source_queue.remove(waiter);
+        waiter.address.store(to, Ordering::Relaxed);
+        target_queue.push(waiter);
+        moved += 1;
+    }
+    (woken, moved)
+}
+
+/// Counts an OS thread that waits on an address by the real futex call, so that wakers make the
+/// real call too. Made before the call, dropped after it.
+pub struct KernelWaiter(&'static Bucket);
+
+impl KernelWaiter {
+    /// Counts the caller as a waiter of `address`.
+    #[inline]
+    pub fn register(address: *const u32) -> KernelWaiter {
+        let bucket = bucket(address as usize);
+        bucket.kernel_waiters.fetch_add(1, Ordering::SeqCst);
+        KernelWaiter(bucket)
+    }
+}
+
+impl Drop for KernelWaiter {
+    fn drop(&mut self) {
+        self.0.kernel_waiters.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Whether an OS thread may wait on `address` in the kernel. To be asked after the word changed.
+#[inline]
+pub fn has_kernel_waiters(address: *const u32) -> bool {
+    fence(Ordering::SeqCst);
+    bucket(address as usize)
+        .kernel_waiters
+        .load(Ordering::SeqCst)
+        != 0
+}

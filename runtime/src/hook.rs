@@ -1,89 +1,396 @@
-//! The door for the shims: what a libc replacement may ask of the runtime.
+//! The door for the shims: what a replacement of a libc function may ask of the runtime.
 //!
-//! [`enter`] is the guard every shim starts with. `Some(section)` means: the caller is user code on
-//! a green thread of a runtime whose patch set holds the family; while the section lives, CURRENT is
-//! null, so whatever libc function is called passes straight through every shim (native section).
-use crate::Patch;
-use crate::deadline::Deadline;
+//! [`enter`] is the guard that every shim begins with. `Some(section)` means: the caller is user
+//! code on a green thread of a runtime whose patch set holds the family. While the section lives,
+//! every libc function called passes straight through its shim, so a shim may call what it replaces.
+//! `None` means: make the original call.
+//!
+//! The same functions carry [`net`](crate::net), [`sync`](crate::sync) and [`time`](crate::time).
+
+use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use std::ffi::{CStr, c_void};
-use std::os::fd::RawFd;
+use rustix::time::Timespec;
 
-/// A native section on a green thread. Dropping it makes the thread's code user code again.
-pub struct Section(());
-/// See module docs. One TLS load and a null test when not on a green thread. Async-signal-safe, never allocates.
-#[inline] pub fn enter(family: Patch) -> Option<Section> { None }
-/// As `enter` whatever the patch set (None off green threads): for fd-life bookkeeping, identity.
-#[inline] pub fn enter_any() -> Option<Section> { None }
+use crate::context::{self, NativeSection};
+use crate::deadline::Deadline;
+use crate::descriptor::{self, Descriptor, Waiter};
+use crate::futex;
+use crate::green::GreenRef;
+use crate::patch::Patch;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interest { Read, Write }
+pub use crate::descriptor::Interest;
+
+pub mod thread;
+
+/// A native section on a green thread; dropping it makes the thread's code user code again.
+pub struct Section {
+    green: GreenRef,
+    _native: NativeSection,
+}
+
+/// The guard of a shim; see the module's page. One thread-local load and a test on other threads;
+/// allocates nothing, safe in signal handlers.
+#[inline]
+pub fn enter(family: Patch) -> Option<Section> {
+    let green = context::current()?;
+    if !green.patch().contains(family) {
+        return None;
+    }
+    Some(Section {
+        green,
+        _native: NativeSection::enter(),
+    })
+}
+
+/// As [`enter`], whatever the patch set: for what concerns a green thread's identity.
+#[inline]
+pub fn enter_any() -> Option<Section> {
+    enter(Patch::NONE)
+}
+
+/// As [`enter_any`], and also inside another section: for the runtime's own yielding types.
+pub(crate) fn enter_own() -> Option<Section> {
+    let green = context::green()?;
+    Some(Section {
+        green,
+        _native: NativeSection::enter(),
+    })
+}
 
 impl Section {
-    /// Puts the green thread to sleep until `deadline` (no spurious return).
-    pub fn sleep_until(&self, deadline: Deadline) { unimplemented!() }
+    pub(crate) fn green(&self) -> GreenRef {
+        self.green
+    }
+
+    /// Puts the green thread to sleep until `deadline`.
+    pub fn sleep_until(&self, deadline: Deadline) {
+        while !deadline.has_passed() {
+            self.green.park_until(self.green, Some(deadline));
+        }
+    }
+
     /// Lets other green threads run.
-    pub fn yield_now(&self) { unimplemented!() }
-    /// Runs `attempt` (which must not block) until it gives something other than EAGAIN, parking between for
-    /// `interest` on `fd`. `deadline` passed: Err(AGAIN) (as SO_RCVTIMEO does). fd closed by another thread: Err(BADF).
-    /// A descriptor epoll refuses (regular file): Err(PERM).
-    /// Does NOT look at O_NONBLOCK: see `is_nonblocking`. Spends the I/O budget on success (may yield).
-    pub fn retry<T>(&self, fd: RawFd, interest: Interest, deadline: Option<Deadline>, attempt: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> { unimplemented!() }
-    /// As `retry` for stream reads of up to `len` bytes: after a short read (0 < n < len) remembers that the
-    /// kernel buffer is empty, so that the next retry parks without asking.
-    pub fn retry_stream_read(&self, fd: RawFd, len: usize, deadline: Option<Deadline>, attempt: impl FnMut() -> Result<usize, Errno>) -> Result<usize, Errno> { unimplemented!() }
-    /// Serialises accepts of this process on one listener that is in blocking mode: `poll` readiness, then `attempt`
-    /// (a real blocking accept which will not block) under a per-descriptor lock.
-    pub fn retry_accept<T>(&self, fd: RawFd, deadline: Option<Deadline>, attempt: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> { unimplemented!() }
-    /// Parks until one of the entries is ready (poll semantics: fills `revents`), returns how many; 0 on deadline.
-    pub fn poll(&self, entries: &mut [libc::pollfd], deadline: Option<Deadline>) -> Result<usize, Errno> { unimplemented!() }
-    /// SO_RCVTIMEO / SO_SNDTIMEO of the socket as a deadline from now; None = no limit. (cached)
-    pub fn socket_deadline(&self, fd: RawFd, interest: Interest) -> Option<Deadline> { unimplemented!() }
+    pub fn yield_now(&self) {
+        self.green.yield_now();
+    }
+
+    /// Calls `attempt`, which must not block, until it gives something other than `EAGAIN`, and
+    /// parks in between until `fd` is ready for `interest`.
+    ///
+    /// Success counts against the green thread's budget of operations that did not wait; when it is
+    /// spent, the green thread yields.
+    ///
+    /// # Errors
+    ///
+    /// What `attempt` gives; `EAGAIN` when the deadline passes first, as with `SO_RCVTIMEO`; `EBADF` if
+    /// another thread closes `fd` meanwhile; `EPERM` if `fd` is of a kind that cannot be waited for.
+    /// The descriptor's `O_NONBLOCK` is the caller's to look at: see [`is_nonblocking`].
+    pub fn retry<T>(
+        &self,
+        fd: RawFd,
+        interest: Interest,
+        deadline: Option<Deadline>,
+        mut attempt: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        if fd < 0 {
+            return Err(Errno::BADF);
+        }
+        let descriptor = descriptor::entry(fd);
+        loop {
+            let snapshot = descriptor.snapshot();
+            match attempt() {
+                Err(Errno::AGAIN) => {}
+                outcome => {
+                    self.green.spend_budget();
+                    return outcome;
+                }
+            }
+            descriptor.clear(snapshot, interest);
+            match descriptor.wait(fd, self.green, interest, snapshot, deadline) {
+                Ok(()) => {}
+                Err(Errno::TIMEDOUT) => return Err(Errno::AGAIN),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// As [`retry`](Self::retry), for reads of up to `length` bytes from a stream socket. After a
+    /// read from a TCP socket that gave less, the next one parks without asking the kernel.
+    ///
+    /// # Errors
+    ///
+    /// As [`retry`](Self::retry).
+    pub fn retry_stream_read(
+        &self,
+        fd: RawFd,
+        length: usize,
+        deadline: Option<Deadline>,
+        mut attempt: impl FnMut() -> Result<usize, Errno>,
+    ) -> Result<usize, Errno> {
+        if fd < 0 {
+            return Err(Errno::BADF);
+        }
+        let descriptor = descriptor::entry(fd);
+        loop {
+            let snapshot = descriptor.snapshot();
+            if !descriptor.is_known_unready(snapshot, Interest::Read) {
+                match attempt() {
+                    Err(Errno::AGAIN) => {}
+                    outcome => {
+                        if outcome.is_ok_and(|read| 0 < read && read < length)
+                            && descriptor.kind(fd) == descriptor::Kind::Tcp
+                        {
+                            descriptor.clear_after_short_read(snapshot);
+                        }
+                        self.green.spend_budget();
+                        return outcome;
+                    }
+                }
+                descriptor.clear(snapshot, Interest::Read);
+            }
+            match descriptor.wait(fd, self.green, Interest::Read, snapshot, deadline) {
+                Ok(()) => {}
+                Err(Errno::TIMEDOUT) => return Err(Errno::AGAIN),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether a [`retry_stream_read`](Self::retry_stream_read) would park without asking.
+    pub fn is_known_unreadable(&self, fd: RawFd) -> bool {
+        fd >= 0 && {
+            let descriptor = descriptor::entry(fd);
+            descriptor.is_known_unready(descriptor.snapshot(), Interest::Read)
+        }
+    }
+
+    /// Accepts on a listener in blocking mode: waits until it is readable, then calls `attempt`, a
+    /// blocking accept. Green threads that accept on one listener do so one by one, so that none finds
+    /// the connection gone and blocks. Another process that shares the listener can still take it first.
+    ///
+    /// # Errors
+    ///
+    /// As [`retry`](Self::retry).
+    pub fn retry_accept<T>(
+        &self,
+        fd: RawFd,
+        deadline: Option<Deadline>,
+        attempt: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        if fd < 0 {
+            return Err(Errno::BADF);
+        }
+        let mut attempt = attempt;
+        let _turn = AcceptTurn::take(descriptor::entry(fd), deadline).ok_or(Errno::AGAIN)?;
+        self.retry(fd, Interest::Read, deadline, || {
+            if is_ready(fd, PollFlags::IN)? {
+                attempt()
+            } else {
+                Err(Errno::AGAIN)
+            }
+        })
+    }
+
+    /// Parks until one of `entries` is ready in the sense of poll(2), and fills in `revents`. Gives
+    /// how many are ready; 0 when the deadline has passed.
+    ///
+    /// # Errors
+    ///
+    /// As poll(2).
+    pub fn poll(
+        &self,
+        entries: &mut [libc::pollfd],
+        deadline: Option<Deadline>,
+    ) -> Result<usize, Errno> {
+        let descriptors: Vec<_> = entries
+            .iter()
+            .map(|entry| (entry.fd >= 0).then(|| descriptor::entry(entry.fd)))
+            .collect();
+        loop {
+            let snapshots: Vec<_> = descriptors
+                .iter()
+                .map(|descriptor| descriptor.map(Descriptor::snapshot))
+                .collect();
+            let ready = poll_now(entries)?;
+            if ready > 0 || deadline.is_some_and(Deadline::has_passed) {
+                self.green.spend_budget();
+                return Ok(ready);
+            }
+            let waiters: Vec<Waiter> = entries
+                .iter()
+                .map(|entry| Waiter::for_bits(self.green, poll_bits(entry.events)))
+                .collect();
+            let reactor = &self.green.life().shared.reactor;
+            let mut queued = 0;
+            let mut changed = false;
+            for (index, descriptor) in descriptors.iter().enumerate() {
+                queued = index;
+                let (Some(descriptor), Some(snapshot)) = (descriptor, snapshots[index]) else {
+                    continue;
+                };
+                let fd = entries[index].fd;
+                // SAFETY: all waiters are withdrawn below, on every way out of this turn.
+                match unsafe { descriptor.enqueue(fd, snapshot, &waiters[index], reactor) } {
+                    Ok(true) => {}
+                    // Always ready in poll's sense, so poll has said so; or closed meanwhile.
+                    Ok(false) | Err(_) => {
+                        changed = true;
+                        break;
+                    }
+                }
+            }
+            if !changed {
+                self.green.park_until(self.green, deadline);
+            }
+            for (descriptor, waiter) in descriptors.iter().zip(&waiters).take(queued + 1) {
+                if let Some(descriptor) = descriptor {
+                    descriptor.withdraw(waiter);
+                }
+            }
+        }
+    }
+
+    /// The socket's `SO_RCVTIMEO` or `SO_SNDTIMEO`, counted from now; `None` is no limit.
+    pub fn socket_deadline(&self, fd: RawFd, interest: Interest) -> Option<Deadline> {
+        if fd < 0 {
+            return None;
+        }
+        descriptor::entry(fd).socket_deadline(fd, interest)
+    }
 }
-/// O_NONBLOCK set by the user? Asks the kernel (F_GETFL).
-pub fn is_nonblocking(fd: RawFd) -> bool { unimplemented!() }
-/// What a descriptor is, cached per descriptor generation.
+
+/// A green thread's turn to accept on a listener: a lock of three states, as in [`sync`](crate::sync).
+struct AcceptTurn(&'static AtomicU32);
+
+impl AcceptTurn {
+    fn take(descriptor: &'static Descriptor, deadline: Option<Deadline>) -> Option<AcceptTurn> {
+        let word = &descriptor.accepting;
+        if word
+            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            while word.swap(2, Ordering::Acquire) != 0 {
+                if futex::wait(word, 2, deadline) == futex::Wait::TimedOut {
+                    return None;
+                }
+            }
+        }
+        Some(AcceptTurn(word))
+    }
+}
+
+impl Drop for AcceptTurn {
+    fn drop(&mut self) {
+        if self.0.swap(0, Ordering::Release) == 2 {
+            futex::wake(self.0, 1);
+        }
+    }
+}
+
+fn borrow(fd: RawFd) -> BorrowedFd<'static> {
+    // SAFETY: only lent to one system call, which fails with EBADF if the number is not open.
+    unsafe { BorrowedFd::borrow_raw(fd) }
+}
+
+const NO_TIME: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+fn is_ready(fd: RawFd, events: PollFlags) -> Result<bool, Errno> {
+    let mut entry = [PollFd::from_borrowed_fd(borrow(fd), events)];
+    poll(&mut entry, Some(&NO_TIME))?;
+    if entry[0].revents().contains(PollFlags::NVAL) {
+        return Err(Errno::BADF);
+    }
+    Ok(!entry[0].revents().is_empty())
+}
+
+/// poll(2) without waiting.
+fn poll_now(entries: &mut [libc::pollfd]) -> Result<usize, Errno> {
+    // SAFETY: a valid array, and the call does not block. In a native section this is libc's own.
+    let ready = unsafe { libc::poll(entries.as_mut_ptr(), entries.len() as libc::nfds_t, 0) };
+    usize::try_from(ready)
+        .map_err(|_| Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL))
+}
+
+/// The edges that can make an entry ready: errors and hang-ups, which come as both, always do.
+fn poll_bits(events: i16) -> u32 {
+    use crate::descriptor::Edges;
+    let writable = events & (libc::POLLOUT | libc::POLLWRNORM) != 0;
+    let readable = events & !(libc::POLLOUT | libc::POLLWRNORM) != 0;
+    match (readable, writable) {
+        (true, true) => (Edges::READ | Edges::WRITE).bits(),
+        (false, true) => Edges::WRITE.bits(),
+        _ => Edges::READ.bits(),
+    }
+}
+
+/// Whether `O_NONBLOCK` is set; asks the kernel.
+pub fn is_nonblocking(fd: RawFd) -> bool {
+    rustix::fs::fcntl_getfl(borrow(fd))
+        .is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK))
+}
+
+/// What a descriptor is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind { Socket, Pipe, File, Other }
-pub fn kind(fd: RawFd) -> Kind { unimplemented!() }
+pub enum Kind {
+    /// A socket: `MSG_DONTWAIT` tries without blocking.
+    Socket,
+    /// A pipe or FIFO: `RWF_NOWAIT` does, but not for a FIFO opened by its path.
+    Pipe,
+    /// A regular file, directory or block device, which epoll does not take.
+    File,
+    /// Anything else: to be polled before each call.
+    Other,
+}
 
-/// Call before the real close (or dup2 onto fd): wakes waiters with EBADF, forgets the registration. Any thread.
-pub fn closing(fd: RawFd) {}
-/// Call after the real close. Any thread.
-pub fn closed(fd: RawFd) {}
-/// As closing/closed for first..=last.
-pub fn closing_range(first: u32, last: u32) {}
-pub fn closed_range(first: u32, last: u32) {}
-/// Call when the kernel handed out a new descriptor (socket, accept, pipe, dup...). Any thread. Cheap.
-pub fn opened(fd: RawFd) {}
-/// Call after setsockopt(SO_RCVTIMEO / SO_SNDTIMEO): cached time-outs are asked again. Any thread.
-pub fn timeouts_changed() {}
+/// What `fd` is; asks the kernel once for each opening of the number.
+pub fn kind(fd: RawFd) -> Kind {
+    if fd < 0 {
+        return Kind::Other;
+    }
+    match descriptor::entry(fd).kind(fd) {
+        descriptor::Kind::Tcp | descriptor::Kind::Socket => Kind::Socket,
+        descriptor::Kind::Pipe => Kind::Pipe,
+        descriptor::Kind::File => Kind::File,
+        descriptor::Kind::Other => Kind::Other,
+    }
+}
 
-pub mod thread {
-    use super::*;
-    pub type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
-    /// As pthread_create for a green thread on the caller's runtime. Returns its pthread_t.
-    /// stack_size: usable bytes at least. Err(AGAIN) when no slot can be had, Err(INVAL) when too large.
-    pub unsafe fn create(section: &Section, start: Start, arg: *mut c_void, stack_size: usize, detached: bool) -> Result<libc::pthread_t, Errno> { unimplemented!() }
-    /// Whether the pthread_t is that of a green thread (any thread may ask; garbage gives false).
-    pub fn is_green(thread: libc::pthread_t) -> bool { unimplemented!() }
-    /// pthread_join of a green thread, from a green thread (parks) or an OS thread (blocks). Deadlock on self: Err(DEADLK);
-    /// detached: Err(INVAL); deadline: Err(TIMEDOUT); try (deadline already passed): Err(BUSY) is the caller's to map.
-    pub fn join(thread: libc::pthread_t, deadline: Option<Deadline>) -> Result<*mut c_void, Errno> { unimplemented!() }
-    pub fn detach(thread: libc::pthread_t) -> Result<(), Errno> { unimplemented!() }
-    /// pthread_exit on a green thread: unwinds its stack with destructors, then ends it.
-    pub unsafe fn exit(section: Section, value: *mut c_void) -> ! { unimplemented!() }
-    /// Lowest address, size in bytes (without guard) and guard size of the green thread's stack.
-    pub fn stack(thread: libc::pthread_t) -> Option<(*mut c_void, usize, usize)> { unimplemented!() }
-    /// At most 15 bytes as Linux thread names
-    pub fn set_name(thread: libc::pthread_t, name: &CStr) -> Result<(), Errno> { unimplemented!() }
-    pub fn name(thread: libc::pthread_t) -> Option<[u8; 16]> { unimplemented!() }
-    /// The id in the thread's control block (glibc's `tid` field): unique per thread, green or OS. For mutex owners.
-    pub fn id() -> i32 { unimplemented!() }
-    /// The calling green thread's virtual gettid-like id... same as id()
-    /// Destructors of pthread keys: shims record them here (key_create/key_delete shims), the runtime runs them at a green thread's exit.
-    pub fn key_created(key: libc::pthread_key_t, destructor: Option<unsafe extern "C" fn(*mut c_void)>) {}
-    pub fn key_deleted(key: libc::pthread_key_t) {}
-    /// sigaltstack as seen by a green thread: get/set of a per-green-thread record; a green thread starts with one "installed".
-    pub fn alt_stack(section: &Section, new: Option<libc::stack_t>) -> libc::stack_t { unimplemented!() }
+/// Before `fd` is closed, or replaced by dup2: wakes those who wait on it, with `EBADF`. Any thread
+/// may call this.
+#[inline]
+pub fn closing(fd: RawFd) {
+    descriptor::closing(fd);
+}
+
+/// After `fd` was closed or replaced.
+#[inline]
+pub fn closed(fd: RawFd) {
+    descriptor::closed(fd);
+}
+
+/// As [`closing`] for each of `first..=last`.
+pub fn closing_range(first: u32, last: u32) {
+    descriptor::for_range(first, last, descriptor::closing);
+}
+
+/// As [`closed`] for each of `first..=last`.
+pub fn closed_range(first: u32, last: u32) {
+    descriptor::for_range(first, last, descriptor::closed);
+}
+
+/// The kernel has given out a new descriptor. Any thread may call this.
+#[inline]
+pub fn opened(fd: RawFd) {
+    descriptor::opened(fd);
+}
+
+/// `SO_RCVTIMEO` or `SO_SNDTIMEO` of some socket was set. Any thread may call this.
+pub fn timeouts_changed() {
+    descriptor::timeouts_changed();
 }

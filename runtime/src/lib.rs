@@ -1,12 +1,63 @@
-//! Green threads.
-#![allow(missing_docs, unused_variables, clippy::missing_safety_doc)]
-mod patch;
+//! Green threads that are threads: each with its own stack, thread-local storage, `errno` and pthread
+//! identity, run by a few workers that steal from each other.
+//!
+//! This crate is the runtime of `greenpatch`: the scheduler, the reactor, the timers, and yielding types
+//! that mirror std ([`net`], [`sync`], [`time`]). Blocking code on a green thread parks it wherever it uses
+//! those types; with `greenpatch-shims` linked as well, also where it uses std or libc.
+//!
+//! ```
+//! use greenpatch_runtime::{run, spawn, time};
+//! use std::time::Duration;
+//!
+//! run(|| {
+//!     let sleepers: Vec<_> =
+//!         (0..1000).map(|_| spawn(|| time::sleep(Duration::from_millis(10)))).collect();
+//!     for sleeper in sleepers {
+//!         sleeper.join().unwrap();
+//!     }
+//! });
+//! ```
+//!
+//! # Inside
+//!
+//! | file | what |
+//! |---|---|
+//! | `arch`, `tls`, `slot`, `green` | what a green thread is made of |
+//! | `park`, `idle`, `wheel`, `futex`, `descriptor` | the protocols and data structures of waiting |
+//! | `worker`, `scheduler`, `reactor`, `monitor` | who runs what, when |
+//! | `runtime`, `spawn`, `settings` | building and using it |
+//! | `context`, `hook` | where the shims come in |
+
+mod arch;
+mod atomic;
+mod context;
 pub mod deadline;
+mod descriptor;
+mod error;
 pub mod futex;
+mod green;
 pub mod hook;
+mod idle;
+mod monitor;
 pub mod net;
+mod overflow;
+mod park;
+mod patch;
+mod reactor;
+mod runtime;
+mod scheduler;
+mod settings;
+mod slot;
+mod spawn;
+mod spin;
 pub mod sync;
 pub mod time;
-mod builder;
-pub use builder::*;
-pub use patch::Patch;
+mod tls;
+mod wheel;
+mod worker;
+
+pub use error::BuildError;
+pub use patch::{Patch, UnknownFamily};
+pub use runtime::{Runtime, RuntimeBuilder, run};
+pub use settings::{SETTINGS, Setting};
+pub use spawn::{Builder, Current, JoinHandle, current, spawn, yield_now};

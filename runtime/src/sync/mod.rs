@@ -1,2 +1,2 @@
 //! Locks that yield.
-pub use std::sync::{Mutex, Condvar, MutexGuard};
+pub use std::sync::{Condvar, Mutex, MutexGuard};

@@ -1,0 +1,21 @@
+//! What the switch between green threads needs of the processor, besides corosensei.
+//!
+//! Each architecture supplies the same small contract:
+//!
+//! - `thread_pointer()`: the address of the running thread's control block;
+//! - `ThreadPointer::set(address)`: makes another control block the running thread's;
+//! - `ThreadPointer::detect()`: finds out how that is done on this machine.
+//!
+//! Architecture invariant: whoever calls `set` uses no thread-local variable in the same
+//! function, because the compiler takes the thread pointer for constant within one.
+
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86_64::{ThreadPointer, thread_pointer};
+
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
+compile_error!(
+    "greenpatch gives every green thread its own glibc thread control block and knows that \
+     block's layout on x86_64-unknown-linux-gnu only; build for that target"
+);

@@ -1,0 +1,76 @@
+//! x86-64: the thread pointer is the FS segment's base.
+//!
+//! glibc keeps the thread control block at FS:0 and the static thread-local storage right below
+//! it. Changing the base therefore changes every thread-local variable, `errno` and
+//! `pthread_self()` at once. `wrfsbase` does it in user mode in some 12 ns; kernels before 5.9
+//! do not allow it, there `arch_prctl(ARCH_SET_FS)` does the same in some 170 ns.
+
+use std::arch::asm;
+
+use rustix::param::linux_hwcap;
+
+/// The bit of `AT_HWCAP2` by which the kernel says that user code may write the FS base.
+const HWCAP2_FSGSBASE: usize = 1 << 1;
+
+const ARCH_SET_FS: usize = 0x1002;
+
+/// The address of the calling thread's control block.
+#[inline(always)]
+pub(crate) fn thread_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: glibc stores the block's own address in its word at offset 16 (`header.self`).
+    unsafe { asm!("mov {}, fs:[16]", out(reg) pointer, options(nostack, preserves_flags)) };
+    pointer
+}
+
+/// The way this machine changes the thread pointer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ThreadPointer {
+    user_mode: bool,
+}
+
+impl ThreadPointer {
+    /// Asks the kernel which way it allows.
+    pub(crate) fn detect() -> ThreadPointer {
+        ThreadPointer {
+            user_mode: linux_hwcap().1 & HWCAP2_FSGSBASE != 0,
+        }
+    }
+
+    /// Makes `address` the running thread's control block.
+    ///
+    /// # Safety
+    ///
+    /// `address` is that of a complete control block that no other kernel thread runs on, and
+    /// the calling function touches no thread-local variable that the compiler could place
+    /// across this call.
+    #[inline(always)]
+    pub(crate) unsafe fn set(self, address: usize) {
+        if self.user_mode {
+            // SAFETY: the kernel allows the instruction; the caller vouches for the address. The
+            // block is not marked `nomem`, so no memory access moves across it.
+            unsafe { asm!("wrfsbase {}", in(reg) address, options(nostack, preserves_flags)) };
+        } else {
+            // SAFETY: as above; the system call changes nothing else.
+            unsafe { set_by_kernel(address) };
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+unsafe fn set_by_kernel(address: usize) {
+    // SAFETY: arch_prctl(ARCH_SET_FS) clobbers rax, rcx and r11 only; the caller vouches for the
+    // address. An invalid address is refused by the kernel, which cannot happen with a valid one.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") 158usize => _,
+            in("rdi") ARCH_SET_FS,
+            in("rsi") address,
+            out("rcx") _,
+            out("r11") _,
+            options(nostack),
+        );
+    }
+}

@@ -1,0 +1,120 @@
+//! Who is running: the few thread-local words of the runtime.
+//!
+//! | word | in a green thread's storage | in a worker's | elsewhere |
+//! |---|---|---|---|
+//! | `CURRENT` | the green thread while its own code runs, null in a native section | null | null |
+//! | `GREEN` | the green thread | null | null |
+//! | `WORKER` | null | the worker | null |
+//!
+//! `CURRENT` is what a shim looks at first: null means "pass straight through". Runtime code
+//! that runs on a green thread's stack sets it to null for the time (a [`NativeSection`]), so that
+//! a libc function it calls, knowingly or through a crate, is never taken for the user's.
+//!
+//! The words are plain thread-local cells without destructor: reading one is a single load, in
+//! signal handlers too. After fork the child's words are cleared, so everything passes through.
+
+use std::cell::Cell;
+use std::marker::PhantomData;
+use std::ptr;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use crate::green::{Green, GreenRef};
+use crate::worker::Worker;
+
+thread_local! {
+    static CURRENT: Cell<*const Green> = const { Cell::new(ptr::null()) };
+    static GREEN: Cell<*const Green> = const { Cell::new(ptr::null()) };
+    static WORKER: Cell<*const Worker> = const { Cell::new(ptr::null()) };
+}
+
+fn reference(green: *const Green) -> Option<GreenRef> {
+    // SAFETY: the words hold null or a control block in a slot.
+    NonNull::new(green.cast_mut()).map(|green| unsafe { GreenRef::new(green) })
+}
+
+/// The green thread whose own code is running here; `None` in native sections and on OS threads.
+#[inline]
+pub(crate) fn current() -> Option<GreenRef> {
+    reference(CURRENT.get())
+}
+
+/// The green thread on whose storage this code runs, also in native sections.
+#[inline]
+pub(crate) fn green() -> Option<GreenRef> {
+    reference(GREEN.get())
+}
+
+/// The worker that runs the caller, be it on a green thread or in the scheduler.
+///
+/// The reference is good until the caller next parks or yields.
+#[inline]
+pub(crate) fn worker<'a>() -> Option<&'a Worker> {
+    match green() {
+        Some(green) => {
+            let worker: *const Worker = green.worker();
+            // SAFETY: the worker runs this very code.
+            Some(unsafe { &*worker })
+        }
+        // SAFETY: null, or the worker that owns this OS thread.
+        None => unsafe { WORKER.get().as_ref() },
+    }
+}
+
+/// On a worker's OS thread, before its first turn, or null at its end.
+pub(crate) fn set_worker(worker: *const Worker) {
+    WORKER.set(worker);
+}
+
+/// First thing on a new green thread: its code is user code from now on.
+pub(crate) fn start_green(green: GreenRef) {
+    GREEN.set(green.as_ptr());
+    CURRENT.set(green.as_ptr());
+}
+
+/// Last thing on a green thread.
+pub(crate) fn end_green() {
+    CURRENT.set(ptr::null());
+}
+
+/// Forks that this process and its ancestors are children of.
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// A number that differs between a process and the children forked from it.
+pub(crate) fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// In the child after fork: no scheduler runs there, so nothing may park.
+pub(crate) extern "C" fn forget_after_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+    CURRENT.set(ptr::null());
+    GREEN.set(ptr::null());
+    WORKER.set(ptr::null());
+}
+
+/// Runtime code on a green thread's stack, or anywhere: until it is dropped, shims pass through.
+pub(crate) struct NativeSection {
+    before: *const Green,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl NativeSection {
+    #[inline]
+    pub(crate) fn enter() -> NativeSection {
+        NativeSection {
+            before: CURRENT.replace(ptr::null()),
+            _not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for NativeSection {
+    #[inline]
+    fn drop(&mut self) {
+        // A fork in between has cleared the identity; then the section stays native.
+        if !GREEN.get().is_null() {
+            CURRENT.set(self.before);
+        }
+    }
+}

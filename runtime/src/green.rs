@@ -1,0 +1,469 @@
+//! The control block of a green thread.
+//!
+//! It stands in the thread's slot, between stack and thread-local storage, from the slot's making
+//! to the end of the process; one green thread after the other uses it. [`GreenRef`] is a pointer to
+//! it that may outlive the green thread: what it offers then does nothing.
+//!
+//! Who touches which field:
+//!
+//! | field | by |
+//! |---|---|
+//! | `park`, `ending` | anyone, by atomic operations |
+//! | `worker` | the worker that resumes it, before the switch; read by the green thread itself |
+//! | `timer` | its own green thread, and whoever holds the lock of the wheel it stands in |
+//! | `coroutine` | the worker that runs it |
+//! | `next_free` | whoever holds the pool's lock |
+//! | `yielder`, `budget`, `alternate_stack` | its own green thread |
+//! | `life` | the spawner until the green thread is queued, then read-only until its slot is released |
+//! | `name` | under its lock; the overflow handler reads it without |
+
+use std::cell::{Cell, UnsafeCell};
+use std::ffi::c_void;
+use std::ops::Deref;
+use std::panic::Location;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+use corosensei::stack::{Stack, StackPointer};
+use corosensei::{Coroutine, CoroutineResult, Yielder};
+
+use crate::context;
+use crate::deadline::Deadline;
+use crate::futex;
+use crate::park::ParkState;
+use crate::patch::Patch;
+use crate::scheduler::Shared;
+use crate::slot::{self, Slot};
+use crate::spin::SpinLock;
+use crate::tls;
+use crate::wheel::Timer;
+use crate::worker::{Shard, Worker};
+
+/// Written when a control block is made; what a slot that was never made does not hold.
+const MADE: u32 = 0x6772_6e21;
+
+/// Blocking operations that may succeed at once before a green thread yields all the same.
+const BUDGET: u32 = 32;
+
+/// What a green thread asks of its worker as it switches away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Run me again after the others.
+    Yield,
+    /// Run me again after an unpark.
+    Park,
+    /// I have ended, and my stack may be abandoned as it is.
+    Exit,
+}
+
+struct SlotStack {
+    base: usize,
+    limit: usize,
+}
+
+// SAFETY: a slot's stack is at least 64 KiB with a guard page below it, and nobody else uses it
+// while its green thread lives.
+unsafe impl Stack for SlotStack {
+    fn base(&self) -> StackPointer {
+        StackPointer::new(self.base).expect("a slot does not stand at address zero")
+    }
+
+    fn limit(&self) -> StackPointer {
+        StackPointer::new(self.limit).expect("a slot does not stand at address zero")
+    }
+}
+
+type Context = Coroutine<(), Action, (), SlotStack>;
+
+/// What belongs to one green thread's life in the slot, not to the slot.
+pub(crate) struct Life {
+    pub(crate) id: u64,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) spawned_at: &'static Location<'static>,
+}
+
+/// The life word: who waits for the end of a green thread that `pthread_create` made, and whether
+/// it has come. One word, so that exactly one side releases the slot, and touches nothing after.
+mod ending {
+    /// The slot waits for a join or a detach.
+    pub(super) const JOINABLE: u32 = 0;
+    /// Somebody has claimed the join.
+    pub(super) const CLAIMED: u32 = 1;
+    /// The slot is released as soon as the green thread has ended.
+    pub(super) const DETACHED: u32 = 2;
+    /// Set when the green thread has ended and its stack was left.
+    pub(super) const ENDED: u32 = 4;
+}
+
+/// The control block; see the module's page.
+#[repr(align(64))]
+pub(crate) struct Green {
+    pub(crate) park: ParkState,
+    made: AtomicU32,
+    worker: Cell<*const Worker>,
+    yielder: Cell<*const Yielder<(), Action>>,
+    coroutine: UnsafeCell<Option<Context>>,
+    budget: Cell<u32>,
+    patch: Cell<Patch>,
+    pub(crate) slot: Slot,
+    pub(crate) timer: Timer<GreenRef>,
+    wheel: Cell<*const Shard>,
+    life: UnsafeCell<Option<Life>>,
+    name: SpinLock<Name>,
+    ending: AtomicU32,
+    value: Cell<*mut c_void>,
+    pub(crate) alternate_stack: Cell<Option<libc::stack_t>>,
+    pub(crate) next_free: Cell<Option<GreenRef>>,
+}
+
+// SAFETY: the table in the module's page says who touches which field, and what orders them: the
+// park word's protocol between workers, a lock for the rest.
+unsafe impl Sync for Green {}
+
+enum Name {
+    None,
+    Given(Box<str>),
+    /// As set by `pthread_setname_np`: at most 15 bytes and a zero.
+    Thread([u8; 16]),
+}
+
+impl Green {
+    pub(crate) fn new(slot: Slot) -> Green {
+        Green {
+            park: ParkState::unused(),
+            made: AtomicU32::new(MADE),
+            worker: Cell::new(ptr::null()),
+            yielder: Cell::new(ptr::null()),
+            coroutine: UnsafeCell::new(None),
+            budget: Cell::new(BUDGET),
+            patch: Cell::new(Patch::NONE),
+            slot,
+            timer: Timer::new(),
+            wheel: Cell::new(ptr::null()),
+            life: UnsafeCell::new(None),
+            name: SpinLock::new(Name::None),
+            ending: AtomicU32::new(ending::DETACHED),
+            value: Cell::new(ptr::null_mut()),
+            alternate_stack: Cell::new(None),
+            next_free: Cell::new(None),
+        }
+    }
+
+    pub(crate) fn is_made(&self) -> bool {
+        self.made.load(Ordering::Relaxed) == MADE
+    }
+
+    /// What belongs to the present green thread.
+    ///
+    /// Only for a control block whose green thread lives: that is the calling one, one that the
+    /// caller has just taken out of PARKED, or one in a run queue.
+    #[inline]
+    pub(crate) fn life(&self) -> &Life {
+        // SAFETY: written before the green thread was first queued and not again before its slot
+        // is released (see the table above).
+        unsafe { (*self.life.get()).as_ref() }.expect("the green thread lives")
+    }
+
+    #[inline]
+    pub(crate) fn worker(&self) -> &Worker {
+        // SAFETY: set on each resume to the worker that runs us, which outlives our turn.
+        unsafe { &*self.worker.get() }
+    }
+
+    #[inline]
+    pub(crate) fn patch(&self) -> Patch {
+        self.patch.get()
+    }
+
+    /// Where the green thread's own frames begin: those above are the switch's.
+    pub(crate) fn entry_frame(&self) -> usize {
+        self.yielder.get() as usize
+    }
+
+    /// Switches to the worker, and returns when a worker resumes this green thread.
+    #[inline]
+    fn suspend(&self, action: Action) {
+        // SAFETY: set by `begin` on this stack; it lives as long as the coroutine's function.
+        unsafe { (*self.yielder.get()).suspend(action) }
+    }
+
+    /// Lets the other green threads of this worker run first. Runs on this green thread.
+    #[inline]
+    pub(crate) fn yield_now(&self) {
+        self.suspend(Action::Yield);
+    }
+
+    /// Waits for an unpark; may return without one. Runs on this green thread.
+    pub(crate) fn park(&self) {
+        if self.park.begin() {
+            self.suspend(Action::Park);
+        }
+    }
+
+    /// Waits for an unpark or for `deadline`; may return before either. Runs on this green thread.
+    pub(crate) fn park_until(&self, this: GreenRef, deadline: Option<Deadline>) {
+        let Some(deadline) = deadline else {
+            return self.park();
+        };
+        let shard = self.worker().shard();
+        self.wheel.set(shard);
+        shard.insert_timer(this, deadline);
+        self.life().shared.timer_inserted(deadline);
+        self.park();
+        // SAFETY: shards live as long as the runtime, which this green thread keeps alive.
+        unsafe { &*self.wheel.get() }.cancel_timer(&self.timer);
+    }
+
+    /// Counts one blocking operation that did not have to wait; yields when the budget is spent,
+    /// so that a green thread whose I/O is always ready does not starve the others.
+    #[inline]
+    pub(crate) fn spend_budget(&self) {
+        let left = self.budget.get();
+        if left == 0 {
+            self.yield_now();
+        } else {
+            self.budget.set(left - 1);
+        }
+    }
+
+    pub(crate) fn set_name(&self, name: Option<Box<str>>) {
+        let name = name.map_or(Name::None, Name::Given);
+        let before = std::mem::replace(&mut *self.name.lock(), name);
+        drop(before);
+    }
+
+    pub(crate) fn set_thread_name(&self, name: [u8; 16]) {
+        let before = std::mem::replace(&mut *self.name.lock(), Name::Thread(name));
+        drop(before);
+    }
+
+    /// The name as `pthread_getname_np` gives it: cut to 15 bytes, with a zero.
+    pub(crate) fn thread_name(&self) -> [u8; 16] {
+        let mut cut = [0; 16];
+        match &*self.name.lock() {
+            Name::None => {}
+            Name::Given(name) => {
+                let length = name.floor_char_boundary(15);
+                cut[..length].copy_from_slice(&name.as_bytes()[..length]);
+            }
+            Name::Thread(name) => cut = *name,
+        }
+        cut
+    }
+
+    /// The name's bytes, without a lock: for the overflow handler, when the green thread itself
+    /// is the one that overflowed.
+    ///
+    /// # Safety
+    ///
+    /// The green thread is stopped and nobody renames it.
+    pub(crate) unsafe fn name_of_stopped(&self) -> &[u8] {
+        // SAFETY: the caller's promise.
+        match unsafe { &*self.name.data_ptr() } {
+            Name::None => b"<unnamed>",
+            Name::Given(name) => name.as_bytes(),
+            Name::Thread(name) => name.split(|&byte| byte == 0).next().unwrap_or(b""),
+        }
+    }
+}
+
+/// A pointer to a control block, valid for the rest of the process.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GreenRef(NonNull<Green>);
+
+// SAFETY: `Green` is Sync, and control blocks are never freed.
+unsafe impl Send for GreenRef {}
+// SAFETY: as above.
+unsafe impl Sync for GreenRef {}
+
+impl Deref for GreenRef {
+    type Target = Green;
+
+    #[inline]
+    fn deref(&self) -> &Green {
+        // SAFETY: regions are never unmapped, and their control blocks stay control blocks.
+        unsafe { self.0.as_ref() }
+    }
+}
+
+impl GreenRef {
+    /// # Safety
+    ///
+    /// `green` is a control block in a slot.
+    #[inline]
+    pub(crate) unsafe fn new(green: NonNull<Green>) -> GreenRef {
+        GreenRef(green)
+    }
+
+    #[inline]
+    pub(crate) fn as_ptr(self) -> *mut Green {
+        self.0.as_ptr()
+    }
+
+    /// Makes a new green thread in a slot, to be queued by the caller. `joinable` keeps the slot
+    /// until [`join`](Self::join) or [`detach`](Self::detach). What `body` returns is dropped last
+    /// of all, after the thread-local destructors.
+    pub(crate) fn prepare<R>(
+        stack_size: usize,
+        life: Life,
+        name: Option<Box<str>>,
+        joinable: bool,
+        body: impl FnOnce() -> R + Send + 'static,
+    ) -> std::io::Result<GreenRef> {
+        let green = slot::acquire(stack_size)?;
+        let stack = SlotStack {
+            base: green.slot.stack_base,
+            limit: green.slot.stack_limit,
+        };
+        let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
+            green.begin(yielder);
+            let after = body();
+            green.end();
+            drop(after);
+        });
+        green.patch.set(life.shared.patch());
+        green.set_name(name);
+        green.alternate_stack.set(None);
+        let ending = if joinable {
+            ending::JOINABLE
+        } else {
+            ending::DETACHED
+        };
+        green.ending.store(ending, Ordering::Relaxed);
+        green.value.set(ptr::null_mut());
+        // SAFETY: the slot is ours until the green thread is queued.
+        unsafe {
+            *green.coroutine.get() = Some(coroutine);
+            *green.life.get() = Some(life);
+        }
+        green.park.start();
+        Ok(green)
+    }
+
+    /// First on the green thread's own stack.
+    fn begin(self, yielder: &Yielder<(), Action>) {
+        self.yielder.set(yielder);
+        // SAFETY: this is the green thread's own block.
+        unsafe { tls::start_thread() };
+        context::start_green(self);
+    }
+
+    /// Last on the green thread's own stack: what a thread does as it exits.
+    fn end(self) {
+        // SAFETY: this is the green thread's own block, and its code has ended.
+        unsafe { tls::run_exit_destructors() };
+        context::end_green();
+    }
+
+    /// Ends the green thread from somewhere deep in its stack, which is abandoned as it is.
+    ///
+    /// # Safety
+    ///
+    /// Runs on the green thread itself, and no destructor of a frame above still has to run.
+    pub(crate) unsafe fn end_early(self) -> ! {
+        self.end();
+        self.suspend(Action::Exit);
+        unreachable!("a green thread that has ended is not resumed")
+    }
+
+    /// Runs the green thread until it switches away.
+    ///
+    /// # Safety
+    ///
+    /// Runs on a worker whose queue handed out this green thread, with the thread pointer set to
+    /// its block.
+    #[inline]
+    pub(crate) unsafe fn resume(self, worker: &Worker) -> Action {
+        self.worker.set(worker);
+        self.budget.set(BUDGET);
+        self.park.resume();
+        // SAFETY: only the worker that runs a green thread touches its coroutine.
+        let coroutine = unsafe { (*self.coroutine.get()).as_mut().unwrap_unchecked() };
+        match coroutine.resume(()) {
+            CoroutineResult::Yield(action) => action,
+            CoroutineResult::Return(()) => Action::Exit,
+        }
+    }
+
+    /// On the worker, after the green thread has ended and its stack was left.
+    pub(crate) fn finish(self) {
+        // SAFETY: as in `resume`; a coroutine that ended early is forgotten with its stack, which
+        // holds nothing that still has to be dropped.
+        unsafe { std::mem::forget((*self.coroutine.get()).take()) };
+        self.park.retire();
+        if self.ending.fetch_or(ending::ENDED, Ordering::AcqRel) == ending::DETACHED {
+            self.recycle();
+        } else {
+            // The joiner may have released the slot by now; then this wakes nobody, or
+            // somebody too early, which every waiter allows for.
+            futex::wake(&self.ending, u32::MAX);
+        }
+    }
+
+    fn recycle(self) {
+        // SAFETY: the green thread has ended and nobody joins it any more.
+        let life = unsafe { (*self.life.get()).take() };
+        self.set_name(None);
+        slot::release(self);
+        drop(life);
+    }
+
+    /// The value that `pthread_join` hands out.
+    pub(crate) fn set_value(self, value: *mut c_void) {
+        self.value.set(value);
+    }
+
+    /// Claims the right to join: false if somebody else joins it or it is detached.
+    pub(crate) fn claim_join(self) -> bool {
+        self.ending
+            .try_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+                (word & !ending::ENDED == ending::JOINABLE).then_some(word | ending::CLAIMED)
+            })
+            .is_ok()
+    }
+
+    /// Waits for the end; the caller has claimed the join. `None` if the deadline came first, and
+    /// the claim is given back.
+    pub(crate) fn join(self, deadline: Option<Deadline>) -> Option<*mut c_void> {
+        while self.ending.load(Ordering::Acquire) & ending::ENDED == 0 {
+            if futex::wait(&self.ending, ending::CLAIMED, deadline) == futex::Wait::TimedOut {
+                let before = self.ending.fetch_and(!ending::CLAIMED, Ordering::AcqRel);
+                if before & ending::ENDED == 0 {
+                    return None;
+                }
+                self.ending.fetch_or(ending::CLAIMED, Ordering::AcqRel);
+            }
+        }
+        let value = self.value.get();
+        self.recycle();
+        Some(value)
+    }
+
+    /// Lets the slot go as soon as the green thread ends; false if it is joined or detached already.
+    pub(crate) fn detach(self) -> bool {
+        let detached = self
+            .ending
+            .try_update(Ordering::AcqRel, Ordering::Acquire, |word| {
+                (word & !ending::ENDED == ending::JOINABLE).then_some(word | ending::DETACHED)
+            });
+        if detached == Ok(ending::JOINABLE | ending::ENDED) {
+            self.recycle();
+        }
+        detached.is_ok()
+    }
+
+    /// Makes the green thread's park return; from any thread, at any time.
+    #[inline]
+    pub(crate) fn unpark(self) {
+        if self.park.unpark() {
+            crate::scheduler::schedule(self);
+        }
+    }
+}
+
+/// Ids of green threads, for handles and messages; never used twice.
+pub(crate) fn next_id() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}

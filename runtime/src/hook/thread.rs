@@ -1,0 +1,222 @@
+//! Green threads as pthreads: what the `pthread_*` shims ask of the runtime.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::panic::Location;
+use std::ptr;
+
+use rustix::io::Errno;
+
+use super::Section;
+use crate::context;
+use crate::deadline::Deadline;
+use crate::green::{self, GreenRef, Life};
+use crate::scheduler;
+use crate::slot;
+use crate::tls;
+
+/// A thread's start routine.
+pub type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+
+/// What crosses to the new green thread.
+struct Entry {
+    start: Start,
+    argument: *mut c_void,
+}
+
+// SAFETY: that the argument may cross threads is what `pthread_create` asks of its caller.
+unsafe impl Send for Entry {}
+
+/// As `pthread_create`: a green thread on the caller's runtime, with at least `stack_size` bytes of
+/// stack. Gives its `pthread_t`.
+///
+/// # Errors
+///
+/// `EINVAL` if the stack is larger than there are, `EAGAIN` if there is no memory for it.
+///
+/// # Safety
+///
+/// `start` may be called with `argument` on another thread.
+pub unsafe fn create(
+    section: &Section,
+    start: Start,
+    argument: *mut c_void,
+    stack_size: usize,
+    detached: bool,
+) -> Result<libc::pthread_t, Errno> {
+    let life = Life {
+        id: green::next_id(),
+        shared: section.green().life().shared.clone(),
+        spawned_at: Location::caller(),
+    };
+    let entry = Entry { start, argument };
+    let green = GreenRef::prepare(stack_size, life, None, !detached, move || {
+        let entry = entry;
+        // SAFETY: the caller's promise.
+        let value = unsafe { (entry.start)(entry.argument) };
+        if let Some(green) = context::green() {
+            green.set_value(value);
+        }
+    })
+    .map_err(|error| match error.kind() {
+        std::io::ErrorKind::InvalidInput => Errno::INVAL,
+        _ => Errno::AGAIN,
+    })?;
+    let thread = green.slot.block.address() as libc::pthread_t;
+    scheduler::start(green);
+    Ok(thread)
+}
+
+/// The green thread whose `pthread_t` this is; `None` for OS threads and anything else.
+fn lookup(thread: libc::pthread_t) -> Option<GreenRef> {
+    let address = thread as usize;
+    slot::find(address).filter(|green| green.slot.block.address() == address)
+}
+
+/// Whether this is the `pthread_t` of a green thread.
+pub fn is_green(thread: libc::pthread_t) -> bool {
+    lookup(thread).is_some()
+}
+
+/// As `pthread_join` of a green thread: parks a green thread, blocks an OS thread.
+///
+/// # Errors
+///
+/// `ESRCH` if it is no green thread, `EDEADLK` if it is the caller, `EINVAL` if it is detached or another
+/// thread joins it, `ETIMEDOUT` if it has not ended by the deadline.
+pub fn join(thread: libc::pthread_t, deadline: Option<Deadline>) -> Result<*mut c_void, Errno> {
+    let green = lookup(thread).ok_or(Errno::SRCH)?;
+    if context::green() == Some(green) {
+        return Err(Errno::DEADLK);
+    }
+    if !green.claim_join() {
+        return Err(Errno::INVAL);
+    }
+    green.join(deadline).ok_or(Errno::TIMEDOUT)
+}
+
+/// As `pthread_detach`.
+///
+/// # Errors
+///
+/// `ESRCH` if it is no green thread, `EINVAL` if it is detached or being joined.
+pub fn detach(thread: libc::pthread_t) -> Result<(), Errno> {
+    let green = lookup(thread).ok_or(Errno::SRCH)?;
+    if green.detach() {
+        Ok(())
+    } else {
+        Err(Errno::INVAL)
+    }
+}
+
+/// As `pthread_exit`: unwinds the stack, so that destructors and cleanup handlers run, and ends the
+/// green thread with `value`.
+///
+/// # Safety
+///
+/// The frames above may be unwound.
+pub unsafe fn exit(section: Section, value: *mut c_void) -> ! {
+    section.green().set_value(value);
+    let exception = Box::leak(Box::new(Exception {
+        class: *b"GRNPEXIT",
+        private: [0; 7],
+    }));
+    // The frames above are user code.
+    drop(section);
+    // SAFETY: a valid exception object, which lives for ever, and a stop function of the right type.
+    let code = unsafe { _Unwind_ForcedUnwind(exception, stop, ptr::null_mut()) };
+    // Only an unwinder that cannot read the stack returns.
+    eprintln!("cannot unwind a green thread that called pthread_exit (code {code})");
+    std::process::abort()
+}
+
+/// The unwinder's exception header, as the Itanium C++ ABI lays it out.
+#[repr(C, align(16))]
+struct Exception {
+    class: [u8; 8],
+    private: [usize; 7],
+}
+
+/// `_UA_END_OF_STACK`: there is no frame left.
+const END_OF_STACK: c_int = 16;
+
+type Stop =
+    extern "C-unwind" fn(c_int, c_int, u64, *mut Exception, *mut c_void, *mut c_void) -> c_int;
+
+unsafe extern "C-unwind" {
+    fn _Unwind_ForcedUnwind(exception: *mut Exception, stop: Stop, argument: *mut c_void) -> c_int;
+    safe fn _Unwind_GetCFA(context: *mut c_void) -> usize;
+}
+
+/// Called by the unwinder before each frame.
+extern "C-unwind" fn stop(
+    _version: c_int,
+    actions: c_int,
+    _class: u64,
+    _exception: *mut Exception,
+    context: *mut c_void,
+    _argument: *mut c_void,
+) -> c_int {
+    let green = context::green().expect("exit runs on a green thread");
+    let frame = _Unwind_GetCFA(context);
+    let stack = green.slot.stack_limit..green.entry_frame();
+    if actions & END_OF_STACK != 0 || !stack.contains(&frame) {
+        // SAFETY: on the green thread, and every frame below its entry has been unwound.
+        unsafe { green.end_early() }
+    }
+    0
+}
+
+/// Lowest address, bytes (without guard) and guard bytes of a green thread's stack.
+pub fn stack(thread: libc::pthread_t) -> Option<(*mut c_void, usize, usize)> {
+    let slot = &lookup(thread)?.slot;
+    Some((
+        slot.stack_limit as *mut c_void,
+        slot.stack_size() & !15,
+        slot::PAGE,
+    ))
+}
+
+/// As `pthread_setname_np`.
+///
+/// # Errors
+///
+/// `ESRCH` if it is no green thread, `ERANGE` if the name is longer than 15 bytes.
+pub fn set_name(thread: libc::pthread_t, name: &CStr) -> Result<(), Errno> {
+    let green = lookup(thread).ok_or(Errno::SRCH)?;
+    let bytes = name.to_bytes_with_nul();
+    let mut padded = [0; 16];
+    padded
+        .get_mut(..bytes.len())
+        .ok_or(Errno::RANGE)?
+        .copy_from_slice(bytes);
+    green.set_thread_name(padded);
+    Ok(())
+}
+
+/// As `pthread_getname_np`: at most 15 bytes and zeros.
+pub fn name(thread: libc::pthread_t) -> Option<[u8; 16]> {
+    Some(lookup(thread)?.thread_name())
+}
+
+/// The id in the calling thread's control block, by which glibc's locks name their owner: unique among
+/// OS threads and green threads.
+#[inline]
+pub fn id() -> i32 {
+    tls::thread_id()
+}
+
+/// As `sigaltstack`, for a green thread: gives the description in force and records the new one, which
+/// the kernel never sees, because alternate stacks belong to kernel threads. A green thread begins with
+/// one that says "installed", as its worker has one.
+pub fn alternate_stack(section: &Section, new: Option<libc::stack_t>) -> libc::stack_t {
+    let green = section.green();
+    let before = green.alternate_stack.get().unwrap_or(libc::stack_t {
+        ss_sp: green.slot.stack_limit as *mut c_void,
+        ss_flags: 0,
+        ss_size: libc::SIGSTKSZ,
+    });
+    if new.is_some() {
+        green.alternate_stack.set(new);
+    }
+    before
+}

@@ -1,0 +1,234 @@
+//! Runtimes, and spawning green threads on them.
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Once};
+use std::{fmt, io, mem, thread};
+
+use crossbeam_deque::Worker as Queue;
+
+use crate::context::{self, NativeSection};
+use crate::error::BuildError;
+use crate::overflow;
+use crate::patch::Patch;
+use crate::scheduler::Shared;
+use crate::settings::Given;
+use crate::spawn::{Builder, JoinHandle};
+use crate::worker::{self, Shard};
+use crate::{monitor, tls};
+
+/// A scheduler with its workers, on which green threads run.
+///
+/// Dropping the runtime ends its workers at their next scheduling point. Green threads that are
+/// parked then are never resumed: their stacks stay as they are, and no destructor of theirs runs, as
+/// with the threads of a process that exits.
+///
+/// ```
+/// use greenpatch_runtime::Runtime;
+///
+/// let runtime = Runtime::builder().workers(2).build()?;
+/// let answer = runtime.run(|| greenpatch_runtime::spawn(|| 42).join().unwrap());
+/// assert_eq!(answer, 42);
+/// # Ok::<(), greenpatch_runtime::BuildError>(())
+/// ```
+pub struct Runtime {
+    shared: Arc<Shared>,
+}
+
+impl Runtime {
+    /// The settings of a new runtime; what is not set comes from the environment (see
+    /// [`SETTINGS`](crate::SETTINGS)).
+    pub fn builder() -> RuntimeBuilder {
+        RuntimeBuilder {
+            given: Given::default(),
+        }
+    }
+
+    /// Runs `f` on a new green thread and waits for its end.
+    ///
+    /// # Panics
+    ///
+    /// If `f` panics, the panic goes on in the caller. Panics if no stack can be had.
+    pub fn run<F, T>(&self, f: F) -> T
+    where
+        F: FnOnce() -> T + Send,
+        T: Send,
+    {
+        let mut outcome = None;
+        let slot = &mut outcome;
+        let body: Box<dyn FnOnce() + Send + '_> =
+            Box::new(move || *slot = Some(panic::catch_unwind(AssertUnwindSafe(f))));
+        // SAFETY: the green thread ends before this function returns: `join` below waits for that
+        // and neither returns earlier nor unwinds. So what `f` borrows outlives it.
+        let body: Box<dyn FnOnce() + Send + 'static> = unsafe { mem::transmute(body) };
+        let main = Builder::new()
+            .name("main".to_owned())
+            .stack_size(self.shared.settings.stack_size.max(MAIN_STACK))
+            .spawn_on(&self.shared, body)
+            .unwrap_or_else(|error| panic!("cannot start the main green thread: {error}"));
+        let ended = main.join();
+        match outcome {
+            Some(Ok(value)) if ended.is_ok() => value,
+            Some(Err(payload)) => panic::resume_unwind(payload),
+            _ => unreachable!("the green thread stores its outcome before it ends"),
+        }
+    }
+
+    /// Starts a green thread on this runtime.
+    ///
+    /// # Panics
+    ///
+    /// If no stack can be had; [`spawn_with`](Self::spawn_with) returns the error.
+    pub fn spawn<F, T>(&self, f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.spawn_with(Builder::new(), f)
+            .unwrap_or_else(|error| panic!("cannot spawn a green thread: {error}"))
+    }
+
+    /// Starts a green thread on this runtime with the builder's name and stack size.
+    ///
+    /// # Errors
+    ///
+    /// As [`Builder::spawn`].
+    pub fn spawn_with<F, T>(&self, builder: Builder, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        builder.spawn_on(&self.shared, f)
+    }
+
+    /// Green threads that were started and have not ended.
+    pub fn live(&self) -> usize {
+        self.shared.live()
+    }
+}
+
+/// The main green thread gets at least as much stack as Linux gives a program's main thread.
+const MAIN_STACK: usize = 8 << 20;
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let _native = NativeSection::enter();
+        self.shared.shut_down();
+        crate::descriptor::abandon(&self.shared.reactor);
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime")
+            .field("settings", &self.shared.settings)
+            .field("live", &self.live())
+            .finish()
+    }
+}
+
+/// Settings for a [`Runtime`].
+#[derive(Clone, Debug)]
+pub struct RuntimeBuilder {
+    given: Given,
+}
+
+impl RuntimeBuilder {
+    /// OS threads that run green threads; 1 gives the single hub of eventlet and gevent.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.given.workers = Some(workers);
+        self
+    }
+
+    /// Bytes of stack of a green thread, where its builder does not say otherwise. Rounded up to
+    /// the next size class: 64 KiB, 256 KiB, 2 MiB, 8 MiB, 64 MiB, 512 MiB. Memory is taken page by
+    /// page as the stack is used.
+    pub fn stack_size(mut self, bytes: usize) -> Self {
+        self.given.stack_size = Some(bytes);
+        self
+    }
+
+    /// Which shim families yield on this runtime's green threads.
+    pub fn patch(mut self, patch: Patch) -> Self {
+        self.given.patch = Some(patch);
+        self
+    }
+
+    /// The beginning of the names of the runtime's OS threads.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.given.name = Some(name.into());
+        self
+    }
+
+    /// Builds the runtime and starts its workers.
+    ///
+    /// # Errors
+    ///
+    /// If a setting is out of range, or the kernel or the C library lacks something that green threads
+    /// need; the error names it.
+    pub fn build(self) -> Result<Runtime, BuildError> {
+        let _native = NativeSection::enter();
+        let settings = self.given.resolve()?;
+        tls::initialize()?;
+        prepare_process();
+        let queues: Vec<_> = (0..settings.workers).map(|_| Queue::new_fifo()).collect();
+        let shards = queues
+            .iter()
+            .map(|queue| Shard::new(queue.stealer()))
+            .collect();
+        let shared = Arc::new(Shared::new(settings, shards)?);
+        let runtime = Runtime {
+            shared: shared.clone(),
+        };
+        let name = &shared.settings.name;
+        for (index, queue) in queues.into_iter().enumerate() {
+            let shared = shared.clone();
+            thread::Builder::new()
+                .name(format!("{name}-{index}"))
+                .spawn(move || {
+                    let _stack = overflow::AlternateStack::install();
+                    worker::main(shared, index, queue);
+                })
+                .map_err(|error| BuildError::io("start a worker thread", error))?;
+        }
+        let weak = Arc::downgrade(&shared);
+        thread::Builder::new()
+            .name(format!("{name}-mon"))
+            .spawn(move || monitor::main(weak))
+            .map_err(|error| BuildError::io("start the monitor thread", error))?;
+        Ok(runtime)
+    }
+}
+
+/// What a process needs once: the overflow handler, and that a forked child forgets the scheduler.
+fn prepare_process() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        overflow::install_handler();
+        // SAFETY: the handler only writes thread-local words and an atomic.
+        unsafe { libc::pthread_atfork(None, None, Some(context::forget_after_fork)) };
+    });
+}
+
+/// Builds a runtime with the settings of the environment and runs `f` on it as its main green thread.
+///
+/// ```
+/// let sum: i32 = greenpatch_runtime::run(|| {
+///     let threads: Vec<_> = (0..10).map(|n| greenpatch_runtime::spawn(move || n)).collect();
+///     threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+/// });
+/// assert_eq!(sum, 45);
+/// ```
+///
+/// # Panics
+///
+/// If the runtime cannot be built, with the [`BuildError`]'s text, and if `f` panics.
+pub fn run<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T + Send,
+    T: Send,
+{
+    match Runtime::builder().build() {
+        Ok(runtime) => runtime.run(f),
+        Err(error) => panic!("cannot build the runtime: {error}"),
+    }
+}

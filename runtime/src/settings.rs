@@ -1,0 +1,168 @@
+//! The settings of a runtime: one table of names, environment variables, defaults and meanings.
+
+use std::env;
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+
+use crate::error::BuildError;
+use crate::patch::Patch;
+use crate::slot::MAX_STACK;
+
+/// Stack of a green thread made by [`spawn`](crate::spawn), unless its builder asks otherwise.
+const STACK_SIZE: usize = 256 << 10;
+
+/// The most workers a runtime may have.
+const MAX_WORKERS: usize = 1024;
+
+/// A row of the settings table.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting {
+    /// The name of the [`RuntimeBuilder`](crate::RuntimeBuilder) method.
+    pub name: &'static str,
+    /// The environment variable that sets it where the builder does not.
+    pub variable: &'static str,
+    /// The default, in words.
+    pub default: &'static str,
+    /// What it means, and its unit.
+    pub meaning: &'static str,
+}
+
+/// The settings table.
+pub const SETTINGS: &[Setting] = &[
+    Setting {
+        name: "workers",
+        variable: "GREENPATCH_WORKERS",
+        default: "the number of processors",
+        meaning: "OS threads that run green threads, 1 to 1024",
+    },
+    Setting {
+        name: "stack_size",
+        variable: "GREENPATCH_STACK_SIZE",
+        default: "262144",
+        meaning: "bytes of stack of a green thread made by spawn, at most 536870912",
+    },
+    Setting {
+        name: "patch",
+        variable: "GREENPATCH_PATCH",
+        default: "all",
+        meaning: "shim families that yield: all, none, or some of time,socket,select,lock,thread",
+    },
+    Setting {
+        name: "name",
+        variable: "GREENPATCH_NAME",
+        default: "green",
+        meaning: "beginning of the names of the runtime's OS threads",
+    },
+];
+
+/// The values for one runtime.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) workers: usize,
+    pub(crate) stack_size: usize,
+    pub(crate) patch: Patch,
+    pub(crate) name: String,
+}
+
+/// What the builder was told; the rest comes from the environment, or is the default.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Given {
+    pub(crate) workers: Option<usize>,
+    pub(crate) stack_size: Option<usize>,
+    pub(crate) patch: Option<Patch>,
+    pub(crate) name: Option<String>,
+}
+
+impl Given {
+    pub(crate) fn resolve(self) -> Result<Settings, BuildError> {
+        let count = "give it as a number in digits";
+        let workers = given_or(self.workers, "GREENPATCH_WORKERS", count)?
+            .unwrap_or_else(|| available_parallelism().map_or(1, NonZeroUsize::get));
+        let stack_size =
+            given_or(self.stack_size, "GREENPATCH_STACK_SIZE", count)?.unwrap_or(STACK_SIZE);
+        let families = "use all, none, or some of time,socket,select,lock,thread";
+        let patch = given_or(self.patch, "GREENPATCH_PATCH", families)?.unwrap_or(Patch::all());
+        let name = given_or(self.name, "GREENPATCH_NAME", "use UTF-8 text")?
+            .unwrap_or_else(|| "green".to_owned());
+        if !(1..=MAX_WORKERS).contains(&workers) {
+            return Err(BuildError::setting(
+                "workers",
+                workers.to_string(),
+                "use 1 to 1024",
+            ));
+        }
+        if stack_size > MAX_STACK {
+            let remedy = "use at most 536870912 bytes";
+            return Err(BuildError::setting(
+                "stack_size",
+                stack_size.to_string(),
+                remedy,
+            ));
+        }
+        Ok(Settings {
+            workers,
+            stack_size,
+            patch,
+            name,
+        })
+    }
+}
+
+/// The builder's value, or the environment's.
+fn given_or<T: std::str::FromStr>(
+    given: Option<T>,
+    variable: &'static str,
+    remedy: &'static str,
+) -> Result<Option<T>, BuildError> {
+    if given.is_some() {
+        return Ok(given);
+    }
+    let Some(value) = env::var_os(variable) else {
+        return Ok(None);
+    };
+    let parsed = value.to_str().and_then(|value| value.parse().ok());
+    match parsed {
+        Some(value) => Ok(Some(value)),
+        None => Err(BuildError::setting(
+            variable,
+            value.to_string_lossy().into_owned(),
+            remedy,
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_out_of_range_is_refused_with_its_name_value_and_remedy() {
+        let error = Given {
+            workers: Some(0),
+            ..Given::default()
+        }
+        .resolve()
+        .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "setting workers cannot be '0'; use 1 to 1024"
+        );
+        let error = Given {
+            stack_size: Some(1 << 40),
+            ..Given::default()
+        }
+        .resolve()
+        .unwrap_err();
+        assert!(error.to_string().contains("stack_size"));
+    }
+
+    #[test]
+    fn every_setting_has_a_variable_named_after_it() {
+        for setting in SETTINGS {
+            assert_eq!(
+                setting.variable,
+                format!("GREENPATCH_{}", setting.name.to_uppercase())
+            );
+        }
+    }
+}

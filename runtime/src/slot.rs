@@ -1,0 +1,329 @@
+//! Slots: the address space of green threads.
+//!
+//! One slot holds all that a green thread is made of, from high to low addresses:
+//!
+//! ```text
+//! top ─► struct pthread │ static TLS │ control block │ stack … │ guard page │ ◄─ bottom
+//! ```
+//!
+//! Slots come in size classes and are carved from large regions, each one mapping: the guard pages
+//! are made with `MADV_GUARD_INSTALL`, which does not split it, so the kernel's limit on mappings
+//! (65,530) does not bound the number of green threads. Where the kernel lacks that call (before
+//! 6.13), `mprotect` does the same at the cost of a mapping a slot.
+//!
+//! Regions are never unmapped and control blocks never cease to be control blocks: a pointer to one
+//! may be stale, but is always safe to unpark (see `park.rs`). Freed slots are used again
+//! last-in first-out, with their thread control block. Stack memory of slots that stayed free for
+//! a whole period of the monitor goes back to the kernel.
+//!
+//! Regions are marked `MADV_NOHUGEPAGE`: a transparent huge page would turn two touched pages into 2 MiB.
+
+use std::ffi::c_void;
+use std::io;
+use std::mem::size_of;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect};
+
+use crate::green::{Green, GreenRef};
+use crate::spin::SpinLock;
+use crate::tls::{self, Block, Layout};
+
+pub(crate) const PAGE: usize = 4096;
+
+/// Bytes of stack a slot of each class offers at least.
+const CLASSES: [usize; 6] = [64 << 10, 256 << 10, 2 << 20, 8 << 20, 64 << 20, 512 << 20];
+
+/// The largest stack that can be asked for.
+pub(crate) const MAX_STACK: usize = CLASSES[CLASSES.len() - 1];
+
+/// The first region of a class has room for this many slots; each next one for twice as many,
+/// up to `LARGEST_REGION` bytes.
+const FIRST_REGION_SLOTS: usize = 8;
+const LARGEST_REGION: usize = 4 << 30;
+
+/// More regions than 128 TiB of address space could hold.
+const MAX_REGIONS: usize = 1 << 15;
+
+/// Linux's `MADV_GUARD_INSTALL`, since 6.13.
+const MADV_GUARD_INSTALL: i32 = 102;
+
+/// Where a slot stands and what belongs to it.
+#[derive(Clone, Copy)]
+pub(crate) struct Slot {
+    pub(crate) class: usize,
+    /// The lowest usable address of the stack; the guard page ends here.
+    pub(crate) stack_limit: usize,
+    /// The highest address of the stack, where it begins.
+    pub(crate) stack_base: usize,
+    pub(crate) block: Block,
+}
+
+impl Slot {
+    /// Usable bytes of stack, as asked for in steps of the size classes.
+    pub(crate) fn stack_size(&self) -> usize {
+        self.stack_base - self.stack_limit
+    }
+}
+
+struct Pool {
+    /// Free slots, the last freed first, linked through their control blocks.
+    free: Option<GreenRef>,
+    free_count: usize,
+    /// The smallest `free_count` since the monitor last looked.
+    unused: usize,
+    /// Free slots whose stack memory the kernel has back.
+    trimmed: Option<GreenRef>,
+    /// What is left of the youngest region.
+    next: usize,
+    end: usize,
+    region_slots: usize,
+}
+
+static POOLS: [SpinLock<Pool>; CLASSES.len()] = [const {
+    SpinLock::new(Pool {
+        free: None,
+        free_count: 0,
+        unused: 0,
+        trimmed: None,
+        next: 0,
+        end: 0,
+        region_slots: FIRST_REGION_SLOTS,
+    })
+}; CLASSES.len()];
+
+/// The regions, for the look-up by address; entries are written once.
+struct Region {
+    start: AtomicUsize,
+    end: AtomicUsize,
+    slot_size: AtomicUsize,
+}
+
+static REGIONS: [Region; MAX_REGIONS] = [const {
+    Region {
+        start: AtomicUsize::new(0),
+        end: AtomicUsize::new(0),
+        slot_size: AtomicUsize::new(0),
+    }
+}; MAX_REGIONS];
+static REGION_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// Set once the kernel was found to lack `MADV_GUARD_INSTALL`.
+static GUARD_BY_MPROTECT: AtomicBool = AtomicBool::new(false);
+
+/// The bytes from one slot of a class to the next.
+fn slot_size(layout: &Layout, class: usize) -> usize {
+    let overhead = layout.block_size() + size_of::<Green>() + 64;
+    PAGE + (CLASSES[class] + overhead).next_multiple_of(PAGE)
+}
+
+/// A control block with a stack of at least `stack_size` bytes, ready for a new green thread.
+pub(crate) fn acquire(stack_size: usize) -> io::Result<GreenRef> {
+    let Some(class) = CLASSES.iter().position(|&size| size >= stack_size) else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!(
+                "a green thread cannot have a stack of {stack_size} bytes; ask for at most {MAX_STACK}"
+            ),
+        ));
+    };
+    let layout = tls::layout();
+    let mut pool = POOLS[class].lock();
+    if let Some(green) = pool.free {
+        pool.free = green.next_free.take();
+        pool.free_count -= 1;
+        pool.unused = pool.unused.min(pool.free_count);
+        drop(pool);
+        // SAFETY: the slot is free, so nobody runs on its block.
+        unsafe { green.slot.block.reset(layout) };
+        return Ok(green);
+    }
+    if let Some(green) = pool.trimmed {
+        pool.trimmed = green.next_free.take();
+        drop(pool);
+        // SAFETY: as above.
+        unsafe { green.slot.block.reset(layout) };
+        return Ok(green);
+    }
+    let size = slot_size(layout, class);
+    if pool.next == pool.end {
+        grow(&mut pool, size)?;
+    }
+    let bottom = pool.next;
+    pool.next += size;
+    drop(pool);
+    // SAFETY: the pool has handed out this slot's memory just now, to us alone.
+    unsafe { make(layout, class, bottom, size) }
+}
+
+/// Maps the next region of a class.
+fn grow(pool: &mut Pool, slot_size: usize) -> io::Result<()> {
+    let mut slots = pool.region_slots;
+    let (start, length) = loop {
+        let length = slots * slot_size;
+        // SAFETY: a new anonymous mapping at an address of the kernel's choice.
+        let mapped = unsafe {
+            mmap_anonymous(
+                ptr::null_mut(),
+                length,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        };
+        match mapped {
+            Ok(start) => break (start as usize, length),
+            // Under strict overcommit or an address space limit a smaller region may still fit.
+            Err(_) if slots > 1 => slots /= 2,
+            Err(error) => return Err(error.into()),
+        }
+    };
+    // SAFETY: the mapping just made. Without huge pages in the kernel the call fails, and is not
+    // needed.
+    let _ = unsafe { madvise(start as *mut c_void, length, Advice::LinuxNoHugepage) };
+    let index = REGION_COUNT.fetch_add(1, Ordering::Relaxed);
+    let Some(region) = REGIONS.get(index) else {
+        return Err(io::ErrorKind::OutOfMemory.into());
+    };
+    region.slot_size.store(slot_size, Ordering::Relaxed);
+    region.end.store(start + length, Ordering::Relaxed);
+    region.start.store(start, Ordering::Release);
+    pool.next = start;
+    pool.end = start + length;
+    if (slots * 2).saturating_mul(slot_size) <= LARGEST_REGION {
+        pool.region_slots = slots * 2;
+    }
+    Ok(())
+}
+
+/// Makes the slot at `bottom` from zeroed memory.
+///
+/// # Safety
+///
+/// The `size` bytes at `bottom` are zeroed, page-aligned memory of a region, the caller's alone.
+unsafe fn make(layout: &Layout, class: usize, bottom: usize, size: usize) -> io::Result<GreenRef> {
+    guard(bottom)?;
+    // SAFETY: the memory below the slot's top is the caller's.
+    let block =
+        unsafe { Block::create(layout, bottom + size) }.ok_or(io::ErrorKind::OutOfMemory)?;
+    let green = control_block_below(block, layout);
+    let slot = Slot {
+        class,
+        stack_limit: bottom + PAGE,
+        stack_base: green,
+        block,
+    };
+    let green = green as *mut Green;
+    // SAFETY: aligned memory between the stack and the static thread-local storage.
+    unsafe { green.write(Green::new(slot)) };
+    let green = NonNull::new(green).expect("a slot does not stand at address zero");
+    // SAFETY: a control block in a region, made just now.
+    Ok(unsafe { GreenRef::new(green) })
+}
+
+/// Where the control block stands that belongs to `block`.
+fn control_block_below(block: Block, layout: &Layout) -> usize {
+    (block.bottom(layout) - size_of::<Green>()) & !(align_of::<Green>() - 1)
+}
+
+/// Makes the page at `address` fault on every access.
+fn guard(address: usize) -> io::Result<()> {
+    let page = address as *mut c_void;
+    if !GUARD_BY_MPROTECT.load(Ordering::Relaxed) {
+        // SAFETY: the page is the lowest of a slot that is not in use yet.
+        if unsafe { libc::madvise(page, PAGE, MADV_GUARD_INSTALL) } == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.raw_os_error() != Some(libc::EINVAL) {
+            return Err(error);
+        }
+        GUARD_BY_MPROTECT.store(true, Ordering::Relaxed);
+    }
+    // SAFETY: as above.
+    Ok(unsafe { mprotect(page, PAGE, MprotectFlags::empty()) }?)
+}
+
+/// Takes back the slot of a green thread that has ended and whose stack was left.
+pub(crate) fn release(green: GreenRef) {
+    let mut pool = POOLS[green.slot.class].lock();
+    green.next_free.set(pool.free);
+    pool.free = Some(green);
+    pool.free_count += 1;
+}
+
+/// Returns to the kernel the stacks of as many slots as nobody has used since the last call.
+/// Gives the number of slots trimmed.
+pub(crate) fn trim() -> usize {
+    let mut trimmed = 0;
+    for pool in &POOLS {
+        let mut count = {
+            let mut pool = pool.lock();
+            std::mem::replace(&mut pool.unused, usize::MAX)
+        };
+        while count > 0 {
+            count -= 1;
+            let Some(green) = take_free(pool) else { break };
+            let slot = &green.slot;
+            // The topmost page of the stack shares its page with the control block.
+            let length = (slot.stack_base & !(PAGE - 1)) - slot.stack_limit;
+            // SAFETY: the stack of a free slot holds nothing.
+            let _ = unsafe {
+                madvise(
+                    slot.stack_limit as *mut c_void,
+                    length,
+                    Advice::LinuxDontNeed,
+                )
+            };
+            let mut pool = pool.lock();
+            green.next_free.set(pool.trimmed);
+            pool.trimmed = Some(green);
+            trimmed += 1;
+        }
+        let mut pool = pool.lock();
+        pool.unused = pool.free_count;
+    }
+    trimmed
+}
+
+fn take_free(pool: &SpinLock<Pool>) -> Option<GreenRef> {
+    let mut pool = pool.lock();
+    let green = pool.free?;
+    pool.free = green.next_free.take();
+    pool.free_count -= 1;
+    Some(green)
+}
+
+/// The green thread in whose slot `address` lies. Safe in signal handlers.
+///
+/// A slot that was carved but is still being made is not found by the address of its thread
+/// control block, which nobody knows yet.
+pub(crate) fn find(address: usize) -> Option<GreenRef> {
+    let (bottom, size) = slot_around(address)?;
+    let layout = tls::layout();
+    let green = control_block_below(layout.block_below(bottom + size), layout);
+    // A slot that was never made has no control block.
+    // SAFETY: memory of a region; the word is zero until `make` writes the control block.
+    let made = unsafe { (*(green as *const Green)).is_made() };
+    // SAFETY: a control block of a region.
+    made.then(|| unsafe { GreenRef::new(NonNull::new_unchecked(green as *mut Green)) })
+}
+
+/// Whether `address` lies in the guard page of a slot.
+pub(crate) fn is_guard(address: usize) -> bool {
+    slot_around(address).is_some_and(|(bottom, _)| address - bottom < PAGE)
+}
+
+/// The slot that holds `address`: where it begins and its size.
+fn slot_around(address: usize) -> Option<(usize, usize)> {
+    let count = REGION_COUNT.load(Ordering::Relaxed).min(MAX_REGIONS);
+    REGIONS[..count].iter().find_map(|region| {
+        let start = region.start.load(Ordering::Acquire);
+        let end = region.end.load(Ordering::Relaxed);
+        if start == 0 || !(start..end).contains(&address) {
+            return None;
+        }
+        let size = region.slot_size.load(Ordering::Relaxed);
+        Some((start + (address - start) / size * size, size))
+    })
+}

@@ -1,0 +1,471 @@
+//! A worker: an OS thread that runs green threads.
+//!
+//! **The way from one green thread to the next** on the same worker takes the next one from a queue, writes
+//! the thread pointer once, and switches stacks. In between, the worker runs with the thread pointer of the
+//! green thread it has just left, which may already run on another worker: so that code uses no
+//! thread-local variable, allocates nothing and makes no libc call. Before it does anything of the kind, it
+//! goes [home](Worker::go_home), to its own thread pointer, and calls a function that is not inlined,
+//! because the compiler takes the thread pointer for constant within a function.
+//!
+//! **Queues.** A green thread that another one has just woken stands in the run-next slot: its data is
+//! warm. The slot is passed over after some turns in a row, so that a pair cannot keep the worker to
+//! itself. All others stand in the worker's queue, first-in first-out, which others steal from. The
+//! queue never holds more than [`QUEUE`] green threads: its implementation then never changes its
+//! buffer, which would allocate. What does not fit goes to the injector, half the queue at a time.
+//!
+//! **Fairness.** Every [`LOOK_AROUND`] turns, and at least each millisecond between shorter turns, the worker looks at
+//! timers, reactor and injector even if its own queue is full.
+
+use std::cell::{Cell, RefCell};
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+use crossbeam_deque::{Steal, Stealer, Worker as Queue};
+
+use crate::arch;
+use crate::context;
+use crate::deadline::Deadline;
+use crate::green::{Action, Green, GreenRef};
+use crate::reactor::{EVENTS, Events};
+use crate::scheduler::Shared;
+use crate::spin::SpinLock;
+use crate::tls;
+use crate::wheel::{Timer, Wheel};
+
+/// Green threads a worker's own queue holds at most: the capacity that crossbeam-deque starts with,
+/// which it neither exceeds nor falls below by itself.
+const QUEUE: usize = 64;
+
+/// How many green threads move to or from the injector at a time.
+const BATCH: usize = QUEUE / 2;
+
+/// Turns after which a busy worker looks at injector, timers and reactor. Prime, so that it does not
+/// fall into step with a program's own rhythm; Go's scheduler uses the same number.
+const LOOK_AROUND: u32 = 61;
+
+/// Turns after which a busy worker looks at the clock, and the time after which it looks around.
+const CLOCK_TURNS: u32 = 8;
+const LOOK_AROUND_NANOS: u64 = 1_000_000;
+
+/// Turns in a row that the run-next slot may take while others wait in the queue.
+const NEXT_TURNS: u32 = 16;
+
+/// Timers that expire in one go, before the wheel's lock is let go.
+const EXPIRED: usize = 64;
+
+/// The part of a worker that others see.
+pub(crate) struct Shard {
+    pub(crate) stealer: Stealer<GreenRef>,
+    run_next: AtomicPtr<Green>,
+    /// Turns taken; the monitor sees by it whether the worker gets on.
+    pub(crate) turns: AtomicU32,
+    /// Set by the monitor while the worker does not get on: its run-next slot may be stolen.
+    pub(crate) stuck: AtomicBool,
+    wheel: SpinLock<Wheel<GreenRef>>,
+    /// When the wheel's next timer is due, or earlier.
+    next_timer: AtomicU64,
+}
+
+impl Shard {
+    pub(crate) fn new(stealer: Stealer<GreenRef>) -> Shard {
+        Shard {
+            stealer,
+            run_next: AtomicPtr::new(ptr::null_mut()),
+            turns: AtomicU32::new(0),
+            stuck: AtomicBool::new(false),
+            wheel: SpinLock::new(Wheel::new(Deadline::now().as_nanos())),
+            next_timer: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    fn take_next(&self) -> Option<GreenRef> {
+        if self.run_next.load(Ordering::Relaxed).is_null() {
+            return None;
+        }
+        let green = self.run_next.swap(ptr::null_mut(), Ordering::AcqRel);
+        // SAFETY: the slot holds null or a control block that stands in no other queue.
+        ptr::NonNull::new(green).map(|green| unsafe { GreenRef::new(green) })
+    }
+
+    /// Whether another worker could find something to run here.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.stealer.is_empty() || self.stuck.load(Ordering::SeqCst) && self.has_next()
+    }
+
+    pub(crate) fn has_next(&self) -> bool {
+        !self.run_next.load(Ordering::SeqCst).is_null()
+    }
+
+    pub(crate) fn insert_timer(&self, green: GreenRef, deadline: Deadline) {
+        let mut wheel = self.wheel.lock();
+        // SAFETY: control blocks stay in place, and a green thread waits for one timer at a time,
+        // which it cancels after each wait.
+        let fires =
+            unsafe { wheel.insert(ptr::NonNull::from(&green.timer), deadline.as_nanos(), green) };
+        if fires < self.next_timer.load(Ordering::SeqCst) {
+            self.next_timer.store(fires, Ordering::SeqCst);
+        }
+    }
+
+    pub(crate) fn cancel_timer(&self, timer: &Timer<GreenRef>) {
+        // SAFETY: the caller remembers this shard as that of the timer.
+        unsafe { self.wheel.lock().cancel(timer) };
+    }
+
+    pub(crate) fn next_timer(&self) -> u64 {
+        self.next_timer.load(Ordering::SeqCst)
+    }
+
+    /// Unparks the green threads whose deadline has come.
+    fn expire_timers(&self, now: Deadline) {
+        while self.next_timer() <= now.as_nanos() {
+            let mut expired = [None; EXPIRED];
+            let mut count = 0;
+            {
+                let mut wheel = self.wheel.lock();
+                wheel.advance(now.as_nanos(), |green| {
+                    expired[count] = Some(green);
+                    count += 1;
+                    count < EXPIRED
+                });
+                self.next_timer
+                    .store(wheel.next_deadline(), Ordering::SeqCst);
+            }
+            for green in expired.into_iter().flatten() {
+                green.unpark();
+            }
+        }
+    }
+}
+
+/// A worker; lives on its OS thread's stack.
+pub(crate) struct Worker {
+    pub(crate) shared: Arc<Shared>,
+    index: usize,
+    queue: Queue<GreenRef>,
+    thread_pointer: arch::ThreadPointer,
+    home: usize,
+    at_home: Cell<bool>,
+    turn: Cell<u32>,
+    next_turns: Cell<u32>,
+    last_look: Cell<u64>,
+    /// Set while events and timers are handled: what they wake is queued in order.
+    dispatching: Cell<bool>,
+    events: RefCell<Events>,
+    random: Cell<u32>,
+    forks: u32,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, index: usize, queue: Queue<GreenRef>) -> Worker {
+        Worker {
+            shared,
+            index,
+            queue,
+            thread_pointer: tls::layout().thread_pointer,
+            home: arch::thread_pointer(),
+            at_home: Cell::new(true),
+            turn: Cell::new(0),
+            next_turns: Cell::new(0),
+            last_look: Cell::new(0),
+            dispatching: Cell::new(false),
+            events: RefCell::new(Events::with_capacity(EVENTS)),
+            random: Cell::new(index as u32 + 1),
+            forks: context::forks(),
+        }
+    }
+
+    pub(crate) fn shard(&self) -> &Shard {
+        &self.shared.shards[self.index]
+    }
+
+    /// Runs green threads until the runtime shuts down.
+    #[inline(never)]
+    pub(crate) fn run(&self) {
+        loop {
+            if self.is_time_to_look_around() {
+                self.go_home();
+                if !self.look_around() {
+                    return;
+                }
+            }
+            let green = match self.take() {
+                Some(green) => green,
+                None => {
+                    self.go_home();
+                    match self.find_work() {
+                        Some(green) => green,
+                        None => return,
+                    }
+                }
+            };
+            self.at_home.set(false);
+            // SAFETY: the green thread came out of a queue, so its stack was left and no other
+            // worker runs it; this function uses no thread-local variable.
+            let action = unsafe {
+                self.thread_pointer.set(green.slot.block.address());
+                green.resume(self)
+            };
+            match action {
+                Action::Yield => self.requeue(green),
+                Action::Park => {
+                    if !green.park.commit() {
+                        self.requeue(green);
+                    }
+                }
+                Action::Exit => {
+                    self.go_home();
+                    self.finish(green);
+                }
+            }
+        }
+    }
+
+    /// Goes back to the worker's own thread pointer.
+    #[inline(always)]
+    fn go_home(&self) {
+        if !self.at_home.replace(true) {
+            // SAFETY: the block of this OS thread; the callers use no thread-local variable.
+            unsafe { self.thread_pointer.set(self.home) };
+        }
+    }
+
+    #[inline]
+    fn is_time_to_look_around(&self) -> bool {
+        let turn = self.turn.get().wrapping_add(1);
+        self.turn.set(turn);
+        self.shard().turns.store(turn, Ordering::Relaxed);
+        turn.is_multiple_of(LOOK_AROUND)
+            || turn.is_multiple_of(CLOCK_TURNS)
+                && Deadline::now().as_nanos() > self.last_look.get() + LOOK_AROUND_NANOS
+    }
+
+    #[inline]
+    fn take(&self) -> Option<GreenRef> {
+        let turns = self.next_turns.get();
+        if turns < NEXT_TURNS {
+            if let Some(green) = self.shard().take_next() {
+                self.next_turns.set(turns + 1);
+                return Some(green);
+            }
+        }
+        self.next_turns.set(0);
+        self.queue.pop().or_else(|| self.shard().take_next())
+    }
+
+    /// Queues a green thread behind all others, between two turns.
+    #[inline]
+    fn requeue(&self, green: GreenRef) {
+        if self.queue.len() >= QUEUE {
+            self.go_home();
+            self.spill();
+        }
+        self.queue.push(green);
+    }
+
+    #[inline(never)]
+    fn finish(&self, green: GreenRef) {
+        if context::forks() != self.forks {
+            // The last thread of a forked child has returned, so the process ends.
+            std::process::exit(0);
+        }
+        green.finish();
+        self.shared.green_ended();
+    }
+
+    /// Moves the older half of the queue to the injector.
+    #[inline(never)]
+    fn spill(&self) {
+        for _ in 0..BATCH {
+            let Some(green) = self.queue.pop() else { break };
+            self.shared.injector.push(green);
+        }
+        self.shared.notify();
+    }
+
+    /// Queues a new or awakened green thread behind all others. Runs at home or on a green thread.
+    pub(crate) fn push(&self, green: GreenRef) {
+        if self.queue.len() >= QUEUE {
+            self.spill();
+        }
+        self.queue.push(green);
+        if !self.dispatching.get() {
+            self.shared.notify();
+        }
+    }
+
+    /// Queues a green thread that the running one has woken: it is next, and what was next goes to
+    /// the queue. Runs at home or on a green thread.
+    pub(crate) fn push_next(&self, green: GreenRef) {
+        if self.dispatching.get() {
+            return self.push(green);
+        }
+        let before = self.shard().run_next.swap(green.as_ptr(), Ordering::AcqRel);
+        // SAFETY: the slot holds null or a control block that stands in no other queue.
+        if let Some(before) = ptr::NonNull::new(before) {
+            self.push(unsafe { GreenRef::new(before) });
+        }
+    }
+
+    /// Looks at timers, reactor and injector. False if the runtime shuts down.
+    #[inline(never)]
+    fn look_around(&self) -> bool {
+        if self.shared.is_shut_down() {
+            self.shared.reactor.signal();
+            return false;
+        }
+        self.dispatch(|| {
+            self.expire_timers();
+            let signalled = self
+                .shared
+                .reactor
+                .turn(&mut self.events.borrow_mut(), false);
+            if signalled && self.shared.idle.is_signalled() {
+                // The signal was meant for a sleeper.
+                self.shared.reactor.signal();
+            }
+        });
+        if !self.shared.injector.is_empty() {
+            if self.queue.len() >= BATCH {
+                self.spill();
+            }
+            let _ = self
+                .shared
+                .injector
+                .steal_batch_with_limit(&self.queue, BATCH);
+        }
+        true
+    }
+
+    fn expire_timers(&self) {
+        let now = Deadline::now();
+        self.last_look.set(now.as_nanos());
+        for shard in &self.shared.shards {
+            shard.expire_timers(now);
+        }
+    }
+
+    /// Handles events; what they wake is queued in order, and one more worker is woken if that is
+    /// more than one green thread.
+    fn dispatch(&self, handle: impl FnOnce()) {
+        let before = self.queue.len();
+        self.dispatching.set(true);
+        handle();
+        self.dispatching.set(false);
+        if self.queue.len() > before.max(1) {
+            self.shared.notify();
+        }
+    }
+
+    /// Finds a green thread to run, or sleeps until there is one. `None` if the runtime shuts down.
+    #[inline(never)]
+    fn find_work(&self) -> Option<GreenRef> {
+        let idle = &self.shared.idle;
+        let mut searching = false;
+        loop {
+            if self.shared.is_shut_down() {
+                if searching {
+                    idle.stop_searching();
+                }
+                self.shared.reactor.signal();
+                return None;
+            }
+            self.dispatch(|| self.expire_timers());
+            let mut found = self.take().or_else(|| self.take_injected());
+            if found.is_none() && self.shared.shards.len() > 1 {
+                if !searching {
+                    searching = idle.start_searching(self.shared.search_limit());
+                }
+                if searching {
+                    found = self.steal();
+                }
+            }
+            if found.is_some() {
+                if searching && idle.stop_searching() && self.shared.has_work() {
+                    self.shared.notify();
+                }
+                return found;
+            }
+            self.sleep(searching);
+            searching = true;
+        }
+    }
+
+    /// Waits in the reactor unless there is something to do. The worker is a searcher afterwards.
+    fn sleep(&self, searching: bool) {
+        let shared = &*self.shared;
+        shared.idle.sleep(searching);
+        let stay = shared.has_work() || shared.is_shut_down() || !shared.arm_timer();
+        if stay {
+            return shared.idle.wake(false);
+        }
+        shared.worker_sleeps();
+        let mut signalled = false;
+        self.dispatch(|| {
+            signalled = shared.reactor.turn(&mut self.events.borrow_mut(), true);
+        });
+        shared.worker_wakes();
+        shared.idle.wake(signalled);
+    }
+
+    fn take_injected(&self) -> Option<GreenRef> {
+        loop {
+            match self
+                .shared
+                .injector
+                .steal_batch_with_limit_and_pop(&self.queue, BATCH)
+            {
+                Steal::Success(green) => return Some(green),
+                Steal::Empty => return None,
+                Steal::Retry => {}
+            }
+        }
+    }
+
+    /// Takes half of another worker's queue, beginning with a random one.
+    fn steal(&self) -> Option<GreenRef> {
+        let count = self.shared.shards.len();
+        let start = self.random(count);
+        for index in (0..count).map(|offset| (start + offset) % count) {
+            if index == self.index {
+                continue;
+            }
+            let shard = &self.shared.shards[index];
+            loop {
+                match shard
+                    .stealer
+                    .steal_batch_with_limit_and_pop(&self.queue, BATCH)
+                {
+                    Steal::Success(green) => return Some(green),
+                    Steal::Empty => break,
+                    Steal::Retry => {}
+                }
+            }
+            if shard.stuck.load(Ordering::SeqCst) {
+                if let Some(green) = shard.take_next() {
+                    return Some(green);
+                }
+            }
+        }
+        self.take_injected()
+    }
+
+    /// A number below `limit` (xorshift).
+    fn random(&self, limit: usize) -> usize {
+        let mut number = self.random.get();
+        number ^= number << 13;
+        number ^= number >> 17;
+        number ^= number << 5;
+        self.random.set(number);
+        number as usize % limit
+    }
+}
+
+/// The body of a worker's OS thread.
+pub(crate) fn main(shared: Arc<Shared>, index: usize, queue: Queue<GreenRef>) {
+    let worker = Worker::new(shared, index, queue);
+    context::set_worker(&worker);
+    worker.run();
+    context::set_worker(ptr::null());
+}

@@ -1,2 +1,0 @@
-//! The `greenpatch` command.
-fn main() {}

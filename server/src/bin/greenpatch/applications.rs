@@ -1,0 +1,124 @@
+//! The applications that come with the server: ordinary handlers, with nothing in them that knows
+//! of green threads.
+
+use std::io::Read;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use greenpatch_server::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
+use greenpatch_server::http::{Method, StatusCode};
+use greenpatch_server::{AsyncRequest, Bytes, Handler, Request, Response};
+
+use crate::arguments::{App, AsyncSleep};
+
+/// The number of the next call of a `hello` handler.
+static STEP: AtomicUsize = AtomicUsize::new(0);
+
+/// Prints `hello N`, sleeps, prints `world`, answers JSON.
+fn hello(sleep: Duration) -> Response {
+    let step = STEP.fetch_add(1, Ordering::Relaxed);
+    println!("hello {step}");
+    thread::sleep(sleep);
+    println!("world");
+    json(&serde_json::json!({}))
+}
+
+/// [`hello`] as an async handler, with the event loop's own sleep.
+async fn hello_async(sleep: Duration) -> Response {
+    let step = STEP.fetch_add(1, Ordering::Relaxed);
+    println!("hello {step}");
+    tokio::time::sleep(sleep).await;
+    println!("world");
+    json(&serde_json::json!({}))
+}
+
+fn plain() -> Response {
+    text("Hello, World!\n")
+}
+
+fn echo(request: Request<'_>) -> Response {
+    let mut content = Vec::new();
+    match request.into_body().read_to_end(&mut content) {
+        Ok(_) => Response::new(content.into()),
+        Err(error) => refuse(StatusCode::BAD_REQUEST, format!("{error}\n")),
+    }
+}
+
+/// The application for the blocking worker classes.
+pub(crate) fn handler(app: App, sleep: Duration) -> impl Handler {
+    move |request: Request<'_>| match refusal(app, request.method(), request.uri().path()) {
+        Some(refusal) => refusal,
+        None => match app {
+            App::Hello => hello(sleep),
+            App::Plain => plain(),
+            App::Echo => echo(request),
+            App::Panic => panic!("the application panic was asked for"),
+        },
+    }
+}
+
+/// The application for the worker class async.
+pub(crate) async fn handle_async(
+    app: App,
+    sleep: Duration,
+    way: AsyncSleep,
+    request: AsyncRequest,
+) -> Response {
+    match refusal(app, request.method(), request.uri().path()) {
+        Some(refusal) => refusal,
+        None => match (app, way) {
+            (App::Hello, AsyncSleep::Blocking) => hello(sleep),
+            (App::Hello, AsyncSleep::Async) => hello_async(sleep).await,
+            (App::Plain, _) => plain(),
+            (App::Echo, _) => Response::new(request.into_body()),
+            (App::Panic, _) => panic!("the application panic was asked for"),
+        },
+    }
+}
+
+/// What is answered to a path other than `/`, or a method that the application does not know.
+fn refusal(app: App, method: &Method, path: &str) -> Option<Response> {
+    if path != "/" {
+        return Some(refuse(
+            StatusCode::NOT_FOUND,
+            format!("there is no {path}; try /\n"),
+        ));
+    }
+    let allowed = if app == App::Echo {
+        "POST, PUT"
+    } else {
+        "GET, HEAD"
+    };
+    if allowed.split(", ").any(|allowed| method == allowed) {
+        return None;
+    }
+    let reason = format!("{method} is not allowed here; use {allowed}\n");
+    let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, reason);
+    response
+        .headers_mut()
+        .insert(ALLOW, HeaderValue::from_static(allowed));
+    Some(response)
+}
+
+fn refuse(status: StatusCode, reason: String) -> Response {
+    let mut response = text(reason);
+    *response.status_mut() = status;
+    response
+}
+
+fn text(content: impl Into<Bytes>) -> Response {
+    with_type("text/plain; charset=utf-8", content.into())
+}
+
+fn json(value: &serde_json::Value) -> Response {
+    with_type("application/json", format!("{value}\n").into())
+}
+
+fn with_type(content_type: &'static str, content: Bytes) -> Response {
+    let mut response = Response::new(content);
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,34 @@
+//! The `greenpatch` command: an HTTP server with gunicorn's command line, and a demonstration of
+//! what the patch does.
+
+#![forbid(unsafe_code)]
+// Standard output is where the applications and the demonstration write.
+#![allow(clippy::print_stdout)]
+
+mod applications;
+mod arguments;
+mod demo;
+mod serve;
+mod signals;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use arguments::{Arguments, Command, DemoArguments};
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let command = arguments
+        .command
+        .unwrap_or(Command::Demo(DemoArguments::default()));
+    let result = match command {
+        Command::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Demo(arguments) => demo::run(&arguments),
+    };
+    result.unwrap_or_else(|error: Box<dyn Error>| {
+        eprintln!("greenpatch: {error}");
+        ExitCode::FAILURE
+    })
+}

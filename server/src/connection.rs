@@ -1,0 +1,90 @@
+//! What the blocking connection loop needs from a connection.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+
+/// A byte stream that blocks its thread, green or not, until it can go on.
+///
+/// The methods take `&self`, as sockets allow: while one thread waits in `receive`, another may
+/// shut the connection down.
+pub(crate) trait Connection: Send + Sync + 'static {
+    /// Waits for bytes and receives them; 0 means that no more will come.
+    ///
+    /// # Errors
+    /// `WouldBlock` or `TimedOut` when the read time-out has passed.
+    fn receive(&self, buffer: &mut [u8]) -> io::Result<usize>;
+
+    /// Sends a part of `bytes` and tells how long it was.
+    ///
+    /// # Errors
+    /// `WouldBlock` or `TimedOut` when the write time-out has passed.
+    fn send(&self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Sends a part of `buffers`, one after the other, and tells how long it was.
+    ///
+    /// # Errors
+    /// As [`Connection::send`].
+    fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize>;
+
+    /// Limits how long `receive` waits.
+    fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()>;
+
+    /// Limits how long `send` waits.
+    fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()>;
+
+    /// Closes one direction or both.
+    fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+}
+
+/// Implements [`Connection`] for a type that has a socket with the methods of std's.
+macro_rules! connection {
+    ($stream:ty, $socket:ident) => {
+        impl Connection for $stream {
+            fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
+                $socket(self).read(buffer)
+            }
+
+            fn send(&self, bytes: &[u8]) -> io::Result<usize> {
+                $socket(self).write(bytes)
+            }
+
+            fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+                $socket(self).write_vectored(buffers)
+            }
+
+            fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+                $socket(self).set_read_timeout(limit)
+            }
+
+            fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
+                $socket(self).set_write_timeout(limit)
+            }
+
+            fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+                $socket(self).shutdown(how)
+            }
+        }
+    };
+}
+
+/// A socket of the runtime: it parks the green thread that waits on it.
+pub(crate) struct GreenStream(pub(crate) greenpatch::net::TcpStream);
+
+impl AsFd for GreenStream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+fn native(stream: &std::net::TcpStream) -> &std::net::TcpStream {
+    stream
+}
+
+fn green(stream: &GreenStream) -> &greenpatch::net::TcpStream {
+    &stream.0
+}
+
+connection!(std::net::TcpStream, native);
+connection!(GreenStream, green);

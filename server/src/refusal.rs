@@ -1,0 +1,65 @@
+//! Requests that are answered with an error before, or instead of, the handler's response.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use http::StatusCode;
+
+/// Why a request is not served: the status to answer and the reason to tell the client.
+///
+/// After a refusal the connection is closed, because where the next request begins can no longer
+/// be trusted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    /// The status of the answer.
+    pub(crate) status: StatusCode,
+    /// What was wrong and, where it is not plain, what would be right.
+    pub(crate) reason: Cow<'static, str>,
+}
+
+impl Refusal {
+    /// A refusal with this status and reason.
+    pub(crate) fn new(status: StatusCode, reason: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal {
+            status,
+            reason: reason.into(),
+        }
+    }
+
+    /// 400: the request breaks the protocol.
+    pub(crate) fn malformed(reason: impl Into<Cow<'static, str>>) -> Refusal {
+        Refusal::new(StatusCode::BAD_REQUEST, reason)
+    }
+
+    /// 413: more content than the limit allows.
+    pub(crate) fn content_too_large(limit: u64) -> Refusal {
+        Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            format!("the request's content is longer than {limit} bytes"),
+        )
+    }
+
+    /// 408: the client took too long to send what is named.
+    pub(crate) fn timed_out(part: &'static str) -> Refusal {
+        Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            format!("the request's {part} came too slowly"),
+        )
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.status, self.reason)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// A value from the wire, fit to be shown: escaped, and cut after 64 bytes.
+pub(crate) fn shown(value: &[u8]) -> String {
+    const LONGEST: usize = 64;
+    let end = value.len().min(LONGEST);
+    let ellipsis = if end < value.len() { "…" } else { "" };
+    format!("'{}{ellipsis}'", value[..end].escape_ascii())
+}

@@ -1,0 +1,193 @@
+//! A bound server: its listening socket, and the way to stop it.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::presence::Connections;
+use crate::settings::Settings;
+
+/// A server that listens and does not serve yet.
+///
+/// One of the `run_` methods, one for each worker class, serves until [`StopHandle::stop`] is
+/// called and the requests then under way are answered.
+#[derive(Debug)]
+pub struct Server {
+    pub(crate) listener: TcpListener,
+    pub(crate) settings: Settings,
+    stop: StopHandle,
+}
+
+impl Server {
+    /// Listens on `address`, as `HOST:PORT`; port 0 takes a free one.
+    ///
+    /// # Errors
+    /// If the address cannot be resolved or listened on.
+    pub fn bind(address: &str, settings: Settings) -> Result<Server, BindError> {
+        let fail = |source| BindError {
+            address: address.to_owned(),
+            source,
+        };
+        let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");
+        for candidate in address.to_socket_addrs().map_err(fail)? {
+            match listen(candidate, settings.backlog) {
+                Ok(listener) => {
+                    let address = listener.local_addr().map_err(fail)?;
+                    let connections = Arc::default();
+                    let stop = StopHandle {
+                        address,
+                        connections,
+                    };
+                    return Ok(Server {
+                        listener,
+                        settings,
+                        stop,
+                    });
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(fail(last))
+    }
+
+    /// The address that the server listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.stop.address
+    }
+
+    /// A handle that stops the server from another thread.
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    pub(crate) fn connections(&self) -> &Arc<Connections> {
+        &self.stop.connections
+    }
+}
+
+/// Accepted sockets take TCP_NODELAY over from the listening one: a response leaves in one piece,
+/// and waiting for more only delays it.
+fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    socket.set_tcp_nodelay(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
+}
+
+/// Stops a [`Server`] from any thread.
+#[derive(Clone)]
+pub struct StopHandle {
+    address: SocketAddr,
+    connections: Arc<Connections>,
+}
+
+impl StopHandle {
+    /// Begins to stop: connections that came before are served, later ones are not accepted, idle
+    /// ones are closed, requests under way are finished. The server's `run_` method returns when
+    /// all that is done.
+    pub fn stop(&self) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        if !self.connections.stop() {
+            return;
+        }
+        // The thread that accepts may be asleep in the kernel; one more connection wakes it. If
+        // this one is not taken, the backlog is full, and so the thread is not asleep.
+        let mut address = self.address;
+        match address.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        let _ = TcpStream::connect_timeout(&address, PATIENCE);
+    }
+}
+
+impl fmt::Debug for StopHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StopHandle")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An address that cannot be listened on.
+#[derive(Debug)]
+pub struct BindError {
+    address: String,
+    source: io::Error,
+}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let remedy = match self.source.kind() {
+            io::ErrorKind::AddrInUse => {
+                "stop the program that listens there or choose another port"
+            }
+            io::ErrorKind::AddrNotAvailable => "choose an address of this machine",
+            io::ErrorKind::PermissionDenied => "choose a port from 1024 on",
+            _ => "give an address as HOST:PORT, such as 127.0.0.1:8000",
+        };
+        write!(
+            f,
+            "cannot listen on {}: {}; {remedy}",
+            self.address, self.source
+        )
+    }
+}
+
+impl std::error::Error for BindError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// A server that could not begin to serve.
+#[derive(Debug)]
+pub enum ServeError {
+    /// The green-thread runtime could not be built.
+    Runtime(greenpatch::BuildError),
+    /// The listening socket, the event loop or a thread could not be set up.
+    Io(io::Error),
+}
+
+impl fmt::Display for ServeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServeError::Runtime(error) => {
+                write!(f, "cannot build the green-thread runtime: {error}")
+            }
+            ServeError::Io(error) => write!(f, "cannot begin to serve: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            ServeError::Runtime(error) => Some(error),
+            ServeError::Io(error) => Some(error),
+        }
+    }
+}
+
+impl From<greenpatch::BuildError> for ServeError {
+    fn from(error: greenpatch::BuildError) -> ServeError {
+        ServeError::Runtime(error)
+    }
+}
+
+impl From<io::Error> for ServeError {
+    fn from(error: io::Error) -> ServeError {
+        ServeError::Io(error)
+    }
+}

@@ -65,7 +65,7 @@ impl Idle {
     fn claim_sleeper(&self) -> bool {
         self.update(|word| {
             (word & SLEEPING != 0 && word & (SEARCHING | SIGNALLED) == 0)
-                .then(|| word - SLEEPER + SEARCHER | SIGNALLED)
+                .then(|| (word - SLEEPER + SEARCHER) | SIGNALLED)
         })
         .is_some()
     }

@@ -102,10 +102,10 @@ fn report(name: &[u8], kibibytes: usize) {
     let name = &name[..name.len().min(128)];
     let _ = rest.write_all(b"green thread '");
     let _ = rest.write_all(name);
-    let _ = write!(
+    let _ = writeln!(
         rest,
         "' overflowed its {kibibytes} KiB stack; raise `stack_size` of its builder or of the runtime \
-         (GREENPATCH_STACK_SIZE)\n"
+         (GREENPATCH_STACK_SIZE)"
     );
     let unused = rest.len();
     let length = message.len() - unused;

@@ -84,7 +84,10 @@ impl<T: Copy> Wheel<T> {
         // SAFETY: the caller's promise.
         let entry = unsafe { timer.as_ref() };
         entry.owner.set(Some(owner));
-        entry.tick.set(deadline.div_ceil(1 << TICK_BITS));
+        // Beyond half the range (292 years) there is nothing to tell apart.
+        entry
+            .tick
+            .set(deadline.min(u64::MAX >> 1).div_ceil(1 << TICK_BITS));
         self.link(entry, self.tick + 1);
         entry.tick.get() << TICK_BITS
     }

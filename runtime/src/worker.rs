@@ -244,11 +244,11 @@ impl Worker {
     #[inline]
     fn take(&self) -> Option<GreenRef> {
         let turns = self.next_turns.get();
-        if turns < NEXT_TURNS {
-            if let Some(green) = self.shard().take_next() {
-                self.next_turns.set(turns + 1);
-                return Some(green);
-            }
+        if turns < NEXT_TURNS
+            && let Some(green) = self.shard().take_next()
+        {
+            self.next_turns.set(turns + 1);
+            return Some(green);
         }
         self.next_turns.set(0);
         self.queue.pop().or_else(|| self.shard().take_next())
@@ -302,8 +302,8 @@ impl Worker {
             return self.push(green);
         }
         let before = self.shard().run_next.swap(green.as_ptr(), Ordering::AcqRel);
-        // SAFETY: the slot holds null or a control block that stands in no other queue.
         if let Some(before) = ptr::NonNull::new(before) {
+            // SAFETY: the slot holds null or a control block that stands in no other queue.
             self.push(unsafe { GreenRef::new(before) });
         }
     }
@@ -442,10 +442,10 @@ impl Worker {
                     Steal::Retry => {}
                 }
             }
-            if shard.stuck.load(Ordering::SeqCst) {
-                if let Some(green) = shard.take_next() {
-                    return Some(green);
-                }
+            if shard.stuck.load(Ordering::SeqCst)
+                && let Some(green) = shard.take_next()
+            {
+                return Some(green);
             }
         }
         self.take_injected()

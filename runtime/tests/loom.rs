@@ -1,0 +1,308 @@
+//! loom models of the two protocols that every green thread's life depends on: park and unpark, and
+//! who sleeps and who is woken.
+//!
+//! The files under test are compiled here once more, against loom's atomics. What surrounds them (run
+//! queues, the epoll set) is modelled by a lock and a condition variable, so a lost wake-up shows as a
+//! deadlock, which loom reports.
+
+#![allow(dead_code, unreachable_pub)]
+
+use loom::model::Builder;
+use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::{Arc, Condvar, Mutex};
+use loom::thread;
+
+mod atomic {
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+}
+#[path = "../src/idle.rs"]
+mod idle;
+#[path = "../src/park.rs"]
+mod park;
+
+/// All interleavings with at most so many involuntary switches; more find nothing in reasonable time.
+fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
+
+/// A run queue that waits for entries.
+#[derive(Default)]
+struct RunQueue {
+    entries: Mutex<usize>,
+    changed: Condvar,
+}
+
+impl RunQueue {
+    fn push(&self) {
+        let mut entries = self.entries.lock().unwrap();
+        *entries += 1;
+        assert_eq!(*entries, 1, "one green thread stands in the queue twice");
+        self.changed.notify_one();
+    }
+
+    fn pop(&self) {
+        let mut entries = self.entries.lock().unwrap();
+        while *entries == 0 {
+            entries = self.changed.wait(entries).unwrap();
+        }
+        *entries -= 1;
+    }
+}
+
+struct Green {
+    state: park::ParkState,
+    queue: RunQueue,
+    /// Stands for the stack: loom fails the model if two threads use it without order between them.
+    stack: loom::cell::UnsafeCell<usize>,
+    wakers: AtomicUsize,
+}
+
+// SAFETY: the protocol under test is what makes the stack's users exclusive; loom checks that.
+unsafe impl Sync for Green {}
+
+impl Green {
+    fn new() -> Arc<Green> {
+        Arc::new(Green {
+            state: park::ParkState::unused(),
+            queue: RunQueue::default(),
+            stack: loom::cell::UnsafeCell::new(0),
+            wakers: AtomicUsize::new(0),
+        })
+    }
+
+    fn unpark(&self) {
+        self.wakers.fetch_add(1, Ordering::Relaxed);
+        if self.state.unpark() {
+            self.queue.push();
+        }
+    }
+
+    /// The green thread's code up to its next park, on its stack: true once `wakers` have come.
+    fn turn(&self, wakers: usize) -> bool {
+        self.state.resume();
+        // SAFETY: checked by loom.
+        self.stack.with_mut(|stack| unsafe { *stack += 1 });
+        loop {
+            if self.wakers.load(Ordering::Relaxed) == wakers {
+                return true;
+            }
+            if self.state.begin() {
+                return false;
+            }
+        }
+    }
+
+    /// The worker's part after the green thread has switched away.
+    fn left(&self) {
+        // SAFETY: checked by loom: the stack is still ours until the commit.
+        self.stack.with_mut(|stack| unsafe { *stack += 1 });
+        if !self.state.commit() {
+            self.queue.push();
+        }
+    }
+}
+
+#[test]
+fn no_unpark_is_lost_and_none_counts_twice() {
+    check(4, || {
+        let green = Green::new();
+        green.state.start();
+        green.queue.push();
+        let wakers: Vec<_> = (0..2)
+            .map(|_| {
+                let green = green.clone();
+                thread::spawn(move || green.unpark())
+            })
+            .collect();
+        loop {
+            green.queue.pop();
+            if green.turn(2) {
+                break;
+            }
+            green.left();
+        }
+        for waker in wakers {
+            waker.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_stack_is_resumed_only_after_it_was_left() {
+    check(4, || {
+        let green = Green::new();
+        green.state.start();
+        green.queue.push();
+        let done = Arc::new(AtomicUsize::new(0));
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                let (green, done) = (green.clone(), done.clone());
+                thread::spawn(move || {
+                    loop {
+                        green.queue.pop();
+                        if done.load(Ordering::SeqCst) == 1 || green.turn(1) {
+                            done.store(1, Ordering::SeqCst);
+                            // Lets the other worker go too.
+                            green.queue.push();
+                            break;
+                        }
+                        green.left();
+                    }
+                })
+            })
+            .collect();
+        green.unpark();
+        for worker in workers {
+            worker.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_yield_keeps_a_notification_for_the_next_park() {
+    check(4, || {
+        let green = Green::new();
+        green.state.start();
+        green.state.resume();
+        let waker = {
+            let green = green.clone();
+            thread::spawn(move || green.unpark())
+        };
+        // The green thread is in a wait queue by now; it yields and is resumed, then parks.
+        green.state.resume();
+        if green.state.begin() && green.state.commit() {
+            green.queue.pop();
+        }
+        waker.join().unwrap();
+    });
+}
+
+/// The epoll set with the eventfd in it: a signal wakes one waiter, or the next one to wait.
+#[derive(Default)]
+struct EventSet {
+    signalled: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl EventSet {
+    fn signal(&self) {
+        *self.signalled.lock().unwrap() = true;
+        self.changed.notify_one();
+    }
+
+    fn wait(&self) -> bool {
+        let mut signalled = self.signalled.lock().unwrap();
+        while !*signalled {
+            signalled = self.changed.wait(signalled).unwrap();
+        }
+        std::mem::take(&mut *signalled)
+    }
+}
+
+struct Pool {
+    idle: idle::Idle,
+    events: EventSet,
+    work: AtomicUsize,
+    left: AtomicUsize,
+}
+
+impl Pool {
+    fn new(work: usize) -> Arc<Pool> {
+        Arc::new(Pool {
+            idle: idle::Idle::new(),
+            events: EventSet::default(),
+            work: AtomicUsize::new(0),
+            left: AtomicUsize::new(work),
+        })
+    }
+
+    fn push(&self) {
+        self.work.fetch_add(1, Ordering::Relaxed);
+        self.notify();
+    }
+
+    fn notify(&self) {
+        if self.idle.notify() {
+            self.events.signal();
+        }
+    }
+
+    fn take(&self) -> bool {
+        self.work
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |work| work.checked_sub(1))
+            .is_ok()
+    }
+
+    fn is_done(&self) -> bool {
+        self.left.load(Ordering::SeqCst) == 0
+    }
+
+    /// `Worker::find_work` and `Worker::sleep`, with what they look at reduced to one counter.
+    fn run(&self) {
+        let mut searching = false;
+        loop {
+            if self.is_done() {
+                if searching {
+                    self.idle.stop_searching();
+                }
+                self.events.signal();
+                return;
+            }
+            if !searching {
+                searching = self.idle.start_searching(1);
+            }
+            if self.take() {
+                if std::mem::take(&mut searching)
+                    && self.idle.stop_searching()
+                    && self.work.load(Ordering::Relaxed) != 0
+                {
+                    self.notify();
+                }
+                self.left.fetch_sub(1, Ordering::SeqCst);
+                continue;
+            }
+            self.idle.sleep(searching);
+            searching = true;
+            if self.work.load(Ordering::Relaxed) != 0 || self.is_done() {
+                self.idle.wake(false);
+                continue;
+            }
+            let signalled = self.events.wait();
+            self.idle.wake(signalled);
+        }
+    }
+}
+
+#[test]
+fn pushed_work_is_never_left_with_all_workers_asleep() {
+    check(3, || {
+        let pool = Pool::new(2);
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || pool.run())
+            })
+            .collect();
+        pool.push();
+        pool.push();
+        for worker in workers {
+            worker.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_single_worker_finds_what_is_pushed_while_it_goes_to_sleep() {
+    check(5, || {
+        let pool = Pool::new(2);
+        let worker = {
+            let pool = pool.clone();
+            thread::spawn(move || pool.run())
+        };
+        pool.push();
+        pool.push();
+        worker.join().unwrap();
+    });
+}

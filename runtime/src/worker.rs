@@ -13,8 +13,9 @@
 //! queue never holds more than [`QUEUE`] green threads: its implementation then never changes its
 //! buffer, which would allocate. What does not fit goes to the injector, half the queue at a time.
 //!
-//! **Fairness.** Every [`LOOK_AROUND`] turns, and at least each millisecond between shorter turns, the worker looks at
-//! timers, reactor and injector even if its own queue is full.
+//! **Fairness.** Every [`CLOCK_TURNS`] turns the worker looks at the clock and, if some time has passed, at
+//! timers, reactor and injector, even if its own queue is full. (A fixed number of turns between two looks,
+//! 61 in Go, costs a system call too many while turns are short, and is too rare when they are long.)
 
 use std::cell::{Cell, RefCell};
 use std::ptr;
@@ -40,13 +41,10 @@ const QUEUE: usize = 64;
 /// How many green threads move to or from the injector at a time.
 const BATCH: usize = QUEUE / 2;
 
-/// Turns after which a busy worker looks at injector, timers and reactor. Prime, so that it does not
-/// fall into step with a program's own rhythm; Go's scheduler uses the same number.
-const LOOK_AROUND: u32 = 61;
-
-/// Turns after which a busy worker looks at the clock, and the time after which it looks around.
-const CLOCK_TURNS: u32 = 8;
-const LOOK_AROUND_NANOS: u64 = 1_000_000;
+/// Turns after which a busy worker looks at the clock, and the time after which it then looks at
+/// injector, timers and reactor. Short turns are thus bounded by time, long ones by number.
+const CLOCK_TURNS: u32 = 16;
+const LOOK_AROUND_NANOS: u64 = 50_000;
 
 /// Turns in a row that the run-next slot may take while others wait in the queue.
 const NEXT_TURNS: u32 = 16;
@@ -236,9 +234,8 @@ impl Worker {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
         self.shard().turns.store(turn, Ordering::Relaxed);
-        turn.is_multiple_of(LOOK_AROUND)
-            || turn.is_multiple_of(CLOCK_TURNS)
-                && Deadline::now().as_nanos() > self.last_look.get() + LOOK_AROUND_NANOS
+        turn.is_multiple_of(CLOCK_TURNS)
+            && Deadline::now().as_nanos() > self.last_look.get() + LOOK_AROUND_NANOS
     }
 
     #[inline]

@@ -2,7 +2,6 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 /// A byte stream that blocks its thread, green or not, until it can go on.
@@ -38,53 +37,36 @@ pub(crate) trait Connection: Send + Sync + 'static {
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
 }
 
-/// Implements [`Connection`] for a type that has a socket with the methods of std's.
+/// Implements [`Connection`] for a type with the methods of [`std::net::TcpStream`].
 macro_rules! connection {
-    ($stream:ty, $socket:ident) => {
+    ($stream:ty) => {
         impl Connection for $stream {
             fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
-                $socket(self).read(buffer)
+                (&*self).read(buffer)
             }
 
             fn send(&self, bytes: &[u8]) -> io::Result<usize> {
-                $socket(self).write(bytes)
+                (&*self).write(bytes)
             }
 
             fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
-                $socket(self).write_vectored(buffers)
+                (&*self).write_vectored(buffers)
             }
 
             fn set_read_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
-                $socket(self).set_read_timeout(limit)
+                <$stream>::set_read_timeout(self, limit)
             }
 
             fn set_write_timeout(&self, limit: Option<Duration>) -> io::Result<()> {
-                $socket(self).set_write_timeout(limit)
+                <$stream>::set_write_timeout(self, limit)
             }
 
             fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-                $socket(self).shutdown(how)
+                <$stream>::shutdown(self, how)
             }
         }
     };
 }
 
-/// A socket of the runtime: it parks the green thread that waits on it.
-pub(crate) struct GreenStream(pub(crate) greenpatch::net::TcpStream);
-
-impl AsFd for GreenStream {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
-    }
-}
-
-fn native(stream: &std::net::TcpStream) -> &std::net::TcpStream {
-    stream
-}
-
-fn green(stream: &GreenStream) -> &greenpatch::net::TcpStream {
-    &stream.0
-}
-
-connection!(std::net::TcpStream, native);
-connection!(GreenStream, green);
+connection!(std::net::TcpStream);
+connection!(greenpatch::net::TcpStream);

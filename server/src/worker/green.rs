@@ -8,12 +8,11 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenpatch::net::TcpListener;
-use greenpatch::sync::{Condvar, Mutex};
+use greenpatch::net::{TcpListener, TcpStream};
+use greenpatch::sync::Semaphore;
 use greenpatch::{Builder, Patch, Runtime};
 
 use super::{Listener, accept_until_stopped};
-use crate::connection::GreenStream;
 use crate::exchange::{self, Manners};
 use crate::handler::Handler;
 use crate::log;
@@ -46,17 +45,19 @@ fn accept_and_spawn(server: Server, handler: Arc<dyn Handler>) -> Result<(), Ser
         look_round: None,
     };
     let connections = Arc::clone(server.connections());
-    let slots = Arc::new(Slots::new(server.settings.worker_connections));
+    let slots = u32::try_from(server.settings.worker_connections)
+        .unwrap_or(u32::MAX)
+        .max(1);
+    let free_slots = Arc::new(Semaphore::new(slots));
     let settings = Arc::new(server.settings);
-    let listener = GreenListener(TcpListener::from(server.listener));
+    let listener = TcpListener::from_std(server.listener)?;
     let mut number = 0u64;
     accept_until_stopped(&listener, &connections, settings.backlog, |stream| {
         number += 1;
-        slots.take();
+        let slot = TakenSlot::of(&free_slots);
         let stream = Arc::new(stream);
         let presence = connections.enter(Arc::clone(&stream) as _);
         let (handler, settings) = (Arc::clone(&handler), Arc::clone(&settings));
-        let slot = TakenSlot(Arc::clone(&slots));
         let spawned = Builder::new()
             .name(format!("connection-{number}"))
             .spawn(move || {
@@ -68,72 +69,40 @@ fn accept_and_spawn(server: Server, handler: Arc<dyn Handler>) -> Result<(), Ser
         }
     })?;
     drop(listener);
-    slots.wait_until_free();
+    // All slots taken: all connections have ended.
+    for _ in 0..slots {
+        free_slots.acquire().forget();
+    }
     Ok(())
 }
 
-/// How many more connections may be served at the same time.
-struct Slots {
-    all: usize,
-    free: Mutex<usize>,
-    freed: Condvar,
-}
+/// One connection's part of `worker_connections`, given back when the connection has ended,
+/// however it ended.
+struct TakenSlot(Arc<Semaphore>);
 
-impl Slots {
-    fn new(all: usize) -> Slots {
-        let all = all.max(1);
-        Slots {
-            all,
-            free: Mutex::new(all),
-            freed: Condvar::new(),
-        }
-    }
-
-    /// Waits for a slot and takes it.
-    fn take(&self) {
-        self.change(|free| *free > 0, |free| *free -= 1);
-    }
-
-    /// Waits until no slot is taken.
-    fn wait_until_free(&self) {
-        self.change(|free| *free == self.all, |_| {});
-    }
-
-    fn change(&self, is_right: impl Fn(&usize) -> bool, change: impl FnOnce(&mut usize)) {
-        let mut free = self.free.lock().expect("nothing panics under this lock");
-        while !is_right(&free) {
-            free = self
-                .freed
-                .wait(free)
-                .expect("nothing panics under this lock");
-        }
-        change(&mut free);
+impl TakenSlot {
+    /// Waits for a free slot and takes it.
+    fn of(slots: &Arc<Semaphore>) -> TakenSlot {
+        slots.acquire().forget();
+        TakenSlot(Arc::clone(slots))
     }
 }
-
-/// A slot, given back when the connection has ended, however it ended.
-struct TakenSlot(Arc<Slots>);
 
 impl Drop for TakenSlot {
     fn drop(&mut self) {
-        self.0.change(|_| true, |free| *free += 1);
-        // Only the thread that accepts ever waits.
-        self.0.freed.notify_one();
+        self.0.release(1);
     }
 }
 
-/// A listening socket of the runtime.
-struct GreenListener(TcpListener);
-
-impl Listener for GreenListener {
-    type Stream = GreenStream;
+impl Listener for TcpListener {
+    type Stream = TcpStream;
 
     fn accept(&self) -> io::Result<Self::Stream> {
-        self.0.accept().map(|(stream, _)| GreenStream(stream))
+        TcpListener::accept(self).map(|(stream, _)| stream)
     }
 
     fn set_nonblocking(&self) -> io::Result<()> {
-        self.0.set_nonblocking(true)
+        TcpListener::set_nonblocking(self, true)
     }
 
     fn pause(&self, duration: Duration) {

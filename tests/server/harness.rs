@@ -1,0 +1,257 @@
+//! A real server in a process of its own, and clients that speak to it byte by byte.
+
+// Each test program uses its own part of this.
+#![allow(dead_code, unused_macros)]
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Makes a module of tests for each worker class: `{ class: arguments, … } { test … }`. Each test
+/// is a function that takes the arguments.
+macro_rules! in_each_class {
+    ({ $($class:ident: $arguments:expr,)* } $tests:tt) => {
+        $(mod $class {
+            in_each_class! { @ $arguments, $tests }
+        })*
+    };
+    (@ $arguments:expr, { $($test:ident)* }) => {
+        $(#[test]
+        fn $test() {
+            super::$test(&$arguments);
+        })*
+    };
+}
+
+/// Longer than anything here takes, on the slowest machine.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running `greenpatch serve`; killed when dropped.
+pub(crate) struct Server {
+    process: Child,
+    address: SocketAddr,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Server {
+    /// Starts `greenpatch serve` with these arguments on a free port.
+    pub(crate) fn start(arguments: &[&str]) -> Server {
+        let (reader, writer) = io::pipe().expect("a pipe");
+        let process = Command::new(env!("CARGO_BIN_EXE_greenpatch"))
+            .args(["serve", "--bind", "127.0.0.1:0"])
+            .args(arguments)
+            .stdout(writer.try_clone().expect("a second writer"))
+            .stderr(writer)
+            .spawn()
+            .expect("the server starts");
+        let (sender, lines) = channel();
+        thread::spawn(move || {
+            for line in BufReader::new(reader).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut server = Server {
+            process,
+            address,
+            lines,
+            seen: Vec::new(),
+        };
+        let line = server.wait_for_line("Listening at: http://");
+        let address = line
+            .split("http://")
+            .nth(1)
+            .and_then(|rest| rest.split(' ').next());
+        server.address = address
+            .expect("an address")
+            .parse()
+            .expect("a socket address");
+        server
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The URL of its root.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}/", self.address)
+    }
+
+    /// Waits until it prints a line that contains `text`.
+    pub(crate) fn wait_for_line(&mut self, text: &str) -> String {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => {
+                    self.seen.push(line.clone());
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(_) => panic!("'{text}' did not come, only: {:#?}", self.seen),
+            }
+        }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.process), signal).expect("the server runs");
+    }
+
+    /// Waits until it has ended; returns how, and every line it printed.
+    pub(crate) fn wait(mut self) -> (ExitStatus, Vec<String>) {
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) => self.seen.push(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => panic!("did not end: {:#?}", self.seen),
+            }
+        }
+        let status = self.process.wait().expect("it was not waited for before");
+        (status, std::mem::take(&mut self.seen))
+    }
+
+    /// Sends SIGTERM and waits until it has ended.
+    pub(crate) fn stop(self) -> (ExitStatus, Vec<String>) {
+        self.signal(Signal::TERM);
+        self.wait()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A connection to a server.
+pub(crate) struct Client {
+    stream: TcpStream,
+    unread: Vec<u8>,
+}
+
+/// A response, as it came.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    /// Names in small letters, values as sent.
+    pub(crate) fields: Vec<(String, String)>,
+    pub(crate) content: String,
+}
+
+impl Response {
+    /// The value of a field.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        let field = self.fields.iter().find(|(field, _)| field == name);
+        field.map(|(_, value)| value.as_str())
+    }
+}
+
+impl Client {
+    /// Connects.
+    pub(crate) fn connect(server: &Server) -> Client {
+        let stream = TcpStream::connect(server.address()).expect("the server listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        Client {
+            stream,
+            unread: Vec::new(),
+        }
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.stream
+            .write_all(bytes.as_ref())
+            .expect("the server takes it");
+    }
+
+    /// Sends a GET request for `/`.
+    pub(crate) fn send_get(&mut self) {
+        self.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");
+    }
+
+    /// Sends a GET request for `/` and receives the response.
+    pub(crate) fn get(&mut self) -> Response {
+        self.send_get();
+        self.receive()
+    }
+
+    /// Receives a response with content.
+    pub(crate) fn receive(&mut self) -> Response {
+        let mut response = self.receive_head();
+        let length = response
+            .field("content-length")
+            .map_or(0, |it| it.parse().expect("a length"));
+        while self.unread.len() < length {
+            assert!(self.fill() > 0, "the connection ended inside the content");
+        }
+        response.content = self.unread.drain(..length).map(char::from).collect();
+        response
+    }
+
+    /// Receives a response without content, whatever its length says.
+    pub(crate) fn receive_head(&mut self) -> Response {
+        loop {
+            let mut fields = [httparse::EMPTY_HEADER; 32];
+            let mut head = httparse::Response::new(&mut fields);
+            if let httparse::Status::Complete(length) =
+                head.parse(&self.unread).expect("a response")
+            {
+                let status = head.code.expect("complete");
+                let fields = head.headers.iter().map(|field| {
+                    let value = String::from_utf8_lossy(field.value).into_owned();
+                    (field.name.to_ascii_lowercase(), value)
+                });
+                let fields = fields.collect();
+                self.unread.drain(..length);
+                return Response {
+                    status,
+                    fields,
+                    content: String::new(),
+                };
+            }
+            let count = self.fill();
+            let unread = String::from_utf8_lossy(&self.unread);
+            assert!(count > 0, "the connection ended inside a head: {unread:?}");
+        }
+    }
+
+    /// Waits for the server to close the connection; panics if anything comes before.
+    pub(crate) fn expect_end(&mut self) {
+        let count = self.fill();
+        let unread = String::from_utf8_lossy(&self.unread);
+        assert!(
+            count == 0 && self.unread.is_empty(),
+            "unexpected: {unread:?}"
+        );
+    }
+
+    fn fill(&mut self) -> usize {
+        let mut bytes = [0; 4096];
+        let count = self
+            .stream
+            .read(&mut bytes)
+            .expect("the server answers or closes in time");
+        self.unread.extend_from_slice(&bytes[..count]);
+        count
+    }
+}
+
+/// Calls `condition` until it holds.
+pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "in vain for {what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}

@@ -1,0 +1,127 @@
+//! Clients that hold on to a connection without using it do not keep others out.
+
+mod harness;
+
+use std::time::{Duration, Instant};
+
+use harness::{Client, Server};
+
+/// A client that never finishes its head.
+fn unfinished(server: &Server) -> Client {
+    let mut client = Client::connect(server);
+    client.send("GET / HTTP/1.1\r\nHost: test\r\nX-Slow: ");
+    client
+}
+
+#[test]
+fn sync_goes_on_after_the_header_timeout() {
+    let server = Server::start(&["-k", "sync", "--app", "plain", "--header-timeout", "0.5"]);
+    let mut slow = unfinished(&server);
+    assert_eq!(Client::connect(&server).get().status, 200);
+    assert_eq!(slow.receive().status, 408);
+}
+
+/// The time-out is for the whole head: a client that sends a byte now and then gains nothing.
+#[test]
+fn sync_goes_on_though_bytes_keep_trickling_in() {
+    let server = Server::start(&["-k", "sync", "--app", "plain", "--header-timeout", "0.5"]);
+    let mut slow = unfinished(&server);
+    let slow = std::thread::spawn(move || {
+        for _ in 0..5 {
+            std::thread::sleep(Duration::from_millis(150));
+            slow.send("x");
+        }
+        slow.receive().status
+    });
+    assert_eq!(Client::connect(&server).get().status, 200);
+    assert_eq!(
+        slow.join()
+            .expect("the server does not reset the connection"),
+        408
+    );
+}
+
+#[test]
+fn gthread_lets_no_idle_connection_keep_a_thread_from_others() {
+    let arguments = [
+        "-k",
+        "gthread",
+        "--threads",
+        "2",
+        "--app",
+        "plain",
+        "--keep-alive",
+        "60",
+    ];
+    let server = Server::start(&arguments);
+    let mut idle = [Client::connect(&server), Client::connect(&server)];
+    for client in &mut idle {
+        assert_eq!(client.get().status, 200);
+    }
+    let began = Instant::now();
+    assert_eq!(Client::connect(&server).get().status, 200);
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
+fn gthread_shares_its_threads_among_busy_connections() {
+    let arguments = ["-k", "gthread", "--threads", "1", "--app", "plain"];
+    let server = Server::start(&arguments);
+    let mut busy = Client::connect(&server);
+    assert_eq!(busy.get().status, 200);
+    let mut other = Client::connect(&server);
+    other.send_get();
+    // Sooner or later the server sees that another waits, and says that it closes.
+    loop {
+        if busy.get().field("connection") == Some("close") {
+            break;
+        }
+    }
+    assert_eq!(other.receive().status, 200);
+}
+
+#[test]
+fn green_serves_others_at_once_while_hundreds_are_slow() {
+    let server = Server::start(&["-k", "green", "--patch", "none", "--app", "plain"]);
+    let slow: Vec<Client> = (0..300).map(|_| unfinished(&server)).collect();
+    let began = Instant::now();
+    assert_eq!(Client::connect(&server).get().status, 200);
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+    drop(slow);
+}
+
+#[test]
+fn event_loop_serves_others_at_once_while_hundreds_are_slow() {
+    let server = Server::start(&["-k", "async", "--app", "plain"]);
+    let slow: Vec<Client> = (0..300).map(|_| unfinished(&server)).collect();
+    let began = Instant::now();
+    assert_eq!(Client::connect(&server).get().status, 200);
+    assert!(
+        began.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        began.elapsed()
+    );
+    drop(slow);
+}
+
+#[test]
+fn green_accepts_no_more_than_worker_connections() {
+    let arguments = ["-k", "green", "--app", "plain", "--worker-connections", "2"];
+    let server = Server::start(&arguments);
+    let mut first = Client::connect(&server);
+    let mut second = Client::connect(&server);
+    assert_eq!(first.get().status, 200);
+    assert_eq!(second.get().status, 200);
+    let mut third = Client::connect(&server);
+    third.send_get();
+    drop(first);
+    assert_eq!(third.receive().status, 200);
+}

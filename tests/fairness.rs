@@ -1,0 +1,171 @@
+//! A green thread that never has to wait does not keep the others waiting.
+//!
+//! The bounds are lenient, for the sake of a loaded machine; what they tell apart is a delay of
+//! milliseconds from one that lasts as long as the busy green thread.
+
+#![allow(clippy::print_stdout, reason = "the delays are of interest")]
+
+mod harness;
+
+use std::hint;
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use harness::{Watchdog, patched_runtime};
+
+const SAMPLES: usize = 60;
+const TIMER: Duration = Duration::from_millis(5);
+const MEDIAN: Duration = Duration::from_millis(10);
+const WORST: Duration = Duration::from_millis(250);
+
+/// Measurements disturb each other, so one at a time.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone(what: &str, measure: impl FnOnce()) {
+    let _alone = ALONE
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let _watchdog = Watchdog::start(what.to_owned(), Duration::from_secs(60));
+    measure();
+}
+
+fn check(what: &str, mut delays: Vec<Duration>) {
+    delays.sort_unstable();
+    let (median, worst) = (delays[delays.len() / 2], delays[delays.len() - 1]);
+    println!("{what}: median {median:?}, worst {worst:?}");
+    assert!(median < MEDIAN, "{what}: median {median:?}");
+    assert!(worst < WORST, "{what}: worst {worst:?}");
+}
+
+/// By how much each of a row of timers is late.
+fn timer_delays() -> Vec<Duration> {
+    let sleep = |_| {
+        let started = Instant::now();
+        thread::sleep(TIMER);
+        started.elapsed().saturating_sub(TIMER)
+    };
+    (0..SAMPLES).map(sleep).collect()
+}
+
+/// How long each of a row of one-byte round trips takes.
+fn echo_delays(mut stream: TcpStream) -> Vec<Duration> {
+    stream.set_nodelay(true).unwrap();
+    let round_trip = |_| {
+        let started = Instant::now();
+        stream.write_all(b"?").unwrap();
+        stream.read_exact(&mut [0; 1]).unwrap();
+        started.elapsed()
+    };
+    (0..SAMPLES).map(round_trip).collect()
+}
+
+/// Connects to an OS thread that answers each byte with a byte.
+fn echo_on_an_os_thread() -> TcpStream {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let (mut server, _) = listener.accept().unwrap();
+    server.set_nodelay(true).unwrap();
+    thread::spawn(move || {
+        let mut byte = [0; 1];
+        while server.read(&mut byte).is_ok_and(|count| count == 1) {
+            if server.write_all(&byte).is_err() {
+                return;
+            }
+        }
+    });
+    client
+}
+
+/// Measures timers and echoes beside a green thread that does `busy_step` over and over.
+fn measure_beside(what: &str, workers: usize, busy_step: impl FnMut() + Send + 'static) {
+    let echo = echo_on_an_os_thread();
+    let mut busy_step = busy_step;
+    let (timers, echoes) = patched_runtime(workers).run(move || {
+        let stop = Arc::new(AtomicBool::new(false));
+        let steps = Arc::new(AtomicU64::new(0));
+        let busy = {
+            let (stop, steps) = (Arc::clone(&stop), Arc::clone(&steps));
+            thread::spawn(move || {
+                while !stop.load(Ordering::SeqCst) {
+                    busy_step();
+                    steps.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        };
+        let timers: JoinHandle<_> = thread::spawn(timer_delays);
+        let echoes: JoinHandle<_> = thread::spawn(|| echo_delays(echo));
+        let delays = (timers.join().unwrap(), echoes.join().unwrap());
+        stop.store(true, Ordering::SeqCst);
+        busy.join().unwrap();
+        assert!(steps.load(Ordering::SeqCst) > 0);
+        delays
+    });
+    check(&format!("timers beside {what}"), timers);
+    check(&format!("echoes beside {what}"), echoes);
+}
+
+#[test]
+fn a_loop_of_yields_delays_nobody_on_its_worker() {
+    alone("a loop of yields", || {
+        measure_beside("a loop of yields", 1, thread::yield_now)
+    });
+}
+
+#[test]
+fn an_always_ready_socket_delays_nobody_on_its_worker() {
+    alone("an always ready socket", || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut ready = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut source, _) = listener.accept().unwrap();
+        let writer = thread::spawn(move || while source.write_all(&[1; 64 * 1024]).is_ok() {});
+        measure_beside("an always ready socket", 1, move || {
+            assert!(ready.read(&mut [0; 512]).unwrap() > 0);
+        });
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn an_always_writable_socket_delays_nobody_on_its_worker() {
+    alone("an always writable socket", || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut writable = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut sink, _) = listener.accept().unwrap();
+        let reader = thread::spawn(move || {
+            let mut chunk = vec![0; 1 << 20];
+            while sink.read(&mut chunk).is_ok_and(|count| count > 0) {}
+        });
+        measure_beside("an always writable socket", 1, move || {
+            writable.write_all(&[1; 512]).unwrap();
+        });
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_computation_delays_nobody_on_another_worker() {
+    const COMPUTATION: Duration = Duration::from_secs(1);
+    alone("a computation", || {
+        let delays = patched_runtime(2).run(|| {
+            let computing = thread::spawn(|| {
+                let started = Instant::now();
+                while started.elapsed() < COMPUTATION {
+                    hint::spin_loop();
+                }
+            });
+            // Three, so that some of them are in the computing worker's queue.
+            let timers: Vec<_> = (0..3).map(|_| thread::spawn(timer_delays)).collect();
+            let delays = timers
+                .into_iter()
+                .flat_map(|thread| thread.join().unwrap())
+                .collect::<Vec<_>>();
+            computing.join().unwrap();
+            delays
+        });
+        check("timers beside a computation", delays);
+    });
+}

@@ -1,0 +1,165 @@
+//! What green threads cost in memory, each measurement in a process of its own.
+
+#![allow(clippy::print_stdout, reason = "the figures are of interest")]
+
+mod harness;
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
+use std::thread::{self, Thread};
+use std::time::Duration;
+
+use greenpatch::JoinHandle;
+use harness::{Watchdog, child, patched_runtime, process};
+
+const GREEN_THREADS: usize = 100_000;
+const A_FEW_DOZEN: usize = 60;
+
+/// Bytes resident for each parked green thread; code that is not optimized uses more stack.
+const LIMIT: u64 = if cfg!(debug_assertions) {
+    16 * 1024
+} else {
+    9 * 1024
+};
+
+/// Where the green threads wait.
+#[derive(Default)]
+struct Gate {
+    arrived: AtomicUsize,
+    open: Mutex<bool>,
+    opened: Condvar,
+    unparked: AtomicBool,
+    parked: Mutex<Vec<Thread>>,
+}
+
+impl Gate {
+    fn wait_for_the_condvar(&self) {
+        self.arrived.fetch_add(1, Ordering::SeqCst);
+        drop(
+            self.opened
+                .wait_while(self.open.lock().unwrap(), |open| !*open)
+                .unwrap(),
+        );
+    }
+
+    fn notify(&self) {
+        *self.open.lock().unwrap() = true;
+        self.opened.notify_all();
+    }
+
+    fn park(&self) {
+        self.parked.lock().unwrap().push(thread::current());
+        self.arrived.fetch_add(1, Ordering::SeqCst);
+        while !self.unparked.load(Ordering::SeqCst) {
+            thread::park();
+        }
+    }
+
+    fn unpark(&self) {
+        self.unparked.store(true, Ordering::SeqCst);
+        self.parked.lock().unwrap().iter().for_each(Thread::unpark);
+    }
+}
+
+fn watch() -> Watchdog {
+    Watchdog::start("the measurement".to_owned(), Duration::from_secs(180))
+}
+
+/// Starts the green threads, checks what they cost once all are about to wait, and lets them go.
+fn measure_waiting(wait: fn(&Gate), release: fn(&Gate)) {
+    let _watchdog = watch();
+    patched_runtime(2).run(move || {
+        let gate = Arc::new(Gate::default());
+        // What all green threads share is paid for with the first of them.
+        greenpatch::spawn(thread::yield_now).join().unwrap();
+        let mut handles: Vec<JoinHandle<()>> = Vec::with_capacity(GREEN_THREADS);
+        let (resident_before, mappings_before) = (process::resident_bytes(), process::mappings());
+        for _ in 0..GREEN_THREADS {
+            let gate = Arc::clone(&gate);
+            handles.push(greenpatch::spawn(move || wait(&gate)));
+        }
+        while gate.arrived.load(Ordering::SeqCst) < GREEN_THREADS {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let resident = process::resident_bytes().saturating_sub(resident_before);
+        let mappings = process::mappings().saturating_sub(mappings_before);
+        let each = resident / GREEN_THREADS as u64;
+        println!("{GREEN_THREADS} waiting: {each} bytes resident each, {mappings} more mappings");
+        release(&gate);
+        for handle in handles {
+            handle.join().unwrap();
+        }
+        assert!(each <= LIMIT, "{each} bytes resident each");
+        assert!(mappings <= A_FEW_DOZEN, "{mappings} more mappings");
+    });
+}
+
+#[test]
+fn a_green_thread_in_a_condvar_wait_takes_two_pages() {
+    child::succeeds("a_green_thread_in_a_condvar_wait_takes_two_pages", || {
+        measure_waiting(Gate::wait_for_the_condvar, Gate::notify);
+    });
+}
+
+#[test]
+fn a_parked_green_thread_takes_two_pages() {
+    child::succeeds("a_parked_green_thread_takes_two_pages", || {
+        measure_waiting(Gate::park, Gate::unpark);
+    });
+}
+
+/// Spawns and joins a million in batches; `spawn` starts one and returns what joins it.
+fn measure_reuse<J>(spawn: fn() -> J, join: fn(J))
+where
+    J: Send + 'static,
+{
+    const BATCH: usize = 10_000;
+    const BATCHES: usize = 100;
+    const WARM_UP: usize = 5;
+    const SLACK: u64 = 8 << 20;
+    let _watchdog = watch();
+    patched_runtime(2).run(move || {
+        let mut warm = 0;
+        for batch in 1..=BATCHES {
+            let handles: Vec<J> = (0..BATCH).map(|_| spawn()).collect();
+            handles.into_iter().for_each(join);
+            let resident = process::resident_bytes();
+            if batch == WARM_UP {
+                warm = resident;
+            }
+            if batch > WARM_UP {
+                assert!(
+                    resident <= warm + warm / 10 + SLACK,
+                    "{resident} bytes resident after batch {batch}, {warm} after batch {WARM_UP}"
+                );
+            }
+            if batch == WARM_UP || batch == BATCHES {
+                println!(
+                    "after {} spawns: {} KiB resident",
+                    batch * BATCH,
+                    resident / 1024
+                );
+            }
+        }
+    });
+}
+
+#[test]
+fn a_million_spawns_reuse_the_memory_of_the_first() {
+    child::succeeds("a_million_spawns_reuse_the_memory_of_the_first", || {
+        measure_reuse(
+            || greenpatch::spawn(thread::yield_now),
+            |handle| handle.join().unwrap(),
+        );
+    });
+}
+
+#[test]
+fn a_million_std_spawns_reuse_the_memory_of_the_first() {
+    child::succeeds("a_million_std_spawns_reuse_the_memory_of_the_first", || {
+        measure_reuse(
+            || thread::spawn(|| Box::new([0u8; 100])),
+            |handle| drop(handle.join().unwrap()),
+        );
+    });
+}

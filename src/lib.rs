@@ -1,3 +1,63 @@
-//! Blocking Rust on green threads, unchanged.
-pub use greenpatch_runtime::*;
-use greenpatch_shims as _;
+//! Makes blocking Rust run on green threads, unchanged.
+//!
+//! Link this crate, and inside [`run`] `std::thread::sleep`, `std::net`, `std::sync`, `std::thread::spawn`
+//! and the C libraries below them park a green thread where they used to block an operating-system thread.
+//!
+//! ```
+//! use std::sync::{Arc, Mutex};
+//! use std::thread;
+//! use std::time::{Duration, Instant};
+//!
+//! let start = Instant::now();
+//! let total = greenpatch::run(|| {
+//!     let total = Arc::new(Mutex::new(0));
+//!     let threads: Vec<_> = (0..1000)
+//!         .map(|n| {
+//!             let total = total.clone();
+//!             thread::spawn(move || {
+//!                 thread::sleep(Duration::from_millis(100));
+//!                 *total.lock().unwrap() += n;
+//!             })
+//!         })
+//!         .collect();
+//!     threads.into_iter().for_each(|thread| thread.join().unwrap());
+//!     *total.lock().unwrap()
+//! });
+//! assert_eq!(total, 499_500);
+//! // A thousand sleeps of a tenth of a second, at the same time, on a few OS threads.
+//! assert!(start.elapsed() < Duration::from_secs(50));
+//! ```
+//!
+//! # What is patched
+//!
+//! Each family of libc functions has a Cargo feature of its name, all of them in `patch`, which is on by
+//! default. A family that is compiled in can be left out for one runtime:
+//!
+//! ```
+//! use greenpatch::{Patch, Runtime};
+//!
+//! let unpatched = Runtime::builder().patch(Patch::NONE).build()?;
+//! # Ok::<(), greenpatch::BuildError>(())
+//! ```
+//!
+//! | feature | functions |
+//! |---|---|
+//! | `time` | the sleep family |
+//! | `socket` | sockets; read, write, close and the like, as far as sockets and pipes need them |
+//! | `select` | poll |
+//! | `lock` | futex; pthread mutex, condition variable and once |
+//! | `thread` | pthread_create, join, detach and what belongs to a thread's identity |
+//!
+//! [`shims::SYMBOLS`] lists them one by one. What is decided by where a call runs: green threads of a
+//! patched runtime yield, OS threads never change their behaviour.
+//!
+//! # Without the shims
+//!
+//! [`net`], [`sync`] and [`time`] hold yielding types with std's names and methods; they need no feature.
+
+pub use greenpatch_runtime::{
+    BuildError, Builder, Current, JoinHandle, Patch, Runtime, RuntimeBuilder, SETTINGS, Setting,
+    UnknownFamily, current, net, run, spawn, sync, time, yield_now,
+};
+#[doc(inline)]
+pub use greenpatch_shims as shims;

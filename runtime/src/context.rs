@@ -11,7 +11,9 @@
 //! a libc function it calls, knowingly or through a crate, is never taken for the user's.
 //!
 //! The words are plain thread-local cells without destructor: reading one is a single load, in
-//! signal handlers too. After fork the child's words are cleared, so everything passes through.
+//! signal handlers too. A handler can interrupt a worker between two green threads, when the thread
+//! pointer is still that of the one just left; so `CURRENT` alone does not count, the stack pointer must
+//! stand in that green thread's slot as well. After fork the child's words are cleared, so everything passes through.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -19,6 +21,7 @@ use std::ptr;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::arch;
 use crate::green::{Green, GreenRef};
 use crate::worker::Worker;
 
@@ -33,10 +36,15 @@ fn reference(green: *const Green) -> Option<GreenRef> {
     NonNull::new(green.cast_mut()).map(|green| unsafe { GreenRef::new(green) })
 }
 
-/// The green thread whose own code is running here; `None` in native sections and on OS threads.
+/// The green thread whose own code is running here; `None` in native sections, on OS threads, and in
+/// signal handlers that run on another stack.
 #[inline]
 pub(crate) fn current() -> Option<GreenRef> {
-    reference(CURRENT.get())
+    let green = reference(CURRENT.get())?;
+    green
+        .slot
+        .holds_stack(arch::stack_pointer())
+        .then_some(green)
 }
 
 /// The green thread on whose storage this code runs, also in native sections.

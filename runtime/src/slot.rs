@@ -61,6 +61,12 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
+    /// Whether `address` lies in the stack.
+    #[inline]
+    pub(crate) fn holds_stack(&self, address: usize) -> bool {
+        (self.stack_limit..self.stack_base).contains(&address)
+    }
+
     /// Usable bytes of stack, as asked for in steps of the size classes.
     pub(crate) fn stack_size(&self) -> usize {
         self.stack_base - self.stack_limit

@@ -3,6 +3,7 @@
 //! Each architecture supplies the same small contract:
 //!
 //! - `thread_pointer()`: the address of the running thread's control block;
+//! - `stack_pointer()`: the stack pointer;
 //! - `ThreadPointer::set(address)`: makes another control block the running thread's;
 //! - `ThreadPointer::detect()`: finds out how that is done on this machine.
 //!
@@ -12,7 +13,7 @@
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{ThreadPointer, thread_pointer};
+pub(crate) use x86_64::{ThreadPointer, stack_pointer, thread_pointer};
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
 compile_error!(

@@ -23,6 +23,15 @@ pub(crate) fn thread_pointer() -> usize {
     pointer
 }
 
+/// The stack pointer.
+#[inline(always)]
+pub(crate) fn stack_pointer() -> usize {
+    let pointer: usize;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) pointer, options(nomem, nostack, preserves_flags)) };
+    pointer
+}
+
 /// The way this machine changes the thread pointer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ThreadPointer {

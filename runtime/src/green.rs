@@ -132,7 +132,7 @@ impl Green {
     pub(crate) fn new(slot: Slot) -> Green {
         Green {
             park: ParkState::unused(),
-            made: AtomicU32::new(MADE),
+            made: AtomicU32::new(0),
             worker: Cell::new(ptr::null()),
             yielder: Cell::new(ptr::null()),
             coroutine: UnsafeCell::new(None),
@@ -150,8 +150,9 @@ impl Green {
         }
     }
 
-    pub(crate) fn is_made(&self) -> bool {
-        self.made.load(Ordering::Relaxed) == MADE
+    /// The control block is complete, and can be found by its address from now on.
+    pub(crate) fn set_made(&self) {
+        self.made.store(MADE, Ordering::Release);
     }
 
     /// What belongs to the present green thread.
@@ -285,6 +286,17 @@ impl Deref for GreenRef {
         // SAFETY: regions are never unmapped, and their control blocks stay control blocks.
         unsafe { self.0.as_ref() }
     }
+}
+
+/// Whether a control block was made at `green`.
+///
+/// # Safety
+///
+/// `green` is aligned, in a region's memory, where a control block would stand.
+pub(crate) unsafe fn is_made(green: *const Green) -> bool {
+    // SAFETY: the word is zero until `set_made`; no reference to the whole block is made.
+    let made = unsafe { &*(&raw const (*green).made) };
+    made.load(Ordering::Acquire) == MADE
 }
 
 impl GreenRef {

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect};
 
-use crate::green::{Green, GreenRef};
+use crate::green::{self, Green, GreenRef};
 use crate::spin::SpinLock;
 use crate::tls::{self, Block, Layout};
 
@@ -222,9 +222,10 @@ unsafe fn make(layout: &Layout, class: usize, bottom: usize, size: usize) -> io:
     let green = green as *mut Green;
     // SAFETY: aligned memory between the stack and the static thread-local storage.
     unsafe { green.write(Green::new(slot)) };
-    let green = NonNull::new(green).expect("a slot does not stand at address zero");
     // SAFETY: a control block in a region, made just now.
-    Ok(unsafe { GreenRef::new(green) })
+    let green = unsafe { GreenRef::new(NonNull::new_unchecked(green)) };
+    green.set_made();
+    Ok(green)
 }
 
 /// Where the control block stands that belongs to `block`.
@@ -309,8 +310,8 @@ pub(crate) fn find(address: usize) -> Option<GreenRef> {
     let layout = tls::layout();
     let green = control_block_below(layout.block_below(bottom + size), layout);
     // A slot that was never made has no control block.
-    // SAFETY: memory of a region; the word is zero until `make` writes the control block.
-    let made = unsafe { (*(green as *const Green)).is_made() };
+    // SAFETY: the place of a control block in a region.
+    let made = unsafe { green::is_made(green as *const Green) };
     // SAFETY: a control block of a region.
     made.then(|| unsafe { GreenRef::new(NonNull::new_unchecked(green as *mut Green)) })
 }

@@ -26,7 +26,7 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::size_of;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::arch;
 use crate::error::BuildError;
@@ -132,13 +132,28 @@ pub(crate) fn layout() -> &'static Layout {
 }
 
 /// The id in the calling thread's control block: the kernel's for an OS thread, our own for a
-/// green one. glibc's locks name their owner by it.
+/// green one. glibc's locks name their owner by it. Works before a runtime was built.
+#[inline]
 pub(crate) fn thread_id() -> i32 {
-    match LAYOUT.get() {
-        // SAFETY: `tid` is the offset of an `int` in the calling thread's own control block.
-        Some(layout) => unsafe { *((arch::thread_pointer() + layout.tid) as *const i32) },
-        None => rustix::thread::gettid().as_raw_nonzero().get(),
+    let offset = match TID_OFFSET.load(Ordering::Relaxed) {
+        0 => find_tid_offset(),
+        offset => offset,
+    };
+    if offset == usize::MAX {
+        return rustix::thread::gettid().as_raw_nonzero().get();
     }
+    // SAFETY: the offset of an `int` in the calling thread's own control block.
+    unsafe { *((arch::thread_pointer() + offset) as *const i32) }
+}
+
+/// Where `tid` stands in the control block; 0 before it was looked for, `MAX` if libc does not tell.
+static TID_OFFSET: AtomicUsize = AtomicUsize::new(0);
+
+#[cold]
+fn find_tid_offset() -> usize {
+    let offset = field(c"_thread_db_pthread_tid").map_or(usize::MAX, |(offset, _)| offset);
+    TID_OFFSET.store(offset, Ordering::Relaxed);
+    offset
 }
 
 fn symbol(name: &'static CStr) -> Option<*mut c_void> {

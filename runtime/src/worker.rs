@@ -398,10 +398,11 @@ impl Worker {
             return shared.idle.wake(false);
         }
         shared.worker_sleeps();
-        let mut signalled = false;
-        self.dispatch(|| {
-            signalled = shared.reactor.turn(&mut self.events.borrow_mut(), true);
-        });
+        // No notification here: this worker still counts as a sleeper. As a searcher that finds work
+        // it will look whether there is more.
+        self.dispatching.set(true);
+        let signalled = shared.reactor.turn(&mut self.events.borrow_mut(), true);
+        self.dispatching.set(false);
         shared.worker_wakes();
         shared.idle.wake(signalled);
     }

@@ -295,7 +295,7 @@ impl Deref for GreenRef {
 /// `green` is aligned, in a region's memory, where a control block would stand.
 pub(crate) unsafe fn is_made(green: *const Green) -> bool {
     // SAFETY: the word is zero until `set_made`; no reference to the whole block is made.
-    let made = unsafe { &*(&raw const (*green).made) };
+    let made: &AtomicU32 = unsafe { &(*green).made };
     made.load(Ordering::Acquire) == MADE
 }
 

@@ -87,10 +87,8 @@ fn pthread_key_destructors_run_and_values_do_not_pass_to_the_next_green_thread()
         .map(|_| {
             let mut key = 0;
             // SAFETY: a valid place for the key, and a destructor that accepts any value.
-            assert_eq!(
-                unsafe { libc::pthread_key_create(&mut key, Some(destroy)) },
-                0
-            );
+            let error = unsafe { libc::pthread_key_create(&mut key, Some(destroy)) };
+            assert_eq!(error, 0);
             key
         })
         .collect();
@@ -104,7 +102,7 @@ fn pthread_key_destructors_run_and_values_do_not_pass_to_the_next_green_thread()
                     let before = unsafe { libc::pthread_getspecific(key) };
                     assert!(before.is_null(), "a value of an earlier green thread");
                     // SAFETY: as above; the destructor does not follow the pointer.
-                    unsafe { libc::pthread_setspecific(key, 1 as *const c_void) };
+                    unsafe { libc::pthread_setspecific(key, std::ptr::without_provenance(1)) };
                 }
                 yield_now();
             });

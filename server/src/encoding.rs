@@ -1,5 +1,6 @@
 //! Responses as bytes.
 
+use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use http::header::{CONNECTION, CONTENT_LENGTH, DATE, SERVER, TRANSFER_ENCODING};
@@ -104,12 +105,13 @@ impl Encoder {
         if has_content {
             let length = response.body().len();
             self.bytes.extend_from_slice(b"content-length: ");
-            let length = match fields.get(CONTENT_LENGTH) {
+            match fields.get(CONTENT_LENGTH) {
                 // A handler may answer HEAD without making the content.
-                Some(length) if reply.to_head => length.clone(),
-                _ => http::HeaderValue::from(length),
-            };
-            self.put(&[length.as_bytes(), b"\r\n"]);
+                Some(length) if reply.to_head => self.bytes.extend_from_slice(length.as_bytes()),
+                // Writing to a vector does not fail.
+                _ => drop(write!(self.bytes, "{length}")),
+            }
+            self.put(&[b"\r\n"]);
         }
         self.put(&[b"\r\n"]);
 

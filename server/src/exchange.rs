@@ -173,7 +173,7 @@ impl<C: Connection> Exchange<'_, C> {
         let mut began = None;
         loop {
             if let Some(length) = scan.advance(self.input.filled(), limits)? {
-                let head = Head::parse(&self.input.filled()[..length], limits)?;
+                let head = Head::parse(&self.input.filled()[..length], scan.fields())?;
                 self.input.consume(length);
                 return Ok(Some(head));
             }

@@ -72,6 +72,11 @@ impl HeadScan {
         Ok(None)
     }
 
+    /// How many header fields a complete head has.
+    pub(crate) fn fields(&self) -> usize {
+        self.lines.saturating_sub(1)
+    }
+
     /// Bytes of empty lines that may stand before a request line. The standard asks for at least
     /// one line (RFC 9112, section 2.2), for clients that send one too many after a body.
     const LONGEST_PREAMBLE: usize = 4;
@@ -89,7 +94,7 @@ impl HeadScan {
                 ));
             }
         } else if self.lines > limits.request_fields {
-            return Err(too_many_fields(limits));
+            return Err(too_many_fields(limits.request_fields));
         } else if length > limits.request_field_size {
             return Err(Refusal::new(
                 StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -117,19 +122,19 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    /// Reads a complete head, as [`HeadScan`] delimits it.
+    /// Reads a complete head with so many fields, as [`HeadScan`] delimits it.
     ///
     /// # Errors
     /// The refusal to answer with, if it breaks the protocol or asks for what is not done here.
-    pub(crate) fn parse(head: &[u8], limits: &Limits) -> Result<Head, Refusal> {
+    pub(crate) fn parse(head: &[u8], fields: usize) -> Result<Head, Refusal> {
         // One copy of the head; target and field values share it.
         let head = Bytes::copy_from_slice(head);
         let mut few = [const { MaybeUninit::uninit() }; 100];
         let mut many = Vec::new();
-        let slots = if limits.request_fields <= few.len() {
+        let slots = if fields <= few.len() {
             &mut few[..]
         } else {
-            many.resize(limits.request_fields, MaybeUninit::uninit());
+            many.resize(fields, MaybeUninit::uninit());
             &mut many[..]
         };
         let mut parsed = httparse::Request::new(&mut []);
@@ -140,7 +145,7 @@ impl Head {
                     "the head does not end where it seems to",
                 ));
             }
-            Err(error) => return Err(refuse_unparsed(error, &head, limits)),
+            Err(error) => return Err(refuse_unparsed(error, &head)),
         }
         let method = Method::from_bytes(parsed.method.unwrap_or_default().as_bytes())
             .map_err(|_| Refusal::malformed("the method is not a token"))?;
@@ -159,7 +164,7 @@ impl Head {
                 .map_err(|_| Refusal::malformed(format!("the value of {name} is not text")))?;
             fields
                 .try_append(name, value)
-                .map_err(|_| too_many_fields(limits))?;
+                .map_err(|_| too_many_fields(MOST_FIELDS))?;
         }
 
         require_host(version, &fields)?;
@@ -180,21 +185,20 @@ impl Head {
     }
 }
 
-fn too_many_fields(limits: &Limits) -> Refusal {
+/// As many as an [`http::HeaderMap`] holds.
+const MOST_FIELDS: usize = 32_768;
+
+fn too_many_fields(limit: usize) -> Refusal {
     Refusal::new(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        format!(
-            "the request has more than {} header fields",
-            limits.request_fields
-        ),
+        format!("the request has more than {limit} header fields"),
     )
 }
 
 /// Tells what httparse objects to.
-fn refuse_unparsed(error: httparse::Error, head: &[u8], limits: &Limits) -> Refusal {
+fn refuse_unparsed(error: httparse::Error, head: &[u8]) -> Refusal {
     use httparse::Error;
     match error {
-        Error::TooManyHeaders => too_many_fields(limits),
         Error::HeaderName => Refusal::malformed("a header field's name is not a token"),
         Error::HeaderValue => Refusal::malformed("a header field has a value that is not text"),
         _ => {

@@ -60,4 +60,4 @@ pub use handler::{AsyncHandler, AsyncRequest, Body, Handler, Request, Response, 
 pub use http;
 pub use server::{BindError, ServeError, Server, StopHandle};
 pub use settings::{Limits, Settings, Timeouts};
-pub use worker::WorkerClass;
+pub use worker::{UnknownClass, WorkerClass};

@@ -12,7 +12,7 @@
 use std::collections::HashMap;
 use std::net::Shutdown;
 use std::os::fd::AsFd;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::SockRef;
@@ -25,8 +25,9 @@ type Socket = Arc<dyn AsFd + Send + Sync>;
 pub(crate) struct Connections {
     /// The server accepts no more; set once.
     stopping: AtomicBool,
-    /// Accepted connections that no thread serves yet (class `gthread`).
-    waiting: AtomicUsize,
+    /// Connections that wait for a thread, less the threads that wait for a connection (class
+    /// `gthread`; 0 in the others).
+    demand: AtomicIsize,
     next: AtomicU64,
     open: Mutex<HashMap<u64, Arc<Entry>>>,
 }
@@ -80,13 +81,13 @@ impl Connections {
     }
 
     /// Tells that one more accepted connection waits for a thread.
-    pub(crate) fn waits(&self) {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn connection_waits(&self) {
+        self.demand.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Tells that a waiting connection has got its thread.
-    pub(crate) fn waits_no_more(&self) {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    /// Tells that one more thread waits for an accepted connection.
+    pub(crate) fn thread_waits(&self) {
+        self.demand.fetch_sub(1, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Arc<Entry>>> {
@@ -118,7 +119,7 @@ impl Presence {
 
     /// Whether others wait for the thread that this connection holds.
     pub(crate) fn others_wait(&self) -> bool {
-        self.connections.waiting.load(Ordering::Relaxed) > 0
+        self.connections.demand.load(Ordering::Relaxed) > 0
     }
 
     /// Whether the connection should close after the response under way.

@@ -65,7 +65,7 @@ pub struct Timeouts {
     /// How long a connection may stay idle between two requests (gunicorn's `keepalive`, and its
     /// default); zero closes the connection after each response.
     pub keep_alive: Duration,
-    /// How long the client may leave the whole of its receive window full.
+    /// How long a response may wait for the client to take any of it.
     pub write: Duration,
 }
 
@@ -89,5 +89,23 @@ impl Default for Timeouts {
             keep_alive: Duration::from_secs(2),
             write: Duration::from_secs(30),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn content_must_keep_coming() {
+        let timeouts = Timeouts { body: Duration::from_secs(20), ..Timeouts::default() };
+        let wait = |elapsed, received| {
+            timeouts.content_wait(Duration::from_secs(elapsed), received).as_secs()
+        };
+        assert_eq!(wait(0, 0), 20);
+        assert_eq!(wait(15, 0), 5);
+        assert_eq!(wait(20, 499), 0);
+        assert_eq!(wait(20, 5000), 10);
+        assert_eq!(wait(0, 1 << 20), 20, "no single wait is longer than the first");
     }
 }

@@ -1,1 +1,96 @@
-//! The shims.
+//! Definitions of libc's blocking functions that park a green thread instead of blocking its worker.
+//!
+//! The linker takes these definitions before libc's, for Rust's std, every crate and every C
+//! library in the program, so plain blocking code yields on green threads without a change. There
+//! is nothing to call here: linking the crate is using it. [`SYMBOLS`] names every function.
+//!
+//! # The pattern
+//!
+//! ```text
+//! unsafe extern "C-unwind" fn recv(…) -> ssize_t {
+//!     let Some(section) = hook::enter(Patch::SOCKET) else { return original::recv(…) };
+//!     let outcome = …try without blocking; on EAGAIN park until ready, try again…;
+//!     finish(section, outcome)
+//! }
+//! ```
+//!
+//! | file | what |
+//! |---|---|
+//! | `symbols` | the table of all functions |
+//! | `original`, `kernel` | the way to libc's own definitions and to the kernel; `errno` |
+//! | `transfer`, `vectors` | what all calls that move bytes have in common |
+//! | `time` | feature `time` |
+//! | `socket`, `receive`, `send`, `rw`, `fd` | feature `socket` |
+//! | `poll`, `select` | feature `select` |
+//! | `word`, `futex`, `pthread_mutex`, `pthread_cond`, `pthread_once` | feature `lock` |
+//! | `thread`, `identity` | feature `thread` |
+//!
+//! With a feature off, its functions are not defined at all.
+//!
+//! # Invariants
+//!
+//! - Off a green thread, and for a family outside the runtime's patch set, a shim is the original:
+//!   same result, same `errno`; the cost is one thread-local load, a branch and an indirect call.
+//! - Shims run before `main`, in signal handlers and after fork. Up to the point where a green thread
+//!   has to wait they do not allocate, log, panic or take a lock.
+//! - While a [`Section`](greenpatch_runtime::hook::Section) lives, shims pass through; so they may call
+//!   each other and libc. Work for a green thread goes to the kernel directly, which leaves `errno`
+//!   alone; [`kernel::finish`] writes it last, when the section has ended.
+//! - No descriptor is left in another mode than its owner gave it.
+//! - Every function may be unwound, by a panic in a callback or by thread cancellation, like the
+//!   original.
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
+compile_error!("greenpatch-shims replaces functions of glibc on x86-64 Linux; no other target is supported");
+
+#[cfg(target_feature = "crt-static")]
+compile_error!(
+    "greenpatch-shims finds the functions it replaces in the shared libc; build without crt-static"
+);
+
+#[macro_use]
+mod original;
+#[macro_use]
+mod kernel;
+mod symbols;
+#[cfg(feature = "socket")]
+mod transfer;
+#[cfg(feature = "socket")]
+mod vectors;
+
+#[cfg(feature = "time")]
+mod time;
+
+#[cfg(feature = "socket")]
+mod fd;
+#[cfg(feature = "socket")]
+mod receive;
+#[cfg(feature = "socket")]
+mod rw;
+#[cfg(feature = "socket")]
+mod send;
+#[cfg(feature = "socket")]
+mod socket;
+
+#[cfg(feature = "select")]
+mod poll;
+#[cfg(feature = "select")]
+mod select;
+
+#[cfg(feature = "lock")]
+mod futex;
+#[cfg(feature = "lock")]
+mod pthread_cond;
+#[cfg(feature = "lock")]
+mod pthread_mutex;
+#[cfg(feature = "lock")]
+mod pthread_once;
+#[cfg(feature = "lock")]
+mod word;
+
+#[cfg(feature = "thread")]
+mod identity;
+#[cfg(feature = "thread")]
+mod thread;
+
+pub use symbols::{Behaviour, Family, SYMBOLS, Symbol};

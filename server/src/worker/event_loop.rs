@@ -106,11 +106,15 @@ impl AsFd for Sender {
 
 impl Sender {
     /// Sends all of `parts`, in one piece if the socket takes it.
-    async fn send_all(&self, mut parts: &mut [IoSlice<'_>]) -> io::Result<()> {
+    async fn send_all(
+        &self,
+        mut parts: &mut [IoSlice<'_>],
+        patience: Duration,
+    ) -> io::Result<()> {
         // Leaves empty parts at the front away.
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
-            let sent = self.send(parts).await?;
+            let sent = time::timeout(patience, self.send(parts)).await??;
             IoSlice::advance_slices(&mut parts, sent);
         }
         Ok(())
@@ -213,7 +217,7 @@ impl Exchange<'_> {
         let mut began = None;
         loop {
             if let Some(length) = scan.advance(self.input.filled(), limits)? {
-                let head = Head::parse(&self.input.filled()[..length], limits)?;
+                let head = Head::parse(&self.input.filled()[..length], scan.fields())?;
                 self.input.consume(length);
                 return Ok(Some(head));
             }
@@ -285,11 +289,7 @@ impl Exchange<'_> {
     async fn send(&mut self, response: &Response, reply: Reply) -> io::Result<()> {
         let (head, content) = self.encoder.encode(response, reply);
         let mut parts = [IoSlice::new(head), IoSlice::new(content)];
-        time::timeout(
-            self.settings.timeouts.write,
-            self.sender.send_all(&mut parts),
-        )
-        .await?
+        self.sender.send_all(&mut parts, self.settings.timeouts.write).await
     }
 
     /// Answers with an error and closes.

@@ -43,7 +43,7 @@ impl Server {
             let connections = self.connections();
             let backlog = self.settings.backlog;
             accept_until_stopped(&self.listener, connections, backlog, |stream| {
-                connections.waits();
+                connections.connection_waits();
                 // The receiver outlives this scope.
                 let _ = sender.send(stream);
             })?;
@@ -59,14 +59,14 @@ fn serve_received(server: &Server, handler: &dyn Handler, receiver: &Mutex<Recei
         keep_alive: true,
         look_round: Some(LOOK_ROUND),
     };
+    let connections = server.connections();
     loop {
+        connections.thread_waits();
         let received = receiver
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .recv();
         let Ok(stream) = received else { return };
-        let connections = server.connections();
-        connections.waits_no_more();
         let stream = Arc::new(stream);
         let presence = connections.enter(Arc::clone(&stream) as _);
         exchange::serve(&*stream, handler, &server.settings, MANNERS, &presence);

@@ -61,7 +61,7 @@ pub(crate) fn serve<C: Connection>(
         input: ReceiveBuffer::new(),
         encoder: Encoder::new(),
         read_timeout: None,
-        content: Content::none(),
+        content: Content::new(BodyDecoder::finished(), false),
     };
     let mut patience = settings.timeouts.header;
     loop {
@@ -109,7 +109,8 @@ struct Exchange<'a, C> {
 /// The content of the request under way.
 struct Content {
     decoder: BodyDecoder,
-    began: Instant,
+    /// When it was first waited for.
+    began: Option<Instant>,
     /// The client waits for `100 Continue`.
     continue_due: bool,
     /// What was wrong with it.
@@ -117,12 +118,11 @@ struct Content {
 }
 
 impl Content {
-    /// The content of a request that has none.
-    fn none() -> Content {
+    fn new(decoder: BodyDecoder, continue_due: bool) -> Content {
         Content {
-            decoder: BodyDecoder::finished(),
-            began: Instant::now(),
-            continue_due: false,
+            decoder,
+            began: None,
+            continue_due,
             fault: None,
         }
     }
@@ -135,12 +135,8 @@ impl<C: Connection> Exchange<'_, C> {
         let Some(head) = self.receive_head(patience)? else {
             return Ok(false);
         };
-        self.content = Content {
-            decoder: BodyDecoder::new(head.framing, &self.settings.limits)?,
-            began: Instant::now(),
-            continue_due: head.expects_continue,
-            fault: None,
-        };
+        let decoder = BodyDecoder::new(head.framing, &self.settings.limits)?;
+        self.content = Content::new(decoder, head.expects_continue);
         let mut reply = Reply::to(head.request.method(), head.request.version());
         let request = head.request.map(|()| Body::new(self));
         let response = handler::call(handler, request);
@@ -308,7 +304,8 @@ impl<C: Connection> Exchange<'_, C> {
             if std::mem::take(&mut content.continue_due) {
                 send_all(self.stream, CONTINUE)?;
             }
-            let (elapsed, received) = (content.began.elapsed(), content.decoder.received());
+            let elapsed = content.began.get_or_insert_with(Instant::now).elapsed();
+            let received = content.decoder.received();
             match self.fill(self.settings.timeouts.content_wait(elapsed, received)) {
                 Ok(0) => return Err(self.fail(Refusal::malformed("the content ends too early"))),
                 Ok(_) => {}

@@ -98,14 +98,23 @@ mod tests {
 
     #[test]
     fn content_must_keep_coming() {
-        let timeouts = Timeouts { body: Duration::from_secs(20), ..Timeouts::default() };
+        let timeouts = Timeouts {
+            body: Duration::from_secs(20),
+            ..Timeouts::default()
+        };
         let wait = |elapsed, received| {
-            timeouts.content_wait(Duration::from_secs(elapsed), received).as_secs()
+            timeouts
+                .content_wait(Duration::from_secs(elapsed), received)
+                .as_secs()
         };
         assert_eq!(wait(0, 0), 20);
         assert_eq!(wait(15, 0), 5);
         assert_eq!(wait(20, 499), 0);
         assert_eq!(wait(20, 5000), 10);
-        assert_eq!(wait(0, 1 << 20), 20, "no single wait is longer than the first");
+        assert_eq!(
+            wait(0, 1 << 20),
+            20,
+            "no single wait is longer than the first"
+        );
     }
 }

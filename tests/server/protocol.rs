@@ -265,3 +265,27 @@ fn tells_date_and_server(class: &[&str]) {
             .is_some_and(|it| it.starts_with("greenpatch/"))
     );
 }
+
+#[test]
+fn sync_closes_after_each_response() {
+    let server = start(&["-k", "sync"], &["--app", "plain"]);
+    let mut client = Client::connect(&server);
+    assert_eq!(client.get().field("connection"), Some("close"));
+    client.expect_end();
+}
+
+/// Whether such a client still sends the content is its own choice, so where the next request
+/// begins cannot be known.
+#[test]
+fn closes_when_the_handler_leaves_a_client_waiting_for_100_continue() {
+    let server = start(&["-k", "gthread"], &["--app", "plain"]);
+    let mut client = Client::connect(&server);
+    client
+        .send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    let response = client.receive();
+    assert_eq!(
+        (response.status, response.field("connection")),
+        (405, Some("close"))
+    );
+    client.expect_end();
+}

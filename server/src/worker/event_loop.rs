@@ -105,12 +105,9 @@ impl AsFd for Sender {
 }
 
 impl Sender {
-    /// Sends all of `parts`, in one piece if the socket takes it.
-    async fn send_all(
-        &self,
-        mut parts: &mut [IoSlice<'_>],
-        patience: Duration,
-    ) -> io::Result<()> {
+    /// Sends all of `parts`, in one piece if the socket takes it; each time it does not, the
+    /// client has so much time to take more.
+    async fn send_all(&self, mut parts: &mut [IoSlice<'_>], patience: Duration) -> io::Result<()> {
         // Leaves empty parts at the front away.
         IoSlice::advance_slices(&mut parts, 0);
         while !parts.is_empty() {
@@ -257,7 +254,10 @@ impl Exchange<'_> {
                 continue;
             }
             if std::mem::take(&mut continue_due) {
-                self.sender.send_all(&mut [IoSlice::new(CONTINUE)]).await?;
+                let patience = self.settings.timeouts.write;
+                self.sender
+                    .send_all(&mut [IoSlice::new(CONTINUE)], patience)
+                    .await?;
             }
             let wait = self
                 .settings
@@ -289,7 +289,9 @@ impl Exchange<'_> {
     async fn send(&mut self, response: &Response, reply: Reply) -> io::Result<()> {
         let (head, content) = self.encoder.encode(response, reply);
         let mut parts = [IoSlice::new(head), IoSlice::new(content)];
-        self.sender.send_all(&mut parts, self.settings.timeouts.write).await
+        self.sender
+            .send_all(&mut parts, self.settings.timeouts.write)
+            .await
     }
 
     /// Answers with an error and closes.

@@ -20,7 +20,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Serve an application over HTTP until SIGTERM or SIGINT comes
     Serve(ServeArguments),
-    /// Show with two real requests to each worker class what runs at the same time [default]
+    /// Show with two real requests to each worker class what runs at the same time; the default
     Demo(DemoArguments),
 }
 
@@ -51,7 +51,7 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "N", default_value_t = Settings::default().backlog)]
     pub(crate) backlog: u32,
     /// Which blocking calls of the handler yield in the classes green and sync: all, none, or a
-    /// list of time, socket, select, lock, thread [default: all for green, else none]
+    /// list of time, socket, select, lock, thread; by default all for green, none for sync
     #[arg(long, value_name = "FAMILIES")]
     pub(crate) patch: Option<Patch>,
 
@@ -72,7 +72,11 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "BYTES", default_value_t = Limits::default().request_line)]
     pub(crate) limit_request_line: usize,
     /// Header fields in a request
-    #[arg(long, value_name = "N", default_value_t = Limits::default().request_fields)]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = Limits::default().request_fields,
+    )]
     pub(crate) limit_request_fields: usize,
     /// Bytes in a header field
     #[arg(

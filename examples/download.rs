@@ -5,8 +5,8 @@
 //! slowest one.
 //!
 //! ```text
-//! cargo run --release --example download
-//! cargo run --release --example download -- 500      # that many downloads
+//! cargo run --release -p greenpatch --example download
+//! cargo run --release -p greenpatch --example download -- 500      # that many downloads
 //! ```
 
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]

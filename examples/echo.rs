@@ -4,9 +4,9 @@
 //! one, and `accept`, `read` and `write` park it where they used to block a kernel thread.
 //!
 //! ```text
-//! cargo run --release --example echo                 # listens on 127.0.0.1:7007
+//! cargo run --release -p greenpatch --example echo                 # listens on 127.0.0.1:7007
 //! nc 127.0.0.1 7007                                  # type, and read it back
-//! cargo run --release --example echo -- --check      # a thousand clients in this process
+//! cargo run --release -p greenpatch --example echo -- --check      # a thousand clients in this process
 //! ```
 
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]

@@ -3,8 +3,8 @@
 //! They have no mapping of their own each, so the limit of 65,530 mappings is no obstacle.
 //!
 //! ```text
-//! cargo run --release --example sleepers
-//! cargo run --release --example sleepers -- 1000000
+//! cargo run --release -p greenpatch --example sleepers
+//! cargo run --release -p greenpatch --example sleepers -- 1000000
 //! ```
 
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]

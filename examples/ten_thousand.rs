@@ -4,7 +4,7 @@
 //! kernel for ten thousand threads.
 //!
 //! ```text
-//! cargo run --release --example ten_thousand
+//! cargo run --release -p greenpatch --example ten_thousand
 //! ```
 
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]

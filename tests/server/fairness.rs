@@ -22,15 +22,6 @@ fn green_without_patch_gives_400_busy_clients_shares_within_a_factor_of_two() {
     check(&["-k", "green", "--patch", "none"]);
 }
 
-#[test]
-fn zz_async() {
-    check(&["-k", "async"]);
-}
-#[test]
-fn zz_gthread() {
-    check(&["-k", "gthread", "--threads", "400"]);
-}
-
 fn check(class: &[&str]) {
     let server = Server::start(&[class, &["--app", "plain"]].concat());
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -32,6 +32,7 @@ impl Server {
     ) -> Result<(), ServeError> {
         let (sender, receiver) = sync_channel(self.settings.worker_connections);
         let receiver = Mutex::new(receiver);
+        let connections = self.connections();
         thread::scope(|scope| {
             for number in 0..threads.get() {
                 let name = format!("gthread-{number}");
@@ -39,8 +40,8 @@ impl Server {
                 thread::Builder::new()
                     .name(name)
                     .spawn_scoped(scope, move || serve_received(server, handler, receiver))?;
+                connections.thread_waits();
             }
-            let connections = self.connections();
             let backlog = self.settings.backlog;
             accept_until_stopped(&self.listener, connections, backlog, |stream| {
                 connections.connection_waits();
@@ -61,7 +62,6 @@ fn serve_received(server: &Server, handler: &dyn Handler, receiver: &Mutex<Recei
     };
     let connections = server.connections();
     loop {
-        connections.thread_waits();
         let received = receiver
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -70,5 +70,6 @@ fn serve_received(server: &Server, handler: &dyn Handler, receiver: &Mutex<Recei
         let stream = Arc::new(stream);
         let presence = connections.enter(Arc::clone(&stream) as _);
         exchange::serve(&*stream, handler, &server.settings, MANNERS, &presence);
+        connections.thread_waits();
     }
 }

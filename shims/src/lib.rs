@@ -41,7 +41,9 @@
 //!   original.
 
 #[cfg(not(all(target_os = "linux", target_env = "gnu", target_arch = "x86_64")))]
-compile_error!("greenpatch-shims replaces functions of glibc on x86-64 Linux; no other target is supported");
+compile_error!(
+    "greenpatch-shims replaces functions of glibc on x86-64 Linux; no other target is supported"
+);
 
 #[cfg(target_feature = "crt-static")]
 compile_error!(
@@ -49,9 +51,20 @@ compile_error!(
 );
 
 #[macro_use]
-mod original;
-#[macro_use]
+#[cfg_attr(
+    not(feature = "socket"),
+    allow(dead_code, reason = "some families need a part of it")
+)]
 mod kernel;
+#[macro_use]
+#[cfg(any(
+    feature = "time",
+    feature = "socket",
+    feature = "select",
+    feature = "lock",
+    feature = "thread"
+))]
+mod original;
 mod symbols;
 #[cfg(feature = "socket")]
 mod transfer;

@@ -1,0 +1,242 @@
+//! The life of descriptors: what closes, replaces and hands them out.
+//!
+//! Nothing here waits. The runtime is told, on every thread, before and after a number stops to mean
+//! what it meant, so that green threads which wait on it get `EBADF`; and when a number is given out,
+//! so that nothing known of an earlier descriptor is taken for the new one's.
+//!
+//! A call that is going to fail must not wake anyone, so arguments that the kernel refuses are
+//! passed on untold.
+
+use std::ffi::{c_int, c_uint};
+
+use greenpatch_runtime::hook;
+use libc::{FILE, sigset_t};
+use rustix::io::Errno;
+
+use crate::kernel::{keeping_errno, returned};
+
+originals! {
+    fn close(fd: c_int) -> c_int;
+    fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int, or returned(Err(Errno::NOSYS));
+    fn closefrom(first: c_int);
+    fn fclose(stream: *mut FILE) -> c_int;
+    fn dup(fd: c_int) -> c_int;
+    fn dup2(fd: c_int, to: c_int) -> c_int;
+    fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int;
+    fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int;
+    fn pipe(ends: *mut c_int) -> c_int;
+    fn pipe2(ends: *mut c_int, flags: c_int) -> c_int;
+    fn eventfd(count: c_uint, flags: c_int) -> c_int;
+    fn signalfd(fd: c_int, signals: *const sigset_t, flags: c_int) -> c_int;
+    fn timerfd_create(clock: c_int, flags: c_int) -> c_int;
+    fn epoll_create(size: c_int) -> c_int;
+    fn epoll_create1(flags: c_int) -> c_int;
+    fn inotify_init() -> c_int;
+    fn inotify_init1(flags: c_int) -> c_int;
+}
+
+/// Tells the runtime of a descriptor that the kernel has just given out, and hands it on.
+pub(crate) fn opened(fd: c_int) -> c_int {
+    if fd >= 0 {
+        keeping_errno(|| hook::opened(fd));
+    }
+    fd
+}
+
+/// As [`opened`] for the two that `pair` points to, if `status` is success.
+///
+/// # Safety
+///
+/// The call that gave `status` has written both.
+pub(crate) unsafe fn opened_pair(status: c_int, pair: *const c_int) -> c_int {
+    if status == 0 {
+        // SAFETY: the caller's promise.
+        let [one, other] = unsafe { *pair.cast::<[c_int; 2]>() };
+        opened(one);
+        opened(other);
+    }
+    status
+}
+
+/// Around a `call` that closes `fd`.
+fn closing(fd: c_int, call: impl FnOnce() -> c_int) -> c_int {
+    hook::closing(fd);
+    let status = call();
+    keeping_errno(|| hook::closed(fd));
+    status
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
+    // SAFETY: passed on as it came.
+    closing(fd, || unsafe { original::close(fd) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __close(fd: c_int) -> c_int {
+    // SAFETY: passed on as it came.
+    unsafe { close(fd) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn fclose(stream: *mut FILE) -> c_int {
+    // SAFETY: what fclose asks of its caller. A stream without descriptor gives -1 and an error.
+    let fd = keeping_errno(|| unsafe { libc::fileno(stream) });
+    // SAFETY: passed on as it came.
+    closing(fd, || unsafe { original::fclose(stream) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    let closes = flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0 && first <= last;
+    if closes {
+        hook::closing_range(first, last);
+    }
+    // SAFETY: passed on as it came.
+    let status = unsafe { original::close_range(first, last, flags) };
+    if closes {
+        keeping_errno(|| hook::closed_range(first, last));
+    }
+    status
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn closefrom(first: c_int) {
+    let from = first.max(0) as c_uint;
+    hook::closing_range(from, c_uint::MAX);
+    // SAFETY: passed on as it came.
+    unsafe { original::closefrom(first) };
+    keeping_errno(|| hook::closed_range(from, c_uint::MAX));
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn dup(fd: c_int) -> c_int {
+    // SAFETY: passed on as it came.
+    opened(unsafe { original::dup(fd) })
+}
+
+/// Whether making `to` a duplicate of `fd` closes what `to` was.
+fn replaces(fd: c_int, to: c_int) -> bool {
+    // SAFETY: F_GETFD takes no argument.
+    fd != to && unsafe { kernel_call!(libc::SYS_fcntl, fd, libc::F_GETFD) }.is_ok()
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn dup2(fd: c_int, to: c_int) -> c_int {
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::dup2(fd, to) };
+    if replaces(fd, to) {
+        closing(to, call)
+    } else {
+        call()
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __dup2(fd: c_int, to: c_int) -> c_int {
+    // SAFETY: passed on as it came.
+    unsafe { dup2(fd, to) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::dup3(fd, to, flags) };
+    if flags & !libc::O_CLOEXEC == 0 && replaces(fd, to) {
+        closing(to, call)
+    } else {
+        call()
+    }
+}
+
+/// Variadic in C. On x86-64 a third argument of any kind arrives and is handed on in the same register,
+/// whether or not the command has one.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+    // SAFETY: passed on as it came.
+    let value = unsafe { original::fcntl(fd, command, argument) };
+    if gives_out(command) {
+        opened(value)
+    } else {
+        value
+    }
+}
+
+/// On 64-bit architectures another name for [`fcntl`].
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int {
+    // SAFETY: passed on as it came.
+    unsafe { fcntl(fd, command, argument) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+    // SAFETY: passed on as it came.
+    unsafe { fcntl(fd, command, argument) }
+}
+
+fn gives_out(command: c_int) -> bool {
+    command == libc::F_DUPFD || command == libc::F_DUPFD_CLOEXEC
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pipe(ends: *mut c_int) -> c_int {
+    // SAFETY: passed on as it came; both ends are written on success.
+    unsafe { opened_pair(original::pipe(ends), ends) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __pipe(ends: *mut c_int) -> c_int {
+    // SAFETY: passed on as it came.
+    unsafe { pipe(ends) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
+    // SAFETY: passed on as it came; both ends are written on success.
+    unsafe { opened_pair(original::pipe2(ends, flags), ends) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn eventfd(count: c_uint, flags: c_int) -> c_int {
+    // SAFETY: passed on as it came.
+    opened(unsafe { original::eventfd(count, flags) })
+}
+
+/// Gives out a descriptor if `fd` is -1; otherwise changes that one.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn signalfd(fd: c_int, signals: *const sigset_t, flags: c_int) -> c_int {
+    // SAFETY: passed on as it came.
+    let value = unsafe { original::signalfd(fd, signals, flags) };
+    if fd == -1 { opened(value) } else { value }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn timerfd_create(clock: c_int, flags: c_int) -> c_int {
+    // SAFETY: passed on as it came.
+    opened(unsafe { original::timerfd_create(clock, flags) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn epoll_create(size: c_int) -> c_int {
+    // SAFETY: passed on as it came.
+    opened(unsafe { original::epoll_create(size) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn epoll_create1(flags: c_int) -> c_int {
+    // SAFETY: passed on as it came.
+    opened(unsafe { original::epoll_create1(flags) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn inotify_init() -> c_int {
+    // SAFETY: passed on as it came.
+    opened(unsafe { original::inotify_init() })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn inotify_init1(flags: c_int) -> c_int {
+    // SAFETY: passed on as it came.
+    opened(unsafe { original::inotify_init1(flags) })
+}

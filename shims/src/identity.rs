@@ -1,0 +1,263 @@
+//! What a `pthread_t` says of its thread, when that is a green thread.
+//!
+//! glibc would look for a kernel thread behind it. A green thread has a stack and a name of its own;
+//! processors, priority and CPU time it has none of, as whatever worker is free runs it, and it can be sent
+//! no signal. The functions that would give it such things fail with `ENOTSUP`, unless they ask for what is
+//! so anyway. They answer for a green thread on every thread, patched or not.
+//!
+//! `sigaltstack` on a green thread changes a record only: the kernel's alternate stack is the worker's.
+
+use std::ffi::{CStr, c_char, c_int};
+
+use greenpatch_runtime::hook;
+use libc::{clockid_t, cpu_set_t, pthread_attr_t, pthread_t, sched_param, sigval, stack_t};
+use rustix::io::Errno;
+
+use crate::kernel::finish;
+
+originals! {
+    fn pthread_getattr_np(thread: pthread_t, attributes: *mut pthread_attr_t) -> c_int;
+    fn pthread_setname_np(thread: pthread_t, name: *const c_char) -> c_int;
+    fn pthread_getname_np(thread: pthread_t, name: *mut c_char, length: usize) -> c_int;
+    fn pthread_setaffinity_np(thread: pthread_t, size: usize, set: *const cpu_set_t) -> c_int;
+    fn pthread_getaffinity_np(thread: pthread_t, size: usize, set: *mut cpu_set_t) -> c_int;
+    fn pthread_setschedparam(thread: pthread_t, policy: c_int, param: *const sched_param) -> c_int;
+    fn pthread_getschedparam(
+        thread: pthread_t,
+        policy: *mut c_int,
+        param: *mut sched_param,
+    ) -> c_int;
+    fn pthread_setschedprio(thread: pthread_t, priority: c_int) -> c_int;
+    fn pthread_getcpuclockid(thread: pthread_t, clock: *mut clockid_t) -> c_int;
+    fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int;
+    fn pthread_sigqueue(thread: pthread_t, signal: c_int, value: sigval) -> c_int;
+    fn pthread_cancel(thread: pthread_t) -> c_int;
+    fn sigaltstack(new: *const stack_t, old: *mut stack_t) -> c_int;
+}
+
+fn is_green(thread: pthread_t) -> bool {
+    hook::thread::is_green(thread)
+}
+
+fn status(outcome: Result<(), Errno>) -> c_int {
+    outcome.map_or_else(Errno::raw_os_error, |()| 0)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_getattr_np(
+    thread: pthread_t,
+    attributes: *mut pthread_attr_t,
+) -> c_int {
+    let Some((base, size, guard)) = hook::thread::stack(thread) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::pthread_getattr_np(thread, attributes) };
+    };
+    // SAFETY: what the function asks of its caller: room for attributes.
+    unsafe {
+        match libc::pthread_attr_init(attributes) {
+            0 => {}
+            error => return error,
+        }
+        match libc::pthread_attr_setstack(attributes, base, size) {
+            0 => libc::pthread_attr_setguardsize(attributes, guard),
+            error => error,
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_setname_np(thread: pthread_t, name: *const c_char) -> c_int {
+    if !is_green(thread) {
+        // SAFETY: passed on as it came.
+        return unsafe { original::pthread_setname_np(thread, name) };
+    }
+    // SAFETY: what the function asks of its caller.
+    status(hook::thread::set_name(thread, unsafe {
+        CStr::from_ptr(name)
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_getname_np(
+    thread: pthread_t,
+    name: *mut c_char,
+    length: usize,
+) -> c_int {
+    let Some(known) = hook::thread::name(thread) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::pthread_getname_np(thread, name, length) };
+    };
+    if length < known.len() {
+        return libc::ERANGE;
+    }
+    // SAFETY: what the function asks of its caller: room for that many.
+    unsafe { name.cast::<[u8; 16]>().write(known) };
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_setaffinity_np(
+    thread: pthread_t,
+    size: usize,
+    set: *const cpu_set_t,
+) -> c_int {
+    if is_green(thread) {
+        return libc::ENOTSUP;
+    }
+    // SAFETY: passed on as it came.
+    unsafe { original::pthread_setaffinity_np(thread, size, set) }
+}
+
+/// For a green thread, where its caller's kernel thread may run.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_getaffinity_np(
+    thread: pthread_t,
+    size: usize,
+    set: *mut cpu_set_t,
+) -> c_int {
+    if !is_green(thread) {
+        // SAFETY: passed on as it came.
+        return unsafe { original::pthread_getaffinity_np(thread, size, set) };
+    }
+    // SAFETY: what the function asks of its caller: room for that many bytes.
+    let outcome = unsafe { kernel_call!(libc::SYS_sched_getaffinity, 0, size, set) };
+    status(outcome.map(|written| {
+        let rest = set.cast::<u8>().wrapping_add(written);
+        // SAFETY: as above.
+        unsafe { rest.write_bytes(0, size - written) };
+    }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_setschedparam(
+    thread: pthread_t,
+    policy: c_int,
+    param: *const sched_param,
+) -> c_int {
+    if !is_green(thread) {
+        // SAFETY: passed on as it came.
+        return unsafe { original::pthread_setschedparam(thread, policy, param) };
+    }
+    // SAFETY: what the function asks of its caller.
+    let priority = unsafe { (*param).sched_priority };
+    if policy == libc::SCHED_OTHER && priority == 0 {
+        0
+    } else {
+        libc::ENOTSUP
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_getschedparam(
+    thread: pthread_t,
+    policy: *mut c_int,
+    param: *mut sched_param,
+) -> c_int {
+    if !is_green(thread) {
+        // SAFETY: passed on as it came.
+        return unsafe { original::pthread_getschedparam(thread, policy, param) };
+    }
+    // SAFETY: what the function asks of its caller.
+    unsafe {
+        *policy = libc::SCHED_OTHER;
+        *param = sched_param { sched_priority: 0 };
+    }
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_setschedprio(thread: pthread_t, priority: c_int) -> c_int {
+    if !is_green(thread) {
+        // SAFETY: passed on as it came.
+        return unsafe { original::pthread_setschedprio(thread, priority) };
+    }
+    if priority == 0 { 0 } else { libc::ENOTSUP }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_getcpuclockid(
+    thread: pthread_t,
+    clock: *mut clockid_t,
+) -> c_int {
+    if is_green(thread) {
+        // POSIX's error for a system without clocks of threads.
+        return libc::ENOENT;
+    }
+    // SAFETY: passed on as it came.
+    unsafe { original::pthread_getcpuclockid(thread, clock) }
+}
+
+/// Whether this is a green thread other than the caller. A signal to oneself goes to the kernel thread that
+/// runs the caller, as glibc does it.
+fn is_other_green(thread: pthread_t) -> bool {
+    // SAFETY: always sound.
+    is_green(thread) && thread != unsafe { libc::pthread_self() }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_kill(thread: pthread_t, signal: c_int) -> c_int {
+    if is_other_green(thread) {
+        // Signal 0 asks whether the thread is there.
+        return if signal == 0 { 0 } else { libc::ENOTSUP };
+    }
+    // SAFETY: passed on as it came.
+    unsafe { original::pthread_kill(thread, signal) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_sigqueue(
+    thread: pthread_t,
+    signal: c_int,
+    value: sigval,
+) -> c_int {
+    if is_green(thread) {
+        return libc::ENOTSUP;
+    }
+    // SAFETY: passed on as it came.
+    unsafe { original::pthread_sigqueue(thread, signal, value) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_cancel(thread: pthread_t) -> c_int {
+    if is_green(thread) {
+        return libc::ENOTSUP;
+    }
+    // SAFETY: passed on as it came.
+    unsafe { original::pthread_cancel(thread) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn sigaltstack(new: *const stack_t, old: *mut stack_t) -> c_int {
+    let Some(section) = hook::enter_any() else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::sigaltstack(new, old) };
+    };
+    // SAFETY: what sigaltstack asks of its caller.
+    let outcome = unsafe { new.as_ref() }
+        .map(|new| acceptable(*new))
+        .transpose()
+        .map(|new| {
+            let before = hook::thread::alternate_stack(&section, new);
+            if !old.is_null() {
+                // SAFETY: what sigaltstack asks of its caller.
+                unsafe { *old = before };
+            }
+            0
+        });
+    finish(section, outcome)
+}
+
+/// The flag by which a handler's stack is disarmed while it runs; the libc crate lacks it.
+const SS_AUTODISARM: c_int = 1 << 31;
+
+fn acceptable(stack: stack_t) -> Result<stack_t, Errno> {
+    match stack.ss_flags & !SS_AUTODISARM {
+        libc::SS_DISABLE => Ok(stack),
+        0 | libc::SS_ONSTACK if stack.ss_size < libc::MINSIGSTKSZ => Err(Errno::NOMEM),
+        0 | libc::SS_ONSTACK => Ok(stack_t {
+            ss_flags: stack.ss_flags & !libc::SS_ONSTACK,
+            ..stack
+        }),
+        _ => Err(Errno::INVAL),
+    }
+}

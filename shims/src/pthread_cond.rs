@@ -1,0 +1,257 @@
+//! The pthread condition variable, one implementation for green threads and OS threads.
+//!
+//! Replaced as a whole, on all threads, for the reason given in `pthread_mutex`. glibc's `init` and `destroy`
+//! stay: the object is glibc's, of which its first word is used as the sequence number below, and the word
+//! with the clock and the process-shared flag is read. Condition variables shared between processes are
+//! left to glibc, and block the worker.
+//!
+//! # Algorithm
+//!
+//! A wait reads the sequence number while it holds the mutex, unlocks, waits while the number is the same, and
+//! locks. A signal raises the number and wakes one waiter; a broadcast, all.
+//!
+//! **No wake-up is lost.** Take a waiter that has unlocked the mutex before a signal raised the number. If it
+//! is queued already, the signal wakes it or one queued before it. If not, it will compare the number, find it
+//! changed and return. A waiter that reads the number after it was raised read it holding the mutex: what
+//! the signal is about, if it was changed under the mutex, it has seen.
+//!
+//! **No signal is stolen**: it wakes only threads that were waiting before the signal returned.
+//!
+//! **Destruction.** A woken waiter does not touch the condition variable again, so it may be destroyed
+//! as soon as all waiters are woken. `destroy` waits for a count of glibc's, which stays 0 here.
+//!
+//! A waiter can miss 2^32 signals between its reading of the number and its waiting, and sleep on; std's
+//! own condition variable accepts the same. Wake-ups without cause, which POSIX allows, come from the comparison
+//! above and, on OS threads, from signal handlers.
+
+use std::ffi::{c_int, c_uint};
+use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use greenpatch_runtime::futex::{ANY, Wait};
+use libc::{clockid_t, pthread_cond_t, pthread_condattr_t, pthread_mutex_t, timespec};
+
+use crate::pthread_mutex::{limit, lock_after_wait, unlock_to_wait};
+use crate::word::{self, Cancellation, Until};
+
+originals! {
+    fn pthread_cond_wait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int;
+    fn pthread_cond_timedwait(
+        cond: *mut pthread_cond_t,
+        mutex: *mut pthread_mutex_t,
+        time: *const timespec,
+    ) -> c_int;
+    fn pthread_cond_clockwait(
+        cond: *mut pthread_cond_t,
+        mutex: *mut pthread_mutex_t,
+        clock: clockid_t,
+        time: *const timespec,
+    ) -> c_int, or libc::ENOSYS;
+    fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_int;
+    fn pthread_cond_broadcast(cond: *mut pthread_cond_t) -> c_int;
+}
+
+/// Flags in the word that glibc calls `__wrefs`.
+const SHARED: u32 = 1;
+const MONOTONIC: u32 = 2;
+
+/// The condition variable as 32-bit words.
+const WORDS: usize = size_of::<pthread_cond_t>() / size_of::<u32>();
+type Words = [AtomicU32; WORDS];
+
+/// Where `__wrefs` stands: it has moved between versions of glibc, so a condition variable that runs by the
+/// monotonic clock is made, and searched for the flag.
+fn flags_index() -> usize {
+    static INDEX: AtomicUsize = AtomicUsize::new(usize::MAX);
+    match INDEX.load(Ordering::Relaxed) {
+        usize::MAX => {
+            let index = find_flags();
+            INDEX.store(index, Ordering::Relaxed);
+            index
+        }
+        index => index,
+    }
+}
+
+#[cold]
+fn find_flags() -> usize {
+    let mut attributes = MaybeUninit::<pthread_condattr_t>::uninit();
+    let mut cond = MaybeUninit::<pthread_cond_t>::zeroed();
+    // SAFETY: initialised in this order; zeros in what the calls leave alone are values of the words.
+    let words = unsafe {
+        libc::pthread_condattr_init(attributes.as_mut_ptr());
+        libc::pthread_condattr_setclock(attributes.as_mut_ptr(), libc::CLOCK_MONOTONIC);
+        libc::pthread_cond_init(cond.as_mut_ptr(), attributes.as_ptr());
+        libc::pthread_condattr_destroy(attributes.as_mut_ptr());
+        cond.as_ptr().cast::<[u32; WORDS]>().read()
+    };
+    /// `__wrefs` in glibc 2.25 to 2.40.
+    const USUAL: usize = 9;
+    words
+        .iter()
+        .position(|&word| word == MONOTONIC)
+        .unwrap_or(USUAL)
+}
+
+/// A condition variable that only this process uses.
+#[derive(Clone, Copy)]
+struct Cond<'a> {
+    /// Raised by every signal. Waiters compare it when they queue themselves.
+    sequence: &'a AtomicU32,
+    is_monotonic: bool,
+}
+
+impl<'a> Cond<'a> {
+    /// The condition variable at this address if it is ours.
+    ///
+    /// # Safety
+    ///
+    /// `cond` points to an initialised condition variable, which stays in place for `'a`.
+    unsafe fn ours(cond: *mut pthread_cond_t) -> Option<Cond<'a>> {
+        // SAFETY: the caller's promise; all its users change it by atomic operations.
+        let words = unsafe { &*cond.cast::<Words>() };
+        let flags = words[flags_index()].load(Ordering::Relaxed);
+        let is_ours = flags & SHARED == 0;
+        is_ours.then_some(Cond {
+            sequence: &words[0],
+            is_monotonic: flags & MONOTONIC != 0,
+        })
+    }
+
+    fn clock(self) -> clockid_t {
+        if self.is_monotonic {
+            libc::CLOCK_MONOTONIC
+        } else {
+            libc::CLOCK_REALTIME
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `mutex` points to a mutex, which the caller holds.
+    unsafe fn wait(self, mutex: *mut pthread_mutex_t, until: Option<Until>) -> c_int {
+        let before = self.sequence.load(Ordering::Relaxed);
+        // SAFETY: the caller's promise.
+        let error = unsafe { unlock_to_wait(mutex) };
+        if error != 0 {
+            return error;
+        }
+        let relock = Relock {
+            mutex,
+            sequence: self.sequence.as_ptr(),
+        };
+        let wait = word::wait(self.sequence, before, until, Cancellation::Point);
+        std::mem::forget(relock);
+        // SAFETY: the caller's promise; it has just been unlocked.
+        match unsafe { lock_after_wait(mutex) } {
+            0 if wait == Wait::TimedOut => libc::ETIMEDOUT,
+            error => error,
+        }
+    }
+
+    fn wake(self, count: u32) -> c_int {
+        let address = self.sequence.as_ptr();
+        // Ordered before the waking by the lock of the queue, and before the count of kernel waiters
+        // by the fence there.
+        self.sequence.fetch_add(1, Ordering::SeqCst);
+        word::wake(address, count, ANY);
+        0
+    }
+}
+
+/// Dropped when cancellation unwinds a wait: cleanup handlers expect the mutex locked, and a signal that this
+/// waiter may have taken goes to another.
+struct Relock {
+    mutex: *mut pthread_mutex_t,
+    sequence: *const u32,
+}
+
+impl Drop for Relock {
+    fn drop(&mut self) {
+        word::wake(self.sequence, 1, ANY);
+        // SAFETY: unlocked by the wait.
+        unsafe { lock_after_wait(self.mutex) };
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_cond_wait(
+    cond: *mut pthread_cond_t,
+    mutex: *mut pthread_mutex_t,
+) -> c_int {
+    // SAFETY: what the function asks of its caller.
+    match unsafe { Cond::ours(cond) } {
+        // SAFETY: as above.
+        Some(cond) => unsafe { cond.wait(mutex, None) },
+        // SAFETY: passed on as it came.
+        None => unsafe { original::pthread_cond_wait(cond, mutex) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_cond_timedwait(
+    cond: *mut pthread_cond_t,
+    mutex: *mut pthread_mutex_t,
+    time: *const timespec,
+) -> c_int {
+    // SAFETY: what the function asks of its caller.
+    match unsafe { Cond::ours(cond) } {
+        // SAFETY: as above.
+        Some(cond) => unsafe { wait_until(cond, mutex, cond.clock(), time) },
+        // SAFETY: passed on as it came.
+        None => unsafe { original::pthread_cond_timedwait(cond, mutex, time) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_cond_clockwait(
+    cond: *mut pthread_cond_t,
+    mutex: *mut pthread_mutex_t,
+    clock: clockid_t,
+    time: *const timespec,
+) -> c_int {
+    // SAFETY: what the function asks of its caller.
+    match unsafe { Cond::ours(cond) } {
+        // SAFETY: as above.
+        Some(cond) => unsafe { wait_until(cond, mutex, clock, time) },
+        // SAFETY: passed on as it came.
+        None => unsafe { original::pthread_cond_clockwait(cond, mutex, clock, time) },
+    }
+}
+
+/// # Safety
+///
+/// As for `pthread_cond_clockwait`.
+unsafe fn wait_until(
+    cond: Cond<'_>,
+    mutex: *mut pthread_mutex_t,
+    clock: clockid_t,
+    time: *const timespec,
+) -> c_int {
+    // SAFETY: the caller's promise.
+    match unsafe { limit(clock, time) } {
+        // SAFETY: the caller's promise.
+        Ok(until) => unsafe { cond.wait(mutex, until) },
+        Err(error) => error,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_int {
+    // SAFETY: what the function asks of its caller.
+    match unsafe { Cond::ours(cond) } {
+        Some(cond) => cond.wake(1),
+        // SAFETY: passed on as it came.
+        None => unsafe { original::pthread_cond_signal(cond) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_cond_broadcast(cond: *mut pthread_cond_t) -> c_int {
+    // SAFETY: what the function asks of its caller.
+    match unsafe { Cond::ours(cond) } {
+        Some(cond) => cond.wake(c_uint::MAX),
+        // SAFETY: passed on as it came.
+        None => unsafe { original::pthread_cond_broadcast(cond) },
+    }
+}

@@ -1,0 +1,356 @@
+//! The pthread mutex, one implementation for green threads and OS threads.
+//!
+//! glibc's mutex waits by system calls that no shim sees, so its functions are replaced as a whole, on
+//! all threads. The object stays glibc's: the same layout, static initialisers and `kind`, and the
+//! same meaning of each field, so that glibc's own `pthread_mutex_init`, `destroy` and the attribute functions
+//! go on working, as does a debugger's view. Kinds that involve the kernel or other processes (robust,
+//! priority inheritance or protection, process-shared) are left to glibc, and block the worker.
+//!
+//! # Algorithm
+//!
+//! The lock word is 0 (free), 1 (held) or 2 (held, and somebody may wait). To lock is to change 0 to 1;
+//! who finds it held exchanges it for 2 until that gives 0, and waits in between while it is 2. To unlock
+//! is to exchange it for 0, and to wake one waiter if it was 2.
+//!
+//! **Exclusion.** Only an exchange that finds 0 acquires, and only the owner makes it 0.
+//! **No wake-up is lost.** A waiter waits while the word is 2, which is compared atomically with
+//! queueing. Whoever changes the word from 2 either unlocks, and then wakes one waiter; or is
+//! nobody: a waiter that acquires leaves 2 behind, so that the next unlock wakes the next.
+//!
+//! The owner's id, the number of users and the recursion count are written by the owner alone; others read
+//! the owner's id only to compare it with their own.
+//!
+//! After the exchange that unlocks, the mutex may be gone: the next owner may have destroyed it. Waking
+//! needs its address only.
+
+use std::ffi::c_int;
+use std::hint;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+
+use greenpatch_runtime::futex::{ANY, Wait};
+use greenpatch_runtime::hook;
+use libc::{clockid_t, pthread_mutex_t, timespec};
+use rustix::io::Errno;
+
+use crate::kernel;
+use crate::word::{self, Cancellation, Until};
+
+originals! {
+    fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int;
+    fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int;
+    fn pthread_mutex_timedlock(mutex: *mut pthread_mutex_t, time: *const timespec) -> c_int;
+    fn pthread_mutex_clocklock(
+        mutex: *mut pthread_mutex_t,
+        clock: clockid_t,
+        time: *const timespec,
+    ) -> c_int, or libc::ENOSYS;
+    fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int;
+}
+
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+const CONTENDED: u32 = 2;
+
+/// How often an adaptive mutex is looked at before the thread waits.
+const SPINS: usize = 100;
+
+/// The beginning of glibc's `struct __pthread_mutex_s`.
+#[repr(C)]
+pub(crate) struct Mutex {
+    /// `FREE`, `HELD` or `CONTENDED`.
+    lock: AtomicU32,
+    /// How often the owner of a recursive mutex has locked it.
+    count: AtomicU32,
+    /// The owner's thread id; 0 for none.
+    owner: AtomicI32,
+    /// How many threads have it or wait on a condition with it; `destroy` looks at it.
+    users: AtomicU32,
+    kind: AtomicI32,
+}
+
+const _: () = assert!(size_of::<Mutex>() <= size_of::<pthread_mutex_t>());
+const _: () = assert!(align_of::<Mutex>() <= align_of::<pthread_mutex_t>());
+
+/// What `kind` says of a mutex that is ours.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Normal,
+    Recursive,
+    ErrorChecking,
+    Adaptive,
+}
+
+/// The bits of `kind` that tell the four apart.
+const KIND_MASK: c_int = 3;
+/// The bits of `kind` by which glibc elides locks on some machines; without elision they mean nothing.
+const ELISION_FLAGS: c_int = 0x100 | 0x200;
+
+impl Mutex {
+    /// The mutex at this address if it is of a kind that is ours.
+    ///
+    /// # Safety
+    ///
+    /// `mutex` points to an initialised mutex, which stays in place for `'a`.
+    unsafe fn ours<'a>(mutex: *mut pthread_mutex_t) -> Option<(&'a Mutex, Kind)> {
+        // SAFETY: the caller's promise; every field is an atomic.
+        let mutex = unsafe { &*mutex.cast::<Mutex>() };
+        let kind = mutex.kind.load(Ordering::Relaxed);
+        if kind & !(KIND_MASK | ELISION_FLAGS) != 0 {
+            return None;
+        }
+        let kind = match kind & KIND_MASK {
+            libc::PTHREAD_MUTEX_NORMAL => Kind::Normal,
+            libc::PTHREAD_MUTEX_RECURSIVE => Kind::Recursive,
+            libc::PTHREAD_MUTEX_ERRORCHECK => Kind::ErrorChecking,
+            _ => Kind::Adaptive,
+        };
+        Some((mutex, kind))
+    }
+
+    fn is_mine(&self) -> bool {
+        self.owner.load(Ordering::Relaxed) == hook::thread::id()
+    }
+
+    fn try_acquire(&self) -> bool {
+        self.lock
+            .compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    fn acquire(&self, kind: Kind, until: impl FnOnce() -> Limit) -> Result<(), c_int> {
+        if self.try_acquire() {
+            return Ok(());
+        }
+        if kind == Kind::Adaptive {
+            for _ in 0..SPINS {
+                hint::spin_loop();
+                if self.lock.load(Ordering::Relaxed) == FREE && self.try_acquire() {
+                    return Ok(());
+                }
+            }
+        }
+        let until = until()?;
+        while self.lock.swap(CONTENDED, Ordering::Acquire) != FREE {
+            let wait = word::wait(&self.lock, CONTENDED, until, Cancellation::Ignored);
+            if wait == Wait::TimedOut {
+                return Err(libc::ETIMEDOUT);
+            }
+        }
+        Ok(())
+    }
+
+    /// Locks, waiting as `until` allows, which is asked only if there is something to wait for.
+    fn lock(&self, kind: Kind, until: impl FnOnce() -> Limit, joins: Users) -> c_int {
+        match kind {
+            Kind::Recursive if self.is_mine() => return self.enter_again(),
+            Kind::ErrorChecking if self.is_mine() => return libc::EDEADLK,
+            _ => {}
+        }
+        match self.acquire(kind, until) {
+            Ok(()) => self.own(kind, joins),
+            Err(error) => return error,
+        }
+        0
+    }
+
+    fn enter_again(&self) -> c_int {
+        let Some(count) = self.count.load(Ordering::Relaxed).checked_add(1) else {
+            return libc::EAGAIN;
+        };
+        self.count.store(count, Ordering::Relaxed);
+        0
+    }
+
+    fn own(&self, kind: Kind, joins: Users) {
+        if kind == Kind::Recursive {
+            self.count.store(1, Ordering::Relaxed);
+        }
+        self.owner.store(hook::thread::id(), Ordering::Relaxed);
+        if joins == Users::Change {
+            self.users.store(
+                self.users.load(Ordering::Relaxed).wrapping_add(1),
+                Ordering::Relaxed,
+            );
+        }
+    }
+
+    fn try_lock(&self, kind: Kind) -> c_int {
+        if kind == Kind::Recursive && self.is_mine() {
+            return self.enter_again();
+        }
+        if !self.try_acquire() {
+            return libc::EBUSY;
+        }
+        self.own(kind, Users::Change);
+        0
+    }
+
+    fn unlock(&self, kind: Kind, leaves: Users) -> c_int {
+        match kind {
+            Kind::Normal | Kind::Adaptive => {}
+            Kind::Recursive => {
+                if !self.is_mine() {
+                    return libc::EPERM;
+                }
+                let count = self.count.load(Ordering::Relaxed) - 1;
+                self.count.store(count, Ordering::Relaxed);
+                if count > 0 {
+                    return 0;
+                }
+            }
+            Kind::ErrorChecking => {
+                if !self.is_mine() || self.lock.load(Ordering::Relaxed) == FREE {
+                    return libc::EPERM;
+                }
+            }
+        }
+        self.owner.store(0, Ordering::Relaxed);
+        if leaves == Users::Change {
+            self.users.store(
+                self.users.load(Ordering::Relaxed).wrapping_sub(1),
+                Ordering::Relaxed,
+            );
+        }
+        let address = self.lock.as_ptr();
+        if self.lock.swap(FREE, Ordering::Release) == CONTENDED {
+            word::wake(address, 1, ANY);
+        }
+        0
+    }
+}
+
+/// Until when to wait, or the error to return if it comes to that.
+type Limit = Result<Option<Until>, c_int>;
+
+/// Whether a thread that locks or unlocks changes the number of users. It does not while it waits on a
+/// condition.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Users {
+    Change,
+    Stay,
+}
+
+/// An absolute time as the timed functions take it, before the clock's start as well.
+///
+/// # Safety
+///
+/// `time` is null or points to a `timespec`.
+pub(crate) unsafe fn limit(clock: clockid_t, time: *const timespec) -> Limit {
+    // SAFETY: the caller's promise.
+    let mut time = *unsafe { time.as_ref() }.ok_or(libc::EINVAL)?;
+    time.tv_sec = time.tv_sec.max(0);
+    kernel::checked(time)
+        .and_then(|_| Until::new(clock, time))
+        .map(Some)
+        .map_err(Errno::raw_os_error)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: what the function asks of its caller.
+    match unsafe { Mutex::ours(mutex) } {
+        Some((mutex, kind)) => mutex.lock(kind, || Ok(None), Users::Change),
+        // SAFETY: passed on as it came.
+        None => unsafe { original::pthread_mutex_lock(mutex) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: passed on as it came.
+    unsafe { pthread_mutex_lock(mutex) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: what the function asks of its caller.
+    match unsafe { Mutex::ours(mutex) } {
+        Some((mutex, kind)) => mutex.try_lock(kind),
+        // SAFETY: passed on as it came.
+        None => unsafe { original::pthread_mutex_trylock(mutex) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: passed on as it came.
+    unsafe { pthread_mutex_trylock(mutex) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_mutex_timedlock(
+    mutex: *mut pthread_mutex_t,
+    time: *const timespec,
+) -> c_int {
+    // SAFETY: what the function asks of its caller.
+    match unsafe { Mutex::ours(mutex) } {
+        // SAFETY: as above.
+        Some((mutex, kind)) => mutex.lock(
+            kind,
+            || unsafe { limit(libc::CLOCK_REALTIME, time) },
+            Users::Change,
+        ),
+        // SAFETY: passed on as it came.
+        None => unsafe { original::pthread_mutex_timedlock(mutex, time) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_mutex_clocklock(
+    mutex: *mut pthread_mutex_t,
+    clock: clockid_t,
+    time: *const timespec,
+) -> c_int {
+    // SAFETY: what the function asks of its caller.
+    match unsafe { Mutex::ours(mutex) } {
+        Some(_) if clock != libc::CLOCK_REALTIME && clock != libc::CLOCK_MONOTONIC => libc::EINVAL,
+        // SAFETY: as above.
+        Some((mutex, kind)) => mutex.lock(kind, || unsafe { limit(clock, time) }, Users::Change),
+        // SAFETY: passed on as it came.
+        None => unsafe { original::pthread_mutex_clocklock(mutex, clock, time) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: what the function asks of its caller.
+    match unsafe { Mutex::ours(mutex) } {
+        Some((mutex, kind)) => mutex.unlock(kind, Users::Change),
+        // SAFETY: passed on as it came.
+        None => unsafe { original::pthread_mutex_unlock(mutex) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: passed on as it came.
+    unsafe { pthread_mutex_unlock(mutex) }
+}
+
+/// Unlocks for the time of a wait on a condition: the thread remains one of the mutex's users.
+///
+/// # Safety
+///
+/// As for `pthread_mutex_unlock`.
+pub(crate) unsafe fn unlock_to_wait(mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: the caller's promise.
+    match unsafe { Mutex::ours(mutex) } {
+        Some((mutex, kind)) => mutex.unlock(kind, Users::Stay),
+        // SAFETY: the caller's promise.
+        None => unsafe { original::pthread_mutex_unlock(mutex) },
+    }
+}
+
+/// Locks again after [`unlock_to_wait`].
+///
+/// # Safety
+///
+/// As for `pthread_mutex_lock`.
+pub(crate) unsafe fn lock_after_wait(mutex: *mut pthread_mutex_t) -> c_int {
+    // SAFETY: the caller's promise.
+    match unsafe { Mutex::ours(mutex) } {
+        Some((mutex, kind)) => mutex.lock(kind, || Ok(None), Users::Stay),
+        // SAFETY: the caller's promise.
+        None => unsafe { original::pthread_mutex_lock(mutex) },
+    }
+}

@@ -1,0 +1,389 @@
+//! Receiving on sockets.
+//!
+//! Every attempt carries `MSG_DONTWAIT`, which leaves the socket's own mode alone. What a blocking receive
+//! promises beyond a single attempt is kept here: `MSG_WAITALL` fills the buffer, and `SO_RCVTIMEO` holds
+//! for the whole call.
+//!
+//! Differences: a receive ignores `SO_RCVLOWAT`, and `MSG_PEEK` with `MSG_WAITALL` gives what there is.
+
+use std::ffi::{c_int, c_uint, c_void};
+use std::ptr;
+
+use greenpatch_runtime::Patch;
+use greenpatch_runtime::deadline::Deadline;
+use greenpatch_runtime::hook::{self, Interest, Section};
+use libc::{iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
+use rustix::io::Errno;
+
+use crate::kernel::{self, finish, finish_count};
+use crate::socket::socket_type;
+use crate::transfer::{move_all, retry, retry_read, socket_patience};
+use crate::vectors::Vectors;
+
+originals! {
+    fn recv(fd: c_int, buffer: *mut c_void, length: size_t, flags: c_int) -> ssize_t;
+    fn __recv_chk(
+        fd: c_int,
+        buffer: *mut c_void,
+        length: size_t,
+        capacity: size_t,
+        flags: c_int,
+    ) -> ssize_t;
+    fn recvfrom(
+        fd: c_int,
+        buffer: *mut c_void,
+        length: size_t,
+        flags: c_int,
+        address: *mut sockaddr,
+        address_length: *mut socklen_t,
+    ) -> ssize_t;
+    fn __recvfrom_chk(
+        fd: c_int,
+        buffer: *mut c_void,
+        length: size_t,
+        capacity: size_t,
+        flags: c_int,
+        address: *mut sockaddr,
+        address_length: *mut socklen_t,
+    ) -> ssize_t;
+    fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t;
+    fn recvmmsg(
+        fd: c_int,
+        messages: *mut mmsghdr,
+        count: c_uint,
+        flags: c_int,
+        timeout: *mut timespec,
+    ) -> c_int;
+}
+
+/// Receives with these flags never block.
+const NEVER_WAITS: c_int = libc::MSG_OOB | libc::MSG_ERRQUEUE;
+
+/// With these flags, a short receive does not mean that there is no more.
+const LEAVES_DATA: c_int = libc::MSG_PEEK | libc::MSG_TRUNC;
+
+/// recvfrom(2) on a green thread.
+///
+/// # Safety
+///
+/// As for recvfrom.
+pub(crate) unsafe fn receive(
+    section: &Section,
+    fd: c_int,
+    buffer: *mut c_void,
+    length: size_t,
+    flags: c_int,
+    address: *mut sockaddr,
+    address_length: *mut socklen_t,
+) -> Result<usize, Errno> {
+    let once = |done: usize, flags: c_int| {
+        let (buffer, length) = (buffer.wrapping_byte_add(done), length - done);
+        // SAFETY: the caller's promise; the first `done` bytes are filled.
+        unsafe {
+            kernel_call!(
+                libc::SYS_recvfrom,
+                fd,
+                buffer,
+                length,
+                flags,
+                address,
+                address_length
+            )
+        }
+    };
+    let attempt = |done| once(done, flags | libc::MSG_DONTWAIT);
+    let patience = || socket_patience(section, fd, Interest::Read, flags);
+    if flags & NEVER_WAITS != 0 {
+        once(0, flags)
+    } else if fills_buffer(fd, flags) {
+        move_all(section, fd, Interest::Read, length, patience, attempt)
+    } else if length == 0 || flags & LEAVES_DATA != 0 {
+        retry(section, fd, Interest::Read, patience, || attempt(0))
+    } else {
+        retry_read(section, fd, length, patience, || attempt(0))
+    }
+}
+
+fn fills_buffer(fd: c_int, flags: c_int) -> bool {
+    flags & libc::MSG_WAITALL != 0
+        && flags & libc::MSG_PEEK == 0
+        && socket_type(fd) == Ok(libc::SOCK_STREAM)
+}
+
+/// recvmsg(2) on a green thread.
+///
+/// # Safety
+///
+/// As for recvmsg.
+unsafe fn receive_message(
+    section: &Section,
+    fd: c_int,
+    message: *mut msghdr,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    // SAFETY: the caller's promise. After EAGAIN the message is as it was.
+    let once = |flags: c_int| unsafe { kernel_call!(libc::SYS_recvmsg, fd, message, flags) };
+    if flags & NEVER_WAITS != 0 || message.is_null() {
+        return once(flags);
+    }
+    // SAFETY: the caller's promise.
+    let header = unsafe { *message };
+    // SAFETY: the caller's promise.
+    let Some(vectors) = (unsafe { Vectors::new(header.msg_iov, header.msg_iovlen) }) else {
+        return once(flags);
+    };
+    let length = vectors.total();
+    let attempt = || once(flags | libc::MSG_DONTWAIT);
+    let patience = || socket_patience(section, fd, Interest::Read, flags);
+    // Descriptors that come along end a receive, so only one without room for them goes on.
+    if header.msg_controllen == 0 && fills_buffer(fd, flags) {
+        move_all(
+            section,
+            fd,
+            Interest::Read,
+            length,
+            patience,
+            |done| match done {
+                0 => attempt(),
+                // SAFETY: the caller's promise.
+                _ => unsafe { receive_part(fd, vectors, done, flags) },
+            },
+        )
+    } else if length == 0 || flags & LEAVES_DATA != 0 {
+        retry(section, fd, Interest::Read, patience, attempt)
+    } else {
+        retry_read(section, fd, length, patience, attempt)
+    }
+}
+
+fn empty_header() -> msghdr {
+    // SAFETY: integers and pointers, for all of which zero is a value.
+    unsafe { std::mem::zeroed() }
+}
+
+/// One attempt to fill what follows the first `done` bytes of `vectors`.
+///
+/// # Safety
+///
+/// The buffers may be written to.
+unsafe fn receive_part(
+    fd: c_int,
+    vectors: Vectors,
+    done: usize,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    let rest = vectors.after(done);
+    let mut header = empty_header();
+    header.msg_iov = rest.as_ptr().cast_mut();
+    header.msg_iovlen = rest.count();
+    let flags = flags | libc::MSG_DONTWAIT;
+    // SAFETY: the caller's promise; the header is ours.
+    unsafe { kernel_call!(libc::SYS_recvmsg, fd, &raw mut header, flags) }
+}
+
+/// readv(2) from a socket on a green thread.
+///
+/// # Safety
+///
+/// The buffers may be written to.
+pub(crate) unsafe fn receive_vectors(
+    section: &Section,
+    fd: c_int,
+    vectors: Vectors,
+) -> Result<usize, Errno> {
+    if let Some(iovec { iov_base, iov_len }) = vectors.only() {
+        // SAFETY: the caller's promise.
+        return unsafe {
+            receive(
+                section,
+                fd,
+                iov_base,
+                iov_len,
+                0,
+                ptr::null_mut(),
+                ptr::null_mut(),
+            )
+        };
+    }
+    let mut message = empty_header();
+    message.msg_iov = vectors.as_ptr().cast_mut();
+    message.msg_iovlen = vectors.count();
+    // SAFETY: the caller's promise; the header is ours.
+    unsafe { receive_message(section, fd, &raw mut message, 0) }
+}
+
+/// recvmmsg(2) on a green thread. As in the kernel, the time-out counts from the call but does not end the
+/// wait for the first message.
+///
+/// # Safety
+///
+/// As for recvmmsg.
+unsafe fn receive_messages(
+    section: &Section,
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: usize,
+    flags: c_int,
+    end: Option<Deadline>,
+) -> Result<usize, Errno> {
+    let mut done = 0;
+    while done < count {
+        let patience = || {
+            let limit = socket_patience(section, fd, Interest::Read, flags)?;
+            Ok(if done == 0 {
+                limit
+            } else {
+                limit.into_iter().chain(end).min()
+            })
+        };
+        let attempt = || {
+            let (at, left) = (messages.wrapping_add(done), count - done);
+            let flags = flags | libc::MSG_DONTWAIT;
+            // SAFETY: the caller's promise.
+            unsafe { kernel_call!(libc::SYS_recvmmsg, fd, at, left, flags, 0) }
+        };
+        match retry(section, fd, Interest::Read, patience, attempt) {
+            Ok(0) => break,
+            Ok(received) => done += received,
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error),
+        }
+        let is_enough = flags & (libc::MSG_WAITFORONE | libc::MSG_DONTWAIT) != 0;
+        if is_enough || end.is_some_and(Deadline::has_passed) {
+            break;
+        }
+    }
+    Ok(done)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn recv(
+    fd: c_int,
+    buffer: *mut c_void,
+    length: size_t,
+    flags: c_int,
+) -> ssize_t {
+    let Some(section) = hook::enter(Patch::SOCKET) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::recv(fd, buffer, length, flags) };
+    };
+    // SAFETY: what recv asks of its caller.
+    let outcome = unsafe {
+        receive(
+            &section,
+            fd,
+            buffer,
+            length,
+            flags,
+            ptr::null_mut(),
+            ptr::null_mut(),
+        )
+    };
+    finish_count(section, outcome)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __recv(
+    fd: c_int,
+    buffer: *mut c_void,
+    length: size_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: passed on as it came.
+    unsafe { recv(fd, buffer, length, flags) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __recv_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    length: size_t,
+    capacity: size_t,
+    flags: c_int,
+) -> ssize_t {
+    if length > capacity {
+        // SAFETY: passed on as it came; it ends the process.
+        return unsafe { original::__recv_chk(fd, buffer, length, capacity, flags) };
+    }
+    // SAFETY: the buffer is large enough.
+    unsafe { recv(fd, buffer, length, flags) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn recvfrom(
+    fd: c_int,
+    buffer: *mut c_void,
+    length: size_t,
+    flags: c_int,
+    address: *mut sockaddr,
+    address_length: *mut socklen_t,
+) -> ssize_t {
+    let Some(section) = hook::enter(Patch::SOCKET) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::recvfrom(fd, buffer, length, flags, address, address_length) };
+    };
+    // SAFETY: what recvfrom asks of its caller.
+    let outcome = unsafe { receive(&section, fd, buffer, length, flags, address, address_length) };
+    finish_count(section, outcome)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __recvfrom_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    length: size_t,
+    capacity: size_t,
+    flags: c_int,
+    address: *mut sockaddr,
+    address_length: *mut socklen_t,
+) -> ssize_t {
+    if length > capacity {
+        // SAFETY: passed on as it came; it ends the process.
+        return unsafe {
+            original::__recvfrom_chk(fd, buffer, length, capacity, flags, address, address_length)
+        };
+    }
+    // SAFETY: the buffer is large enough.
+    unsafe { recvfrom(fd, buffer, length, flags, address, address_length) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
+    let Some(section) = hook::enter(Patch::SOCKET) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::recvmsg(fd, message, flags) };
+    };
+    // SAFETY: what recvmsg asks of its caller.
+    let outcome = unsafe { receive_message(&section, fd, message, flags) };
+    finish_count(section, outcome)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn recvmmsg(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+    timeout: *mut timespec,
+) -> c_int {
+    let Some(section) = hook::enter(Patch::SOCKET) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::recvmmsg(fd, messages, count, flags, timeout) };
+    };
+    // SAFETY: what recvmmsg asks of its caller.
+    let limit = unsafe { kernel::timeout(timeout) };
+    let (Ok(limit), true) = (limit, flags & NEVER_WAITS == 0) else {
+        // SAFETY: passed on as it came; refused, or does not wait.
+        return unsafe { original::recvmmsg(fd, messages, count, flags, timeout) };
+    };
+    let end = limit.map(Deadline::after);
+    // SAFETY: what recvmmsg asks of its caller.
+    let outcome = unsafe { receive_messages(&section, fd, messages, count as usize, flags, end) };
+    // SAFETY: as above.
+    if let (Some(end), Ok(_), Some(left)) = (end, outcome, unsafe { timeout.as_mut() }) {
+        let remaining = end.remaining();
+        left.tv_sec = remaining.as_secs() as libc::time_t;
+        left.tv_nsec = remaining.subsec_nanos().into();
+    }
+    finish(section, outcome.map(|count| count as c_int))
+}

@@ -1,0 +1,233 @@
+//! read and write on sockets, pipes and whatever else can be waited for.
+//!
+//! | descriptor | how it is tried without blocking |
+//! |---|---|
+//! | socket | `MSG_DONTWAIT`, see `receive` and `send` |
+//! | pipe | `RWF_NOWAIT`; a FIFO opened by its path refuses that and counts as "anything else" |
+//! | file, directory | not at all: the call blocks the worker while it misses the page cache |
+//! | anything else | poll(2), then the call; a large write to a terminal can block the worker |
+//!
+//! A write to a blocking pipe moves everything, as in the kernel; up to `PIPE_BUF` bytes go at once
+//! or not at all.
+
+use std::ffi::{c_int, c_long, c_void};
+
+use greenpatch_runtime::Patch;
+use greenpatch_runtime::hook::{self, Interest, Kind, Section};
+use libc::{iovec, size_t, ssize_t};
+use rustix::io::Errno;
+
+use crate::kernel::finish_count;
+use crate::receive::receive_vectors;
+use crate::send::transmit_vectors;
+use crate::transfer::{move_all, patience, retry, when_ready};
+use crate::vectors::Vectors;
+
+originals! {
+    fn read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssize_t;
+    fn __read_chk(fd: c_int, buffer: *mut c_void, length: size_t, capacity: size_t) -> ssize_t;
+    fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t;
+    fn write(fd: c_int, buffer: *const c_void, length: size_t) -> ssize_t;
+    fn writev(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t;
+}
+
+/// The offset by which preadv2 and pwritev2 mean the descriptor's own position.
+const AT_POSITION: c_long = -1;
+
+/// readv(2) on a green thread.
+///
+/// # Safety
+///
+/// The buffers may be written to.
+unsafe fn read_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Result<usize, Errno> {
+    let (buffers, count) = (vectors.as_ptr(), vectors.count());
+    // SAFETY: the caller's promise.
+    let call = || unsafe { kernel_call!(libc::SYS_readv, fd, buffers, count) };
+    if vectors.total() == 0 {
+        return call();
+    }
+    let attempt = || {
+        let (position, flags) = (AT_POSITION, libc::RWF_NOWAIT);
+        // SAFETY: the caller's promise.
+        unsafe {
+            kernel_call!(
+                libc::SYS_preadv2,
+                fd,
+                buffers,
+                count,
+                position,
+                position,
+                flags
+            )
+        }
+    };
+    by_kind(fd, |kind| match kind {
+        // SAFETY: the caller's promise.
+        Kind::Socket => unsafe { receive_vectors(section, fd, vectors) },
+        Kind::Pipe => match retry(section, fd, Interest::Read, || patience(fd), attempt) {
+            Err(Errno::OPNOTSUPP) => when_ready(section, fd, Interest::Read, call),
+            Err(Errno::PERM) => call(),
+            outcome => outcome,
+        },
+        Kind::File => call(),
+        Kind::Other => when_ready(section, fd, Interest::Read, call),
+    })
+}
+
+/// writev(2) on a green thread.
+///
+/// # Safety
+///
+/// The buffers may be read.
+unsafe fn write_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Result<usize, Errno> {
+    let (buffers, count) = (vectors.as_ptr(), vectors.count());
+    // SAFETY: the caller's promise.
+    let call = || unsafe { kernel_call!(libc::SYS_writev, fd, buffers, count) };
+    let total = vectors.total();
+    if total == 0 {
+        return call();
+    }
+    let attempt = |done| {
+        let rest;
+        let (buffers, count) = if done == 0 {
+            (buffers, count)
+        } else {
+            rest = vectors.after(done);
+            (rest.as_ptr(), rest.count())
+        };
+        let (position, flags) = (AT_POSITION, libc::RWF_NOWAIT);
+        // SAFETY: the caller's promise.
+        unsafe {
+            kernel_call!(
+                libc::SYS_pwritev2,
+                fd,
+                buffers,
+                count,
+                position,
+                position,
+                flags
+            )
+        }
+    };
+    by_kind(fd, |kind| match kind {
+        // SAFETY: the caller's promise.
+        Kind::Socket => unsafe { transmit_vectors(section, fd, vectors) },
+        Kind::Pipe => {
+            match move_all(
+                section,
+                fd,
+                Interest::Write,
+                total,
+                || patience(fd),
+                attempt,
+            ) {
+                Err(Errno::OPNOTSUPP) => when_ready(section, fd, Interest::Write, call),
+                Err(Errno::PERM) => call(),
+                outcome => outcome,
+            }
+        }
+        Kind::File => call(),
+        Kind::Other => when_ready(section, fd, Interest::Write, call),
+    })
+}
+
+/// Acts by what `fd` is. What the runtime remembers of it is out of date if the number was closed and
+/// used again inside libc; a socket that turns out to be none is looked at again.
+fn by_kind(fd: c_int, act: impl Fn(Kind) -> Result<usize, Errno>) -> Result<usize, Errno> {
+    match act(hook::kind(fd)) {
+        Err(Errno::NOTSOCK) => {
+            hook::opened(fd);
+            act(hook::kind(fd))
+        }
+        outcome => outcome,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssize_t {
+    let Some(section) = hook::enter(Patch::SOCKET) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::read(fd, buffer, length) };
+    };
+    let buffer = iovec {
+        iov_base: buffer,
+        iov_len: length,
+    };
+    // SAFETY: what read asks of its caller.
+    let outcome = unsafe { read_vectors(&section, fd, Vectors::single(&buffer)) };
+    finish_count(section, outcome)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssize_t {
+    // SAFETY: passed on as it came.
+    unsafe { read(fd, buffer, length) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __read_chk(
+    fd: c_int,
+    buffer: *mut c_void,
+    length: size_t,
+    capacity: size_t,
+) -> ssize_t {
+    if length > capacity {
+        // SAFETY: passed on as it came; it ends the process.
+        return unsafe { original::__read_chk(fd, buffer, length, capacity) };
+    }
+    // SAFETY: the buffer is large enough.
+    unsafe { read(fd, buffer, length) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
+    let Some(section) = hook::enter(Patch::SOCKET) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::readv(fd, vectors, count) };
+    };
+    // SAFETY: what readv asks of its caller. A negative count is too large.
+    let Some(checked) = (unsafe { Vectors::new(vectors, count as usize) }) else {
+        // SAFETY: passed on as it came; refused by the kernel.
+        return unsafe { original::readv(fd, vectors, count) };
+    };
+    // SAFETY: what readv asks of its caller.
+    let outcome = unsafe { read_vectors(&section, fd, checked) };
+    finish_count(section, outcome)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, length: size_t) -> ssize_t {
+    let Some(section) = hook::enter(Patch::SOCKET) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::write(fd, buffer, length) };
+    };
+    let buffer = iovec {
+        iov_base: buffer.cast_mut(),
+        iov_len: length,
+    };
+    // SAFETY: what write asks of its caller.
+    let outcome = unsafe { write_vectors(&section, fd, Vectors::single(&buffer)) };
+    finish_count(section, outcome)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __write(fd: c_int, buffer: *const c_void, length: size_t) -> ssize_t {
+    // SAFETY: passed on as it came.
+    unsafe { write(fd, buffer, length) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn writev(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
+    let Some(section) = hook::enter(Patch::SOCKET) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::writev(fd, vectors, count) };
+    };
+    // SAFETY: what writev asks of its caller. A negative count is too large.
+    let Some(checked) = (unsafe { Vectors::new(vectors, count as usize) }) else {
+        // SAFETY: passed on as it came; refused by the kernel.
+        return unsafe { original::writev(fd, vectors, count) };
+    };
+    // SAFETY: what writev asks of its caller.
+    let outcome = unsafe { write_vectors(&section, fd, checked) };
+    finish_count(section, outcome)
+}

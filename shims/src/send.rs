@@ -1,0 +1,338 @@
+//! Sending on sockets.
+//!
+//! Every attempt carries `MSG_DONTWAIT`, which leaves the socket's own mode alone. What a blocking send
+//! promises beyond a single attempt is kept here: a stream takes everything, and `SO_SNDTIMEO` holds
+//! for the whole call. Descriptors sent along go with the first part.
+//!
+//! Difference: with `MSG_FASTOPEN`, a send blocks the worker until the peer is reached.
+
+use std::ffi::{c_int, c_uint, c_void};
+use std::ptr;
+
+use greenpatch_runtime::Patch;
+use greenpatch_runtime::hook::{self, Interest, Section};
+use libc::{iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t};
+use rustix::io::Errno;
+
+use crate::kernel::{finish, finish_count};
+use crate::socket::is_unix_address;
+use crate::transfer::{move_all, retry_by_timer, socket_patience};
+use crate::vectors::Vectors;
+
+originals! {
+    fn send(fd: c_int, buffer: *const c_void, length: size_t, flags: c_int) -> ssize_t;
+    fn sendto(
+        fd: c_int,
+        buffer: *const c_void,
+        length: size_t,
+        flags: c_int,
+        address: *const sockaddr,
+        address_length: socklen_t,
+    ) -> ssize_t;
+    fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t;
+    fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int;
+}
+
+/// An error after the first part belongs to the next call, and so does its SIGPIPE.
+fn attempt_flags(done: usize) -> c_int {
+    if done == 0 {
+        libc::MSG_DONTWAIT
+    } else {
+        libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL
+    }
+}
+
+/// sendto(2) on a green thread.
+///
+/// # Safety
+///
+/// As for sendto.
+unsafe fn transmit(
+    section: &Section,
+    fd: c_int,
+    buffer: *const c_void,
+    length: size_t,
+    flags: c_int,
+    address: *const sockaddr,
+    address_length: socklen_t,
+) -> Result<usize, Errno> {
+    let once = |done: usize, flags: c_int| {
+        let (buffer, length) = (buffer.wrapping_byte_add(done), length - done);
+        // SAFETY: the caller's promise; the first `done` bytes are sent.
+        unsafe {
+            kernel_call!(
+                libc::SYS_sendto,
+                fd,
+                buffer,
+                length,
+                flags,
+                address,
+                address_length
+            )
+        }
+    };
+    let attempt = |done| once(done, flags | attempt_flags(done));
+    let patience = || socket_patience(section, fd, Interest::Write, flags);
+    if flags & libc::MSG_FASTOPEN != 0 {
+        once(0, flags)
+    // SAFETY: the caller's promise.
+    } else if unsafe { is_unix_address(address.cast(), address_length) } {
+        // If the peer's queue is full, poll(2) calls the socket writable all the same.
+        retry_by_timer(section, patience, || attempt(0))
+    } else {
+        move_all(section, fd, Interest::Write, length, patience, attempt)
+    }
+}
+
+/// sendmsg(2) on a green thread.
+///
+/// # Safety
+///
+/// As for sendmsg.
+unsafe fn transmit_message(
+    section: &Section,
+    fd: c_int,
+    message: *const msghdr,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    // SAFETY: the caller's promise.
+    let once = |flags: c_int| unsafe { kernel_call!(libc::SYS_sendmsg, fd, message, flags) };
+    if flags & libc::MSG_FASTOPEN != 0 || message.is_null() {
+        return once(flags);
+    }
+    // SAFETY: the caller's promise.
+    let header = unsafe { *message };
+    // SAFETY: the caller's promise.
+    let Some(vectors) = (unsafe { Vectors::new(header.msg_iov, header.msg_iovlen) }) else {
+        return once(flags);
+    };
+    let patience = || socket_patience(section, fd, Interest::Write, flags);
+    // SAFETY: the caller's promise.
+    if unsafe { is_unix_address(header.msg_name, header.msg_namelen) } {
+        // As in `transmit`.
+        return retry_by_timer(section, patience, || once(flags | attempt_flags(0)));
+    }
+    move_all(
+        section,
+        fd,
+        Interest::Write,
+        vectors.total(),
+        patience,
+        |done| match done {
+            0 => once(flags | attempt_flags(0)),
+            // SAFETY: the caller's promise.
+            _ => unsafe { transmit_part(fd, header, vectors, done, flags) },
+        },
+    )
+}
+
+/// One attempt to send what follows the first `done` bytes of `vectors`.
+///
+/// # Safety
+///
+/// The buffers may be read.
+unsafe fn transmit_part(
+    fd: c_int,
+    mut header: msghdr,
+    vectors: Vectors,
+    done: usize,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    let rest = vectors.after(done);
+    header.msg_iov = rest.as_ptr().cast_mut();
+    header.msg_iovlen = rest.count();
+    header.msg_control = ptr::null_mut();
+    header.msg_controllen = 0;
+    let flags = flags | attempt_flags(done);
+    // SAFETY: the caller's promise; the header is ours.
+    unsafe { kernel_call!(libc::SYS_sendmsg, fd, &raw const header, flags) }
+}
+
+/// writev(2) to a socket on a green thread.
+///
+/// # Safety
+///
+/// The buffers may be read.
+pub(crate) unsafe fn transmit_vectors(
+    section: &Section,
+    fd: c_int,
+    vectors: Vectors,
+) -> Result<usize, Errno> {
+    if let Some(iovec { iov_base, iov_len }) = vectors.only() {
+        // SAFETY: the caller's promise.
+        return unsafe { transmit(section, fd, iov_base, iov_len, 0, ptr::null(), 0) };
+    }
+    // SAFETY: integers and pointers, for all of which zero is a value.
+    let mut message: msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = vectors.as_ptr().cast_mut();
+    message.msg_iovlen = vectors.count();
+    // SAFETY: the caller's promise.
+    unsafe { transmit_message(section, fd, &raw const message, 0) }
+}
+
+/// sendmmsg(2) on a green thread: as many as go at once, then the next by itself, which may wait.
+///
+/// # Safety
+///
+/// As for sendmmsg.
+unsafe fn transmit_messages(
+    section: &Section,
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: usize,
+    flags: c_int,
+) -> Result<usize, Errno> {
+    let mut done = 0;
+    while done < count {
+        let next = messages.wrapping_add(done);
+        let (left, now) = (count - done, flags | libc::MSG_DONTWAIT);
+        // SAFETY: the caller's promise.
+        let outcome = match unsafe { kernel_call!(libc::SYS_sendmmsg, fd, next, left, now) } {
+            Ok(0) => break,
+            Ok(sent) => {
+                done += sent;
+                // SAFETY: the caller's promise; it is the last that the kernel took.
+                unsafe { complete(section, fd, next.wrapping_add(sent - 1), flags) }
+            }
+            Err(Errno::AGAIN) => {
+                // SAFETY: the caller's promise.
+                unsafe { transmit_message(section, fd, &raw const (*next).msg_hdr, flags) }.map(
+                    |sent| {
+                        // SAFETY: the caller's promise.
+                        unsafe { (*next).msg_len = sent as c_uint };
+                        done += 1;
+                    },
+                )
+            }
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => {}
+            Err(_) if done > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(done)
+}
+
+/// Sends the rest of a message that a stream took in part. An error says that no more can be sent.
+///
+/// # Safety
+///
+/// A message of which the kernel has sent `msg_len` bytes.
+unsafe fn complete(
+    section: &Section,
+    fd: c_int,
+    message: *mut mmsghdr,
+    flags: c_int,
+) -> Result<(), Errno> {
+    // SAFETY: the caller's promise.
+    let mmsghdr {
+        msg_hdr: header,
+        msg_len: gone,
+    } = unsafe { *message };
+    // SAFETY: the caller's promise.
+    let vectors = unsafe { Vectors::new(header.msg_iov, header.msg_iovlen) };
+    let (gone, vectors) = (gone as usize, vectors.ok_or(Errno::INVAL)?);
+    let left = vectors.total().saturating_sub(gone);
+    if left == 0 {
+        return Ok(());
+    }
+    let patience = || socket_patience(section, fd, Interest::Write, flags);
+    let sent = move_all(section, fd, Interest::Write, left, patience, |done| {
+        // SAFETY: the caller's promise.
+        unsafe { transmit_part(fd, header, vectors, gone + done, flags) }
+    })?;
+    // SAFETY: the caller's promise.
+    unsafe { (*message).msg_len = (gone + sent) as c_uint };
+    if sent == left {
+        Ok(())
+    } else {
+        Err(Errno::AGAIN)
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn send(
+    fd: c_int,
+    buffer: *const c_void,
+    length: size_t,
+    flags: c_int,
+) -> ssize_t {
+    let Some(section) = hook::enter(Patch::SOCKET) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::send(fd, buffer, length, flags) };
+    };
+    // SAFETY: what send asks of its caller.
+    let outcome = unsafe { transmit(&section, fd, buffer, length, flags, ptr::null(), 0) };
+    finish_count(section, outcome)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __send(
+    fd: c_int,
+    buffer: *const c_void,
+    length: size_t,
+    flags: c_int,
+) -> ssize_t {
+    // SAFETY: passed on as it came.
+    unsafe { send(fd, buffer, length, flags) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn sendto(
+    fd: c_int,
+    buffer: *const c_void,
+    length: size_t,
+    flags: c_int,
+    address: *const sockaddr,
+    address_length: socklen_t,
+) -> ssize_t {
+    let Some(section) = hook::enter(Patch::SOCKET) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::sendto(fd, buffer, length, flags, address, address_length) };
+    };
+    // SAFETY: what sendto asks of its caller.
+    let outcome = unsafe { transmit(&section, fd, buffer, length, flags, address, address_length) };
+    finish_count(section, outcome)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
+    let Some(section) = hook::enter(Patch::SOCKET) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::sendmsg(fd, message, flags) };
+    };
+    // SAFETY: what sendmsg asks of its caller.
+    let outcome = unsafe { transmit_message(&section, fd, message, flags) };
+    finish_count(section, outcome)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn sendmmsg(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+) -> c_int {
+    let Some(section) = hook::enter(Patch::SOCKET) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::sendmmsg(fd, messages, count, flags) };
+    };
+    // The kernel takes no more than this at a time, and says so by its count.
+    let count = (count as usize).min(libc::UIO_MAXIOV as usize);
+    // SAFETY: what sendmmsg asks of its caller.
+    let outcome = unsafe { transmit_messages(&section, fd, messages, count, flags) };
+    finish(section, outcome.map(|count| count as c_int))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __sendmmsg(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: passed on as it came.
+    unsafe { sendmmsg(fd, messages, count, flags) }
+}

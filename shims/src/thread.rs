@@ -1,0 +1,357 @@
+//! Threads: on a green thread, `pthread_create` makes a green thread.
+//!
+//! An OS thread's creations stay OS threads. So do those that ask for what a green thread does not
+//! have: a stack of the caller's own, a scheduling policy, an affinity, or a larger stack than there are.
+//!
+//! A `pthread_t` may name a thread of either kind, on a thread of either kind. Whatever is asked of a green
+//! one is answered by the runtime on every thread, patched or not: glibc does not know it. A green
+//! thread that joins an OS thread looks again after 50 µs, then after ever longer times up to 10 ms:
+//! the end of an OS thread is told to a futex shared with the kernel, which only a kernel thread can wait on.
+
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::time::Duration;
+
+use greenpatch_runtime::Patch;
+use greenpatch_runtime::deadline::Deadline;
+use greenpatch_runtime::hook::thread::Start;
+use greenpatch_runtime::hook::{self, Section};
+use libc::{clockid_t, pthread_attr_t, pthread_t, timespec};
+use rustix::io::Errno;
+use rustix::time::Timespec;
+
+use crate::kernel::checked;
+
+originals! {
+    fn pthread_create(
+        thread: *mut pthread_t,
+        attributes: *const pthread_attr_t,
+        start: Start,
+        argument: *mut c_void,
+    ) -> c_int;
+    fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int;
+    fn pthread_tryjoin_np(thread: pthread_t, value: *mut *mut c_void) -> c_int;
+    fn pthread_timedjoin_np(
+        thread: pthread_t,
+        value: *mut *mut c_void,
+        time: *const timespec,
+    ) -> c_int;
+    fn pthread_clockjoin_np(
+        thread: pthread_t,
+        value: *mut *mut c_void,
+        clock: clockid_t,
+        time: *const timespec,
+    ) -> c_int, or libc::ENOSYS;
+    fn pthread_detach(thread: pthread_t) -> c_int;
+    fn pthread_exit(value: *mut c_void) -> !;
+    fn sched_yield() -> c_int;
+}
+
+unsafe extern "C" {
+    fn pthread_attr_getdetachstate(attributes: *const pthread_attr_t, state: *mut c_int) -> c_int;
+    fn pthread_attr_getschedpolicy(attributes: *const pthread_attr_t, policy: *mut c_int) -> c_int;
+    fn pthread_attr_getaffinity_np(
+        attributes: *const pthread_attr_t,
+        size: usize,
+        set: *mut libc::cpu_set_t,
+    ) -> c_int;
+    fn pthread_getattr_default_np(attributes: *mut pthread_attr_t) -> c_int;
+}
+
+/// What `pthread_create` is asked for, if a green thread can be that.
+struct Wish {
+    stack_size: usize,
+    is_detached: bool,
+}
+
+impl Wish {
+    /// # Safety
+    ///
+    /// `attributes` is null or points to initialised attributes.
+    unsafe fn read(attributes: *const pthread_attr_t) -> Option<Wish> {
+        if !attributes.is_null() {
+            // SAFETY: the caller's promise.
+            return unsafe { Wish::read_given(attributes) };
+        }
+        let mut defaults = MaybeUninit::uninit();
+        // SAFETY: initialised by the call if it succeeds, and destroyed once.
+        unsafe {
+            if pthread_getattr_default_np(defaults.as_mut_ptr()) != 0 {
+                return None;
+            }
+            let wish = Wish::read_given(defaults.as_ptr());
+            libc::pthread_attr_destroy(defaults.as_mut_ptr());
+            wish
+        }
+    }
+
+    /// # Safety
+    ///
+    /// `attributes` points to initialised attributes.
+    unsafe fn read_given(attributes: *const pthread_attr_t) -> Option<Wish> {
+        let (mut base, mut size) = (ptr::null_mut(), 0);
+        let (mut state, mut policy) = (0, 0);
+        // SAFETY: all zeros is a set of no processors.
+        let mut affinity: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+        // SAFETY: the caller's promise; the results are ours.
+        unsafe {
+            libc::pthread_attr_getstack(attributes, &mut base, &mut size);
+            let has_own_stack = !base.wrapping_byte_add(size).is_null();
+            libc::pthread_attr_getstacksize(attributes, &mut size);
+            pthread_attr_getdetachstate(attributes, &mut state);
+            pthread_attr_getschedpolicy(attributes, &mut policy);
+            pthread_attr_getaffinity_np(attributes, size_of_val(&affinity), &mut affinity);
+            if has_own_stack || policy != libc::SCHED_OTHER || !is_full(&affinity) {
+                return None;
+            }
+        }
+        Some(Wish {
+            stack_size: size,
+            is_detached: state == libc::PTHREAD_CREATE_DETACHED,
+        })
+    }
+}
+
+/// Attributes without affinity read as all processors there could be.
+fn is_full(affinity: &libc::cpu_set_t) -> bool {
+    (0..libc::CPU_SETSIZE as usize)
+        // SAFETY: within the set.
+        .all(|processor| unsafe { libc::CPU_ISSET(processor, affinity) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_create(
+    thread: *mut pthread_t,
+    attributes: *const pthread_attr_t,
+    start: Start,
+    argument: *mut c_void,
+) -> c_int {
+    let Some(section) = hook::enter(Patch::THREAD) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::pthread_create(thread, attributes, start, argument) };
+    };
+    // SAFETY: what pthread_create asks of its caller.
+    let wish = unsafe { Wish::read(attributes) };
+    let outcome = wish.ok_or(Errno::INVAL).and_then(
+        |Wish {
+             stack_size,
+             is_detached,
+         }| {
+            // SAFETY: what pthread_create asks of its caller.
+            unsafe { hook::thread::create(&section, start, argument, stack_size, is_detached) }
+        },
+    );
+    match outcome {
+        Ok(green) => {
+            // SAFETY: what pthread_create asks of its caller.
+            unsafe { *thread = green };
+            0
+        }
+        // SAFETY: passed on as it came.
+        Err(Errno::INVAL) => unsafe {
+            original::pthread_create(thread, attributes, start, argument)
+        },
+        Err(error) => error.raw_os_error(),
+    }
+}
+
+/// Writes a joined thread's value where the caller wants it, and gives the error as pthreads do.
+///
+/// # Safety
+///
+/// `place` is null or can be written to.
+unsafe fn hand_over(outcome: Result<*mut c_void, Errno>, place: *mut *mut c_void) -> c_int {
+    match outcome {
+        Ok(value) => {
+            if !place.is_null() {
+                // SAFETY: the caller's promise.
+                unsafe { *place = value };
+            }
+            0
+        }
+        Err(error) => error.raw_os_error(),
+    }
+}
+
+/// Joins an OS thread from a green thread; see the module's page.
+///
+/// # Safety
+///
+/// As for `pthread_join`.
+unsafe fn join_native(
+    section: &Section,
+    thread: pthread_t,
+    value: *mut *mut c_void,
+    deadline: Option<Deadline>,
+) -> c_int {
+    const FIRST: Duration = Duration::from_micros(50);
+    const LONGEST: Duration = Duration::from_millis(10);
+
+    let mut pause = FIRST;
+    loop {
+        // SAFETY: the caller's promise.
+        let error = unsafe { original::pthread_tryjoin_np(thread, value) };
+        if error != libc::EBUSY {
+            return error;
+        }
+        if deadline.is_some_and(Deadline::has_passed) {
+            return libc::ETIMEDOUT;
+        }
+        let next = Deadline::after(pause);
+        section.sleep_until(deadline.map_or(next, |deadline| deadline.min(next)));
+        pause = (pause * 2).min(LONGEST);
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
+    if hook::thread::is_green(thread) {
+        // SAFETY: what pthread_join asks of its caller.
+        return unsafe { hand_over(hook::thread::join(thread, None), value) };
+    }
+    match hook::enter(Patch::THREAD) {
+        // SAFETY: what pthread_join asks of its caller.
+        Some(section) => unsafe { join_native(&section, thread, value, None) },
+        // SAFETY: passed on as it came.
+        None => unsafe { original::pthread_join(thread, value) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_tryjoin_np(
+    thread: pthread_t,
+    value: *mut *mut c_void,
+) -> c_int {
+    if !hook::thread::is_green(thread) {
+        // SAFETY: passed on as it came.
+        return unsafe { original::pthread_tryjoin_np(thread, value) };
+    }
+    let outcome = hook::thread::join(thread, Some(Deadline::from_nanos(0)));
+    // SAFETY: what pthread_tryjoin_np asks of its caller.
+    match unsafe { hand_over(outcome, value) } {
+        libc::ETIMEDOUT => libc::EBUSY,
+        error => error,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_timedjoin_np(
+    thread: pthread_t,
+    value: *mut *mut c_void,
+    time: *const timespec,
+) -> c_int {
+    // SAFETY: what the function asks of its caller.
+    unsafe { join_by(thread, value, libc::CLOCK_REALTIME, time) }.unwrap_or_else(|| {
+        // SAFETY: passed on as it came.
+        unsafe { original::pthread_timedjoin_np(thread, value, time) }
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_clockjoin_np(
+    thread: pthread_t,
+    value: *mut *mut c_void,
+    clock: clockid_t,
+    time: *const timespec,
+) -> c_int {
+    // SAFETY: what the function asks of its caller.
+    unsafe { join_by(thread, value, clock, time) }.unwrap_or_else(|| {
+        // SAFETY: passed on as it came.
+        unsafe { original::pthread_clockjoin_np(thread, value, clock, time) }
+    })
+}
+
+/// `pthread_clockjoin_np` if a green thread takes part; `None` leaves it to the original.
+///
+/// # Safety
+///
+/// As for `pthread_clockjoin_np`.
+unsafe fn join_by(
+    thread: pthread_t,
+    value: *mut *mut c_void,
+    clock: clockid_t,
+    time: *const timespec,
+) -> Option<c_int> {
+    let is_green = hook::thread::is_green(thread);
+    let section = if is_green {
+        None
+    } else {
+        Some(hook::enter(Patch::THREAD)?)
+    };
+    // SAFETY: the caller's promise.
+    let deadline = match unsafe { time.as_ref() }
+        .map(|time| deadline(clock, *time))
+        .transpose()
+    {
+        Ok(deadline) => deadline,
+        Err(error) => return Some(error.raw_os_error()),
+    };
+    Some(match section {
+        // SAFETY: the caller's promise.
+        Some(section) => unsafe { join_native(&section, thread, value, deadline) },
+        // SAFETY: as above.
+        None => unsafe { hand_over(hook::thread::join(thread, deadline), value) },
+    })
+}
+
+fn deadline(clock: clockid_t, time: timespec) -> Result<Deadline, Errno> {
+    checked(time)?;
+    let time = Timespec {
+        tv_sec: time.tv_sec,
+        tv_nsec: time.tv_nsec,
+    };
+    match clock {
+        libc::CLOCK_REALTIME => Ok(Deadline::from_realtime(time)),
+        libc::CLOCK_MONOTONIC => Ok(Deadline::from_monotonic(time)),
+        _ => Err(Errno::INVAL),
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_detach(thread: pthread_t) -> c_int {
+    if hook::thread::is_green(thread) {
+        return hook::thread::detach(thread).map_or_else(Errno::raw_os_error, |()| 0);
+    }
+    // SAFETY: passed on as it came.
+    unsafe { original::pthread_detach(thread) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
+    match hook::enter_any() {
+        // SAFETY: what pthread_exit asks of its caller.
+        Some(section) => unsafe { hook::thread::exit(section, value) },
+        // SAFETY: passed on as it came.
+        None => unsafe { original::pthread_exit(value) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn sched_yield() -> c_int {
+    let Some(section) = hook::enter(Patch::THREAD) else {
+        // SAFETY: always sound.
+        return unsafe { original::sched_yield() };
+    };
+    section.yield_now();
+    0
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __sched_yield() -> c_int {
+    // SAFETY: always sound.
+    unsafe { sched_yield() }
+}
+
+/// The old name of sched_yield.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_yield() -> c_int {
+    // SAFETY: always sound.
+    unsafe { sched_yield() }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn thrd_yield() {
+    // SAFETY: always sound.
+    unsafe { sched_yield() };
+}

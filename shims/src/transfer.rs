@@ -1,0 +1,189 @@
+//! How a call that may have to wait is carried out: try, ask whether waiting is allowed, park, try again.
+//!
+//! Whether the caller wants to wait at all (`O_NONBLOCK`, `MSG_DONTWAIT`) and how long (`SO_RCVTIMEO`) is
+//! its *patience*. Asking for it takes system calls, so it is asked for at the first `EAGAIN` and
+//! not before: a call that can be served at once asks nothing.
+
+use std::cell::OnceCell;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use greenpatch_runtime::deadline::Deadline;
+use greenpatch_runtime::hook::{self, Interest, Section};
+use rustix::io::Errno;
+
+use crate::kernel::is_ready;
+
+/// Until when a call may wait; `Ok(None)` is without limit, `Err` says what it returns instead.
+pub(crate) type Patience = Result<Option<Deadline>, Errno>;
+
+/// The patience of a call on a socket.
+pub(crate) fn socket_patience(
+    section: &Section,
+    fd: RawFd,
+    interest: Interest,
+    flags: i32,
+) -> Patience {
+    if flags & libc::MSG_DONTWAIT != 0 || hook::is_nonblocking(fd) {
+        return Err(Errno::AGAIN);
+    }
+    Ok(section.socket_deadline(fd, interest))
+}
+
+/// The patience of a call on any other descriptor.
+pub(crate) fn patience(fd: RawFd) -> Patience {
+    if hook::is_nonblocking(fd) {
+        Err(Errno::AGAIN)
+    } else {
+        Ok(None)
+    }
+}
+
+/// Calls `attempt`, which must not block, until it gives something other than `EAGAIN`, and parks in
+/// between as far as `patience` allows.
+pub(crate) fn retry<T>(
+    section: &Section,
+    fd: RawFd,
+    interest: Interest,
+    patience: impl FnOnce() -> Patience,
+    attempt: impl FnMut() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    wait_with(patience, attempt, |deadline, attempt| {
+        section.retry(fd, interest, deadline, attempt)
+    })
+}
+
+/// As [`retry`], for reads of up to `length` (not 0) bytes that take what they read off the socket.
+pub(crate) fn retry_read(
+    section: &Section,
+    fd: RawFd,
+    length: usize,
+    patience: impl FnOnce() -> Patience,
+    mut attempt: impl FnMut() -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let wait = |deadline, attempt: &mut dyn FnMut() -> Result<usize, Errno>| {
+        section.retry_stream_read(fd, length, deadline, attempt)
+    };
+    if !section.is_known_unreadable(fd) {
+        return wait_with(patience, attempt, wait);
+    }
+    // It will park without an attempt, at which patience could be asked for.
+    match patience() {
+        Ok(deadline) => wait(deadline, &mut attempt),
+        Err(_) => attempt(),
+    }
+}
+
+/// Waits without limit first, and at the first `EAGAIN` finds out whether that is right.
+fn wait_with<T>(
+    patience: impl FnOnce() -> Patience,
+    mut attempt: impl FnMut() -> Result<T, Errno>,
+    wait: impl Fn(Option<Deadline>, &mut dyn FnMut() -> Result<T, Errno>) -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let mut patience = Some(patience);
+    let mut verdict = Ok(None);
+    let outcome = wait(None, &mut || {
+        let outcome = attempt();
+        if !matches!(outcome, Err(Errno::AGAIN)) {
+            return outcome;
+        }
+        if let Some(patience) = patience.take() {
+            verdict = patience();
+        }
+        // Any other error ends the wait; it is replaced below.
+        if verdict == Ok(None) {
+            outcome
+        } else {
+            Err(Errno::CANCELED)
+        }
+    });
+    match verdict {
+        Ok(None) => outcome,
+        Ok(deadline) => wait(deadline, &mut attempt),
+        Err(error) => Err(error),
+    }
+}
+
+/// Moves `total` bytes, as a blocking call does: goes on after a partial transfer for as long as
+/// patience allows. `attempt` is told how many bytes are done.
+///
+/// What has been moved counts: an error after the first part is left for the next call to find.
+pub(crate) fn move_all(
+    section: &Section,
+    fd: RawFd,
+    interest: Interest,
+    total: usize,
+    patience: impl Fn() -> Patience,
+    mut attempt: impl FnMut(usize) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    // A time-out holds for the whole call, so it is counted from the first wait.
+    let asked = OnceCell::new();
+    let patience = || *asked.get_or_init(&patience);
+    let mut done = 0;
+    loop {
+        match retry(section, fd, interest, patience, || attempt(done)) {
+            Ok(count) => {
+                done += count;
+                if count == 0 || done >= total || patience().is_err() {
+                    return Ok(done);
+                }
+            }
+            Err(_) if done > 0 => return Ok(done),
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// As [`retry`] for the calls whose `EAGAIN` no readiness event ends: looks again after 0.5 ms, then
+/// after ever longer times up to 10 ms.
+pub(crate) fn retry_by_timer<T>(
+    section: &Section,
+    patience: impl FnOnce() -> Patience,
+    mut attempt: impl FnMut() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    const FIRST: Duration = Duration::from_micros(500);
+    const LONGEST: Duration = Duration::from_millis(10);
+
+    let outcome = attempt();
+    if !matches!(outcome, Err(Errno::AGAIN)) {
+        return outcome;
+    }
+    let deadline = patience()?;
+    let mut pause = FIRST;
+    loop {
+        let next = Deadline::after(pause);
+        section.sleep_until(deadline.map_or(next, |deadline| deadline.min(next)));
+        let outcome = attempt();
+        let again = matches!(outcome, Err(Errno::AGAIN));
+        if !again || deadline.is_some_and(Deadline::has_passed) {
+            return outcome;
+        }
+        pause = (pause * 2).min(LONGEST);
+    }
+}
+
+/// Carries out `call` once poll(2) says that it will not block. For descriptors that have no other way
+/// to be asked; another thread that gets there between the two makes the call block the worker.
+pub(crate) fn when_ready(
+    section: &Section,
+    fd: RawFd,
+    interest: Interest,
+    call: impl Fn() -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let events = match interest {
+        Interest::Read => libc::POLLIN,
+        Interest::Write => libc::POLLOUT,
+    };
+    let attempt = || {
+        if is_ready(fd, events) {
+            call()
+        } else {
+            Err(Errno::AGAIN)
+        }
+    };
+    match retry(section, fd, interest, || patience(fd), attempt) {
+        // In non-blocking mode the call has its own answer; what epoll refuses cannot be waited for.
+        Err(Errno::AGAIN | Errno::PERM) => call(),
+        outcome => outcome,
+    }
+}

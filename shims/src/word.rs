@@ -1,0 +1,164 @@
+//! Waiting on a 32-bit word, and waking those who do: what `futex` and the pthread locks share.
+//!
+//! A green thread waits in the runtime's queues, any other thread in the kernel, where it is counted
+//! ([`KernelWaiter`]). A wake-up serves first the queue, then, if anyone is counted, the
+//! kernel. So threads of both kinds meet on the same lock.
+
+use std::ffi::{c_int, c_long};
+use std::sync::atomic::AtomicU32;
+
+use greenpatch_runtime::Patch;
+use greenpatch_runtime::deadline::Deadline;
+use greenpatch_runtime::futex::{self, ANY, KernelWaiter, Wait};
+use greenpatch_runtime::hook;
+use libc::timespec;
+use rustix::io::Errno;
+use rustix::time::{ClockId, Timespec, clock_gettime};
+
+/// A point in time at which a wait ends, on the clock that the caller named.
+#[derive(Clone, Copy)]
+pub(crate) struct Until {
+    pub(crate) is_realtime: bool,
+    pub(crate) time: timespec,
+}
+
+impl Until {
+    /// The point of this clock; an error for clocks that a wait cannot be timed by.
+    pub(crate) fn new(clock: libc::clockid_t, time: timespec) -> Result<Until, Errno> {
+        let is_realtime = match clock {
+            libc::CLOCK_REALTIME => true,
+            libc::CLOCK_MONOTONIC => false,
+            _ => return Err(Errno::INVAL),
+        };
+        Ok(Until { is_realtime, time })
+    }
+
+    pub(crate) fn deadline(self) -> Deadline {
+        let time = Timespec {
+            tv_sec: self.time.tv_sec,
+            tv_nsec: self.time.tv_nsec,
+        };
+        if self.is_realtime {
+            Deadline::from_realtime(time)
+        } else {
+            Deadline::from_monotonic(time)
+        }
+    }
+
+    pub(crate) fn has_passed(self) -> bool {
+        let clock = if self.is_realtime {
+            ClockId::Realtime
+        } else {
+            ClockId::Monotonic
+        };
+        let now = clock_gettime(clock);
+        (now.tv_sec, now.tv_nsec) >= (self.time.tv_sec, self.time.tv_nsec)
+    }
+}
+
+/// How a thread off the runtime takes cancellation while it waits.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cancellation {
+    /// The wait is no cancellation point.
+    Ignored,
+    /// The wait is one: cancellation unwinds out of it.
+    Point,
+}
+
+/// Waits while `*word == expected`, until woken or `until`. May return [`Wait::Woken`] without a
+/// wake-up, on a signal for example.
+pub(crate) fn wait(
+    word: &AtomicU32,
+    expected: u32,
+    until: Option<Until>,
+    cancellation: Cancellation,
+) -> Wait {
+    let Some(section) = hook::enter(Patch::LOCK) else {
+        return wait_in_kernel(word, expected, until, cancellation);
+    };
+    loop {
+        let deadline = until.map(Until::deadline);
+        // SAFETY: the borrow keeps the word in place.
+        let wait = unsafe { futex::park_green(&section, word.as_ptr(), expected, ANY, deadline) };
+        // The real-time clock may have been set back meanwhile.
+        if wait != Wait::TimedOut || until.is_none_or(Until::has_passed) {
+            return wait;
+        }
+    }
+}
+
+fn wait_in_kernel(
+    word: &AtomicU32,
+    expected: u32,
+    until: Option<Until>,
+    cancellation: Cancellation,
+) -> Wait {
+    let _waiter = KernelWaiter::register(word.as_ptr());
+    let mut operation = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
+    if until.is_some_and(|until| until.is_realtime) {
+        operation |= libc::FUTEX_CLOCK_REALTIME;
+    }
+    let time = until.map(|until| until.time);
+    let time = time.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
+    let arguments = [
+        word.as_ptr() as usize,
+        operation as usize,
+        expected as usize,
+        time as usize,
+        0,
+        ANY as usize,
+    ];
+    let result = match cancellation {
+        // SAFETY: the word and the time outlive the call.
+        Cancellation::Ignored => unsafe { crate::kernel::raw(libc::SYS_futex, arguments) },
+        // SAFETY: as above; the frames from here up to the caller can be unwound.
+        Cancellation::Point => unsafe { call_cancellable(libc::SYS_futex, &arguments) },
+    };
+    match -result as c_int {
+        libc::EAGAIN => Wait::Changed,
+        libc::ETIMEDOUT => Wait::TimedOut,
+        _ => Wait::Woken,
+    }
+}
+
+unsafe extern "C-unwind" {
+    fn pthread_setcanceltype(kind: c_int, before: *mut c_int) -> c_int;
+}
+
+/// `PTHREAD_CANCEL_ASYNCHRONOUS`, which the libc crate lacks.
+const CANCEL_ASYNCHRONOUS: c_int = 1;
+
+/// Makes a system call during which cancellation acts at once, as libc makes those of its cancellation points.
+///
+/// Cancellation unwinds from any instruction in here. So this function has nothing to clean up, and is
+/// never part of one that has: its callers are unwound at the call, as by a panic.
+///
+/// # Safety
+///
+/// The arguments are right for the call, and the frames above may be unwound.
+#[inline(never)]
+unsafe fn call_cancellable(number: c_long, arguments: &[usize; 6]) -> isize {
+    let mut before = 0;
+    // SAFETY: the caller's promise.
+    unsafe { pthread_setcanceltype(CANCEL_ASYNCHRONOUS, &mut before) };
+    // SAFETY: the caller's promise.
+    let result = unsafe { crate::kernel::raw(number, *arguments) };
+    // SAFETY: puts back what was there.
+    unsafe { pthread_setcanceltype(before, &mut before) };
+    result
+}
+
+/// Wakes up to `count` waiters whose bitset meets `bitset`, green threads first; gives how many.
+///
+/// The word itself is not looked at: it may be gone, if who was to be woken has seen it change.
+pub(crate) fn wake(address: *const u32, count: u32, bitset: u32) -> u32 {
+    let woken = futex::wake_green(address, count, bitset);
+    if woken >= count || !futex::has_kernel_waiters(address) {
+        return woken;
+    }
+    let operation = libc::FUTEX_WAKE_BITSET | libc::FUTEX_PRIVATE_FLAG;
+    let rest = (count - woken).min(i32::MAX as u32);
+    // SAFETY: the kernel only compares the address with those of its waiters.
+    let outcome = unsafe { kernel_call!(libc::SYS_futex, address, operation, rest, 0, 0, bitset) };
+    woken + outcome.map_or(0, |rest| rest as u32)
+}

@@ -9,7 +9,7 @@ use greenpatch_server::{Limits, Settings, Timeouts, WorkerClass};
 
 /// Blocking Rust on green threads, unchanged: an HTTP server and a demonstration.
 #[derive(Debug, Parser)]
-#[command(version, about)]
+#[command(version)]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     pub(crate) command: Option<Command>,

@@ -5,7 +5,7 @@
 mod harness;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -108,20 +108,23 @@ fn a_parked_green_thread_takes_two_pages() {
     });
 }
 
-/// Spawns and joins a million in batches; `spawn` starts one and returns what joins it.
-fn measure_reuse<J>(spawn: fn() -> J, join: fn(J))
+/// Spawns and joins a million in batches; `spawn` starts one that waits for the barrier, if there is
+/// one, and `join` joins it.
+fn measure_reuse<J>(spawn: fn(Option<Arc<Barrier>>) -> J, join: fn(J))
 where
     J: Send + 'static,
 {
     const BATCH: usize = 10_000;
     const BATCHES: usize = 100;
-    const WARM_UP: usize = 5;
+    const WARM_UP: usize = 3;
     const SLACK: u64 = 8 << 20;
     let _watchdog = watch();
     patched_runtime(2).run(move || {
         let mut warm = 0;
         for batch in 1..=BATCHES {
-            let handles: Vec<J> = (0..BATCH).map(|_| spawn()).collect();
+            // In the first batches all are alive at once; no later batch can need more memory.
+            let all_alive = (batch <= WARM_UP).then(|| Arc::new(Barrier::new(BATCH)));
+            let handles: Vec<J> = (0..BATCH).map(|_| spawn(all_alive.clone())).collect();
             handles.into_iter().for_each(join);
             let resident = process::resident_bytes();
             if batch == WARM_UP {
@@ -144,11 +147,17 @@ where
     });
 }
 
+fn wait_if_there_is_a_barrier(barrier: Option<Arc<Barrier>>) {
+    if let Some(barrier) = barrier {
+        barrier.wait();
+    }
+}
+
 #[test]
 fn a_million_spawns_reuse_the_memory_of_the_first() {
     child::succeeds("a_million_spawns_reuse_the_memory_of_the_first", || {
         measure_reuse(
-            || greenpatch::spawn(thread::yield_now),
+            |barrier| greenpatch::spawn(|| wait_if_there_is_a_barrier(barrier)),
             |handle| handle.join().unwrap(),
         );
     });
@@ -158,8 +167,8 @@ fn a_million_spawns_reuse_the_memory_of_the_first() {
 fn a_million_std_spawns_reuse_the_memory_of_the_first() {
     child::succeeds("a_million_std_spawns_reuse_the_memory_of_the_first", || {
         measure_reuse(
-            || thread::spawn(|| Box::new([0u8; 100])),
-            |handle| drop(handle.join().unwrap()),
+            |barrier| thread::spawn(|| wait_if_there_is_a_barrier(barrier)),
+            |handle| handle.join().unwrap(),
         );
     });
 }

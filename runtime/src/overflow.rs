@@ -88,7 +88,7 @@ unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
         if let Some(green) = slot::find(address) {
             // SAFETY: the green thread is stopped in this handler.
             let name = unsafe { green.name_of_stopped() };
-            report(name, green.slot.stack_size() / 1024);
+            report(name, green.slot.promised_stack_size() / 1024);
         }
         abort();
     }

@@ -67,9 +67,14 @@ impl Slot {
         (self.stack_limit..self.stack_base).contains(&address)
     }
 
-    /// Usable bytes of stack, as asked for in steps of the size classes.
+    /// Usable bytes of stack.
     pub(crate) fn stack_size(&self) -> usize {
         self.stack_base - self.stack_limit
+    }
+
+    /// Bytes of stack that slots of this class promise; there are somewhat more.
+    pub(crate) fn promised_stack_size(&self) -> usize {
+        CLASSES[self.class]
     }
 }
 

@@ -4,6 +4,8 @@
 //! sleeping, waiting for a lock, waiting for a message. All the while each checks that its values
 //! are its own, at the address they were at.
 
+#![allow(clippy::print_stdout, reason = "the number of moves is of interest")]
+
 mod harness;
 
 use std::cell::{Cell, RefCell};
@@ -151,6 +153,7 @@ fn a_thousand_migrating_threads_keep_their_values() {
     assert_eq!(stage.addresses.lock().unwrap().len(), THREADS);
     assert_eq!(*stage.lock.lock().unwrap(), (THREADS * ROUNDS / 10) as u64);
     let moves = stage.moves.load(Ordering::SeqCst);
+    println!("{THREADS} green threads changed their worker {moves} times");
     assert!(
         moves > 0,
         "nothing was tested: no green thread ever changed its worker"

@@ -135,7 +135,7 @@ unsafe fn accept_on(
     // SAFETY: the caller's promise.
     let call = || unsafe { kernel_call!(libc::SYS_accept4, fd, address, length, flags) };
     // What does not listen never becomes readable in this sense; the kernel has the right error for it.
-    let outcome = if hook::is_nonblocking(fd) || socket_option(fd, libc::SO_ACCEPTCONN) != Ok(1) {
+    let outcome = if socket_option(fd, libc::SO_ACCEPTCONN) != Ok(1) || hook::is_nonblocking(fd) {
         call()
     } else {
         section.retry_accept(fd, section.socket_deadline(fd, Interest::Read), call)

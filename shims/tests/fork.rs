@@ -1,0 +1,83 @@
+//! After fork, the child's shims are the originals, and nothing it does reaches the parent's runtime.
+
+mod threads;
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+
+use greenpatch_runtime::{Patch, Runtime};
+use threads::{Kind, SHORT, ok};
+
+/// Runs `child` in a child process made by plain fork, and waits for it.
+fn in_child(child: impl FnOnce() -> bool) {
+    // SAFETY: the child calls what is safe after fork only.
+    unsafe {
+        match ok(libc::fork()) {
+            0 => libc::_exit(if child() { 0 } else { 1 }),
+            pid => {
+                let mut status = 0;
+                ok(libc::waitpid(pid, &mut status, 0));
+                assert_eq!(status, 0, "the child failed");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_child_that_closes_its_descriptors_does_not_take_them_from_the_parents_reactor() {
+    Kind::OsThread.run("fork", || {
+        let runtime = Runtime::builder()
+            .workers(1)
+            .patch(Patch::all())
+            .build()
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (mut server, _) = listener.accept().unwrap();
+        let fd = server.as_raw_fd();
+        let (sender, receiver) = mpsc::channel();
+        let reader = runtime.spawn(move || {
+            sender.send(()).unwrap();
+            let mut buffer = [0; 4];
+            server.read_exact(&mut buffer).unwrap();
+            buffer
+        });
+        receiver.recv().unwrap();
+        thread::sleep(SHORT * 2);
+        in_child(|| {
+            // SAFETY: the child's own copy.
+            unsafe { libc::close(fd) == 0 && libc::close(fd) == -1 }
+        });
+        client.write_all(b"abcd").unwrap();
+        assert_eq!(&reader.join().unwrap(), b"abcd");
+    });
+}
+
+#[test]
+fn a_child_of_a_green_thread_blocks_as_without_us() {
+    let runtime = Runtime::builder()
+        .workers(1)
+        .patch(Patch::all())
+        .build()
+        .unwrap();
+    runtime.run(|| {
+        let (mut reader, mut writer) = std::io::pipe().unwrap();
+        in_child(|| {
+            // SAFETY: valid descriptors and buffers.
+            unsafe {
+                libc::usleep(1000) == 0
+                    && libc::write(writer.as_raw_fd(), b"x".as_ptr().cast(), 1) == 1
+            }
+        });
+        writer.write_all(b"y").unwrap();
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "xy");
+        thread::sleep(Duration::from_millis(1));
+    });
+}

@@ -1,0 +1,643 @@
+//! Mutexes, condition variables and once keep the promises of POSIX on every kind of thread.
+
+#[macro_use]
+mod threads;
+
+use std::cell::UnsafeCell;
+use std::ffi::{c_int, c_void};
+use std::mem::MaybeUninit;
+use std::panic::{self, AssertUnwindSafe};
+use std::ptr::null_mut;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use libc::{pthread_cond_t, pthread_mutex_t, pthread_once_t};
+use threads::{SHORT, on_clock, timespec};
+
+on_every_kind_of_thread! {
+    a_mutex_excludes,
+    a_recursive_mutex_counts,
+    an_error_checking_mutex_knows_its_owner,
+    trylock_says_busy,
+    a_timed_lock_ends_at_its_time,
+    a_mutex_in_use_is_not_destroyed,
+    robust_and_inheriting_mutexes_work,
+    every_kind_of_mutex_goes_with_a_condition,
+    a_signal_wakes_one_and_a_broadcast_all,
+    a_timed_wait_ends_at_its_time_with_the_mutex_locked,
+    a_condition_can_be_destroyed_once_all_are_woken,
+    a_wait_needs_the_mutex,
+    a_shared_condition_works,
+    a_queue_between_many_threads_loses_nothing,
+    once_runs_once,
+    once_runs_again_after_a_panic,
+}
+
+unsafe extern "C" {
+    fn pthread_mutex_clocklock(
+        mutex: *mut pthread_mutex_t,
+        clock: libc::clockid_t,
+        time: *const libc::timespec,
+    ) -> c_int;
+    fn pthread_cond_clockwait(
+        cond: *mut pthread_cond_t,
+        mutex: *mut pthread_mutex_t,
+        clock: libc::clockid_t,
+        time: *const libc::timespec,
+    ) -> c_int;
+}
+
+unsafe extern "C-unwind" {
+    fn pthread_once(control: *mut pthread_once_t, routine: extern "C-unwind" fn()) -> c_int;
+    fn pthread_cancel(thread: libc::pthread_t) -> c_int;
+}
+
+/// A pthread object that threads share.
+struct Shared<T>(UnsafeCell<T>);
+
+// SAFETY: only pthread functions touch it.
+unsafe impl<T> Sync for Shared<T> {}
+// SAFETY: it stays where it is, in an `Arc` or a static.
+unsafe impl<T> Send for Shared<T> {}
+
+impl<T> Shared<T> {
+    fn get(&self) -> *mut T {
+        self.0.get()
+    }
+}
+
+type Mutex = Shared<pthread_mutex_t>;
+type Cond = Shared<pthread_cond_t>;
+
+const ADAPTIVE: c_int = 3;
+
+fn mutex() -> Mutex {
+    Shared(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER))
+}
+
+fn cond() -> Cond {
+    Shared(UnsafeCell::new(libc::PTHREAD_COND_INITIALIZER))
+}
+
+fn mutex_of(set: impl FnOnce(*mut libc::pthread_mutexattr_t) -> c_int) -> Mutex {
+    let mut attributes = MaybeUninit::uninit();
+    let mutex = mutex();
+    // SAFETY: initialised in this order.
+    unsafe {
+        assert_eq!(libc::pthread_mutexattr_init(attributes.as_mut_ptr()), 0);
+        assert_eq!(set(attributes.as_mut_ptr()), 0);
+        assert_eq!(
+            libc::pthread_mutex_init(mutex.get(), attributes.as_ptr()),
+            0
+        );
+        libc::pthread_mutexattr_destroy(attributes.as_mut_ptr());
+    }
+    mutex
+}
+
+fn mutex_of_kind(kind: c_int) -> Mutex {
+    // SAFETY: initialised attributes.
+    mutex_of(|attributes| unsafe { libc::pthread_mutexattr_settype(attributes, kind) })
+}
+
+fn robust() -> Mutex {
+    // SAFETY: initialised attributes.
+    mutex_of(|attributes| unsafe {
+        libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST)
+    })
+}
+
+fn inheriting() -> Mutex {
+    // SAFETY: initialised attributes.
+    mutex_of(|attributes| unsafe {
+        libc::pthread_mutexattr_setprotocol(attributes, libc::PTHREAD_PRIO_INHERIT)
+    })
+}
+
+fn lock(mutex: &Mutex) -> c_int {
+    // SAFETY: initialised.
+    unsafe { libc::pthread_mutex_lock(mutex.get()) }
+}
+
+fn try_lock(mutex: &Mutex) -> c_int {
+    // SAFETY: initialised.
+    unsafe { libc::pthread_mutex_trylock(mutex.get()) }
+}
+
+fn unlock(mutex: &Mutex) -> c_int {
+    // SAFETY: initialised.
+    unsafe { libc::pthread_mutex_unlock(mutex.get()) }
+}
+
+fn destroy(mutex: &Mutex) -> c_int {
+    // SAFETY: initialised.
+    unsafe { libc::pthread_mutex_destroy(mutex.get()) }
+}
+
+fn wait(cond: &Cond, mutex: &Mutex) -> c_int {
+    // SAFETY: initialised.
+    unsafe { libc::pthread_cond_wait(cond.get(), mutex.get()) }
+}
+
+fn signal(cond: &Cond) {
+    // SAFETY: initialised.
+    assert_eq!(unsafe { libc::pthread_cond_signal(cond.get()) }, 0);
+}
+
+fn broadcast(cond: &Cond) {
+    // SAFETY: initialised.
+    assert_eq!(unsafe { libc::pthread_cond_broadcast(cond.get()) }, 0);
+}
+
+/// What another thread finds.
+fn elsewhere<T: Send + 'static>(act: impl FnOnce() -> T + Send + 'static) -> T {
+    thread::spawn(act).join().unwrap()
+}
+
+fn a_mutex_excludes() {
+    const ROUNDS: usize = 2_000;
+    let kinds = [
+        libc::PTHREAD_MUTEX_NORMAL,
+        libc::PTHREAD_MUTEX_RECURSIVE,
+        libc::PTHREAD_MUTEX_ERRORCHECK,
+        ADAPTIVE,
+    ];
+    for kind in kinds {
+        let guarded = Arc::new((mutex_of_kind(kind), AtomicUsize::new(0)));
+        let threads: Vec<_> = (0..8)
+            .map(|_| {
+                let guarded = guarded.clone();
+                thread::spawn(move || {
+                    for round in 0..ROUNDS {
+                        assert_eq!(lock(&guarded.0), 0);
+                        let count = guarded.1.load(Ordering::Relaxed);
+                        if round % 100 == 0 {
+                            thread::yield_now();
+                        }
+                        guarded.1.store(count + 1, Ordering::Relaxed);
+                        assert_eq!(unlock(&guarded.0), 0);
+                    }
+                })
+            })
+            .collect();
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        assert_eq!(guarded.1.load(Ordering::Relaxed), 8 * ROUNDS);
+        assert_eq!(destroy(&guarded.0), 0);
+    }
+}
+
+fn a_recursive_mutex_counts() {
+    let mutex = Arc::new(mutex_of_kind(libc::PTHREAD_MUTEX_RECURSIVE));
+    assert_eq!((lock(&mutex), lock(&mutex), try_lock(&mutex)), (0, 0, 0));
+    let other = mutex.clone();
+    assert_eq!(
+        elsewhere(move || (try_lock(&other), unlock(&other))),
+        (libc::EBUSY, libc::EPERM)
+    );
+    assert_eq!((unlock(&mutex), unlock(&mutex)), (0, 0));
+    let other = mutex.clone();
+    assert_eq!(elsewhere(move || try_lock(&other)), libc::EBUSY);
+    assert_eq!((unlock(&mutex), unlock(&mutex)), (0, libc::EPERM));
+    assert_eq!(
+        elsewhere(move || (try_lock(&mutex), unlock(&mutex))),
+        (0, 0)
+    );
+}
+
+fn an_error_checking_mutex_knows_its_owner() {
+    let mutex = Arc::new(mutex_of_kind(libc::PTHREAD_MUTEX_ERRORCHECK));
+    assert_eq!(unlock(&mutex), libc::EPERM);
+    assert_eq!(
+        (lock(&mutex), lock(&mutex), try_lock(&mutex)),
+        (0, libc::EDEADLK, libc::EBUSY)
+    );
+    let other = mutex.clone();
+    assert_eq!(elsewhere(move || unlock(&other)), libc::EPERM);
+    assert_eq!(unlock(&mutex), 0);
+}
+
+fn trylock_says_busy() {
+    for mutex in [mutex(), mutex_of_kind(ADAPTIVE)] {
+        assert_eq!((try_lock(&mutex), try_lock(&mutex)), (0, libc::EBUSY));
+        assert_eq!(unlock(&mutex), 0);
+        assert_eq!((try_lock(&mutex), unlock(&mutex)), (0, 0));
+    }
+}
+
+fn a_timed_lock_ends_at_its_time() {
+    let mutex = mutex();
+    assert_eq!(lock(&mutex), 0);
+    let start = Instant::now();
+    let real = on_clock(libc::CLOCK_REALTIME, SHORT);
+    // SAFETY: initialised, and valid times.
+    unsafe {
+        assert_eq!(
+            libc::pthread_mutex_timedlock(mutex.get(), &real),
+            libc::ETIMEDOUT
+        );
+        assert!(start.elapsed() >= SHORT - Duration::from_millis(1));
+        let start = Instant::now();
+        let end = on_clock(libc::CLOCK_MONOTONIC, SHORT);
+        let clocklock = |clock, end| pthread_mutex_clocklock(mutex.get(), clock, end);
+        assert_eq!(clocklock(libc::CLOCK_MONOTONIC, &end), libc::ETIMEDOUT);
+        assert!(start.elapsed() >= SHORT);
+
+        let nonsense = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: -1,
+        };
+        let before = libc::timespec {
+            tv_sec: -1,
+            tv_nsec: 0,
+        };
+        assert_eq!(clocklock(libc::CLOCK_BOOTTIME, &end), libc::EINVAL);
+        assert_eq!(clocklock(libc::CLOCK_MONOTONIC, &nonsense), libc::EINVAL);
+        assert_eq!(clocklock(libc::CLOCK_REALTIME, &before), libc::ETIMEDOUT);
+        assert_eq!(unlock(&mutex), 0);
+        // The time counts only if there is something to wait for.
+        assert_eq!(libc::pthread_mutex_timedlock(mutex.get(), &nonsense), 0);
+    }
+    assert_eq!(unlock(&mutex), 0);
+}
+
+fn a_mutex_in_use_is_not_destroyed() {
+    let mutex = mutex();
+    assert_eq!(lock(&mutex), 0);
+    assert_eq!(destroy(&mutex), libc::EBUSY);
+    assert_eq!(unlock(&mutex), 0);
+    assert_eq!(destroy(&mutex), 0);
+    assert_eq!(lock(&mutex), libc::EINVAL);
+}
+
+fn robust_and_inheriting_mutexes_work() {
+    for mutex in [robust(), inheriting()] {
+        assert_eq!((lock(&mutex), try_lock(&mutex)), (0, libc::EBUSY));
+        assert_eq!((unlock(&mutex), destroy(&mutex)), (0, 0));
+    }
+}
+
+fn every_kind_of_mutex_goes_with_a_condition() {
+    let mutexes = [
+        mutex(),
+        mutex_of_kind(libc::PTHREAD_MUTEX_RECURSIVE),
+        mutex_of_kind(libc::PTHREAD_MUTEX_ERRORCHECK),
+        mutex_of_kind(ADAPTIVE),
+        robust(),
+    ];
+    for mutex in mutexes {
+        let shared = Arc::new((mutex, cond(), AtomicU32::new(0)));
+        let other = shared.clone();
+        assert_eq!(lock(&shared.0), 0);
+        let thread = thread::spawn(move || {
+            assert_eq!(lock(&other.0), 0);
+            other.2.store(1, Ordering::Relaxed);
+            signal(&other.1);
+            assert_eq!(unlock(&other.0), 0);
+        });
+        while shared.2.load(Ordering::Relaxed) == 0 {
+            assert_eq!(wait(&shared.1, &shared.0), 0);
+        }
+        assert_eq!((unlock(&shared.0), destroy(&shared.0)), (0, 0));
+        thread.join().unwrap();
+    }
+}
+
+/// Threads that wait on a condition until they have taken one of the permits.
+struct Gate {
+    mutex: Mutex,
+    cond: Cond,
+    waiting: AtomicU32,
+    permits: AtomicU32,
+    passed: AtomicU32,
+}
+
+impl Gate {
+    fn new() -> Arc<Gate> {
+        Arc::new(Gate {
+            mutex: mutex(),
+            cond: cond(),
+            waiting: AtomicU32::new(0),
+            permits: AtomicU32::new(0),
+            passed: AtomicU32::new(0),
+        })
+    }
+
+    fn pass(&self) {
+        assert_eq!(lock(&self.mutex), 0);
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        while self.permits.load(Ordering::Relaxed) == 0 {
+            assert_eq!(wait(&self.cond, &self.mutex), 0);
+        }
+        self.permits.fetch_sub(1, Ordering::Relaxed);
+        assert_eq!(unlock(&self.mutex), 0);
+        self.passed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Starts as many and returns when all of them wait.
+    fn start(self: &Arc<Gate>, count: u32) -> Vec<thread::JoinHandle<()>> {
+        let threads = (0..count)
+            .map(|_| {
+                let gate = self.clone();
+                thread::spawn(move || gate.pass())
+            })
+            .collect();
+        loop {
+            assert_eq!(lock(&self.mutex), 0);
+            let waiting = self.waiting.load(Ordering::Relaxed);
+            assert_eq!(unlock(&self.mutex), 0);
+            if waiting == count {
+                return threads;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn permit(&self, count: u32) {
+        assert_eq!(lock(&self.mutex), 0);
+        self.permits.fetch_add(count, Ordering::Relaxed);
+        assert_eq!(unlock(&self.mutex), 0);
+    }
+}
+
+fn a_signal_wakes_one_and_a_broadcast_all() {
+    let gate = Gate::new();
+    let threads = gate.start(6);
+    gate.permit(1);
+    signal(&gate.cond);
+    while gate.passed.load(Ordering::Relaxed) < 1 {
+        thread::sleep(Duration::from_millis(1));
+    }
+    gate.permit(5);
+    broadcast(&gate.cond);
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+}
+
+fn a_timed_wait_ends_at_its_time_with_the_mutex_locked() {
+    let mutex = mutex_of_kind(libc::PTHREAD_MUTEX_ERRORCHECK);
+    let monotonic = cond();
+    let mut attributes = MaybeUninit::uninit();
+    // SAFETY: initialised in this order.
+    unsafe {
+        libc::pthread_condattr_init(attributes.as_mut_ptr());
+        libc::pthread_condattr_setclock(attributes.as_mut_ptr(), libc::CLOCK_MONOTONIC);
+        libc::pthread_cond_init(monotonic.get(), attributes.as_ptr());
+    }
+    assert_eq!(lock(&mutex), 0);
+    for (cond, clock) in [
+        (&cond(), libc::CLOCK_REALTIME),
+        (&monotonic, libc::CLOCK_MONOTONIC),
+    ] {
+        let start = Instant::now();
+        let end = on_clock(clock, SHORT);
+        // SAFETY: initialised, and valid times.
+        unsafe {
+            let mutex = mutex.get();
+            assert_eq!(
+                libc::pthread_cond_timedwait(cond.get(), mutex, &end),
+                libc::ETIMEDOUT
+            );
+            assert!(start.elapsed() >= SHORT - Duration::from_millis(1));
+            let past = timespec(Duration::ZERO);
+            let clockwait = |clock, end| pthread_cond_clockwait(cond.get(), mutex, clock, end);
+            assert_eq!(clockwait(libc::CLOCK_MONOTONIC, &past), libc::ETIMEDOUT);
+            assert_eq!(clockwait(libc::CLOCK_TAI, &past), libc::EINVAL);
+            let nonsense = libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 1_000_000_000,
+            };
+            assert_eq!(clockwait(libc::CLOCK_REALTIME, &nonsense), libc::EINVAL);
+        }
+    }
+    assert_eq!(unlock(&mutex), 0);
+}
+
+fn a_condition_can_be_destroyed_once_all_are_woken() {
+    for _ in 0..50 {
+        let gate = Gate::new();
+        let threads = gate.start(3);
+        gate.permit(3);
+        broadcast(&gate.cond);
+        // SAFETY: initialised; nobody will wait on it again.
+        assert_eq!(unsafe { libc::pthread_cond_destroy(gate.cond.get()) }, 0);
+        // SAFETY: whoever still looked at it would find nonsense.
+        unsafe { gate.cond.get().write_bytes(0xff, 1) };
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+    }
+}
+
+fn a_wait_needs_the_mutex() {
+    let mutex = mutex_of_kind(libc::PTHREAD_MUTEX_ERRORCHECK);
+    assert_eq!(wait(&cond(), &mutex), libc::EPERM);
+}
+
+fn a_shared_condition_works() {
+    let cond = cond();
+    let mut attributes = MaybeUninit::uninit();
+    // SAFETY: initialised in this order.
+    unsafe {
+        libc::pthread_condattr_init(attributes.as_mut_ptr());
+        libc::pthread_condattr_setpshared(attributes.as_mut_ptr(), libc::PTHREAD_PROCESS_SHARED);
+        libc::pthread_cond_init(cond.get(), attributes.as_ptr());
+    }
+    // SAFETY: initialised attributes.
+    let mutex = mutex_of(|attributes| unsafe {
+        libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED)
+    });
+    assert_eq!(lock(&mutex), 0);
+    let end = on_clock(libc::CLOCK_REALTIME, SHORT);
+    // SAFETY: initialised.
+    let error = unsafe { libc::pthread_cond_timedwait(cond.get(), mutex.get(), &end) };
+    assert_eq!(error, libc::ETIMEDOUT);
+    signal(&cond);
+    assert_eq!(unlock(&mutex), 0);
+}
+
+/// A bounded queue of numbers.
+struct Queue {
+    mutex: Mutex,
+    not_full: Cond,
+    not_empty: Cond,
+    items: UnsafeCell<Vec<usize>>,
+}
+
+// SAFETY: the items are touched under the mutex only.
+unsafe impl Sync for Queue {}
+// SAFETY: it stays where it is, in an `Arc`.
+unsafe impl Send for Queue {}
+
+impl Queue {
+    fn push(&self, item: usize) {
+        assert_eq!(lock(&self.mutex), 0);
+        // SAFETY: under the mutex.
+        let items = unsafe { &mut *self.items.get() };
+        while items.len() == 4 {
+            assert_eq!(wait(&self.not_full, &self.mutex), 0);
+        }
+        items.push(item);
+        signal(&self.not_empty);
+        assert_eq!(unlock(&self.mutex), 0);
+    }
+
+    fn pop(&self) -> usize {
+        assert_eq!(lock(&self.mutex), 0);
+        // SAFETY: under the mutex.
+        let items = unsafe { &mut *self.items.get() };
+        while items.is_empty() {
+            assert_eq!(wait(&self.not_empty, &self.mutex), 0);
+        }
+        let item = items.remove(0);
+        signal(&self.not_full);
+        assert_eq!(unlock(&self.mutex), 0);
+        item
+    }
+}
+
+fn a_queue_between_many_threads_loses_nothing() {
+    const EACH: usize = 1_000;
+    let queue = Arc::new(Queue {
+        mutex: mutex(),
+        not_full: cond(),
+        not_empty: cond(),
+        items: UnsafeCell::new(Vec::new()),
+    });
+    let producer = |start: usize| {
+        let queue = queue.clone();
+        move || (start * EACH..(start + 1) * EACH).for_each(|item| queue.push(item))
+    };
+    let consumer = || {
+        let queue = queue.clone();
+        move || (0..EACH).map(|_| queue.pop()).sum::<usize>()
+    };
+    // Threads of both kinds meet at the queue.
+    let runtime = greenpatch_runtime::Runtime::builder()
+        .workers(1)
+        .build()
+        .unwrap();
+    let green_producer = runtime.spawn(producer(0));
+    let green_consumers = [runtime.spawn(consumer()), runtime.spawn(consumer())];
+    let producers = [1, 2, 3].map(|start| thread::spawn(producer(start)));
+    let consumers = [thread::spawn(consumer()), thread::spawn(consumer())];
+    let mut sum = 0;
+    green_producer.join().unwrap();
+    producers
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+    sum += green_consumers
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .sum::<usize>();
+    sum += consumers
+        .into_iter()
+        .map(|thread| thread.join().unwrap())
+        .sum::<usize>();
+    assert_eq!(sum, (0..4 * EACH).sum());
+}
+
+static RUNS: AtomicU32 = AtomicU32::new(0);
+
+extern "C-unwind" fn count_slowly() {
+    thread::sleep(SHORT);
+    RUNS.fetch_add(1, Ordering::SeqCst);
+}
+
+fn once_runs_once() {
+    let control = Arc::new(Shared(UnsafeCell::new(libc::PTHREAD_ONCE_INIT)));
+    let before = RUNS.load(Ordering::SeqCst);
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let control = control.clone();
+            thread::spawn(move || {
+                // SAFETY: initialised.
+                assert_eq!(unsafe { pthread_once(control.get(), count_slowly) }, 0);
+                RUNS.load(Ordering::SeqCst)
+            })
+        })
+        .collect();
+    for thread in threads {
+        assert!(thread.join().unwrap() > before);
+    }
+    // SAFETY: nobody uses it any more; 2 is glibc's "done".
+    assert_eq!(unsafe { *control.get() }, 2);
+}
+
+extern "C-unwind" fn panics() {
+    panic!("in the routine");
+}
+
+fn once_runs_again_after_a_panic() {
+    static AFTER: AtomicU32 = AtomicU32::new(0);
+    extern "C-unwind" fn succeeds() {
+        AFTER.fetch_add(1, Ordering::SeqCst);
+    }
+    let control = Shared(UnsafeCell::new(libc::PTHREAD_ONCE_INIT));
+    let before = AFTER.load(Ordering::SeqCst);
+    // SAFETY: initialised.
+    let outcome = panic::catch_unwind(AssertUnwindSafe(|| unsafe {
+        pthread_once(control.get(), panics);
+    }));
+    assert!(outcome.is_err());
+    // SAFETY: initialised.
+    assert_eq!(unsafe { pthread_once(control.get(), succeeds) }, 0);
+    assert!(AFTER.load(Ordering::SeqCst) > before);
+}
+
+#[test]
+fn cancellation_of_an_os_thread_ends_a_wait_with_the_mutex_locked() {
+    static MUTEX: Mutex = Shared(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
+    static COND: Cond = Shared(UnsafeCell::new(libc::PTHREAD_COND_INITIALIZER));
+    static WAITS: AtomicU32 = AtomicU32::new(0);
+    static HELD: AtomicU32 = AtomicU32::new(u32::MAX);
+
+    struct Unwound;
+    impl Drop for Unwound {
+        fn drop(&mut self) {
+            HELD.store(try_lock(&MUTEX) as u32, Ordering::SeqCst);
+            unlock(&MUTEX);
+        }
+    }
+    extern "C-unwind" fn start(_: *mut c_void) -> *mut c_void {
+        let _unwound = Unwound;
+        lock(&MUTEX);
+        WAITS.store(1, Ordering::SeqCst);
+        loop {
+            // SAFETY: initialised.
+            unsafe { pthread_cond_wait(COND.get(), MUTEX.get()) };
+        }
+    }
+    unsafe extern "C-unwind" {
+        fn pthread_cond_wait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int;
+        fn pthread_create(
+            thread: *mut libc::pthread_t,
+            attributes: *const libc::pthread_attr_t,
+            start: extern "C-unwind" fn(*mut c_void) -> *mut c_void,
+            argument: *mut c_void,
+        ) -> c_int;
+    }
+
+    let mut thread = 0;
+    let mut value = null_mut();
+    // SAFETY: the start routine needs nothing.
+    unsafe {
+        assert_eq!(
+            pthread_create(&mut thread, std::ptr::null(), start, null_mut()),
+            0
+        );
+        while WAITS.load(Ordering::SeqCst) == 0 {
+            thread::sleep(Duration::from_millis(1));
+        }
+        thread::sleep(SHORT);
+        assert_eq!(pthread_cancel(thread), 0);
+        assert_eq!(libc::pthread_join(thread, &mut value), 0);
+    }
+    assert_eq!(value as isize, -1, "PTHREAD_CANCELED");
+    assert_eq!(HELD.load(Ordering::SeqCst), libc::EBUSY as u32);
+    assert_eq!(try_lock(&MUTEX), 0);
+}

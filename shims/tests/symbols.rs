@@ -1,0 +1,114 @@
+//! The table of functions, the definitions in the source and the symbols of the program are the same.
+
+use std::collections::BTreeSet;
+use std::ffi::{CStr, CString, c_void};
+use std::mem::MaybeUninit;
+use std::path::Path;
+
+use greenpatch_shims::{Family, SYMBOLS};
+
+fn table() -> BTreeSet<String> {
+    SYMBOLS
+        .iter()
+        .map(|symbol| symbol.name.to_owned())
+        .collect()
+}
+
+/// The names that follow `#[unsafe(no_mangle)]` in the source.
+fn defined() -> BTreeSet<String> {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut names = BTreeSet::new();
+    for file in std::fs::read_dir(source).unwrap() {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        for definition in text.split("#[unsafe(no_mangle)]\n").skip(1) {
+            let (before, rest) = definition.split_once(" fn ").unwrap();
+            assert_eq!(before, "unsafe extern \"C-unwind\"");
+            names.insert(rest.split_once('(').unwrap().0.to_owned());
+        }
+    }
+    names
+}
+
+fn file_of(address: *const c_void) -> CString {
+    let mut info = MaybeUninit::<libc::Dl_info>::uninit();
+    // SAFETY: the result is ours, and its name is a C string if the call succeeds.
+    unsafe {
+        assert_ne!(libc::dladdr(address, info.as_mut_ptr()), 0);
+        CStr::from_ptr(info.assume_init().dli_fname).to_owned()
+    }
+}
+
+fn find(handle: *mut c_void, name: &str) -> *mut c_void {
+    let name = CString::new(name).unwrap();
+    // SAFETY: a C string.
+    unsafe { libc::dlsym(handle, name.as_ptr()) }
+}
+
+#[test]
+fn the_table_has_one_row_for_each_definition() {
+    assert_eq!(table().len(), SYMBOLS.len());
+    let all_families = SYMBOLS
+        .iter()
+        .map(|symbol| symbol.family)
+        .collect::<std::collections::HashSet<_>>();
+    if all_families.len() == 5 {
+        assert_eq!(table(), defined());
+    } else {
+        assert!(table().is_subset(&defined()));
+    }
+}
+
+/// Names that only programs linked long ago look for: no lookup by name finds libc's.
+const OLD: [&str; 5] = [
+    "__pthread_mutex_lock",
+    "__pthread_mutex_trylock",
+    "__pthread_mutex_unlock",
+    "__pthread_once",
+    "pthread_yield",
+];
+
+#[test]
+fn each_symbol_is_defined_in_this_program_and_stands_before_one_of_libc() {
+    let here = file_of(table as fn() -> _ as *const c_void);
+    for symbol in SYMBOLS.iter().filter(|symbol| !OLD.contains(&symbol.name)) {
+        let ours = find(libc::RTLD_DEFAULT, symbol.name);
+        assert!(!ours.is_null(), "{} is not found", symbol.name);
+        assert_eq!(file_of(ours), here, "{} is not ours", symbol.name);
+        let next = find(libc::RTLD_NEXT, symbol.name);
+        assert!(!next.is_null(), "libc has no {}", symbol.name);
+        assert_ne!(next, ours, "{} stands before itself", symbol.name);
+    }
+}
+
+#[test]
+fn the_original_of_a_symbol_with_versions_is_the_newest() {
+    for name in [
+        "pthread_cond_wait",
+        "pthread_cond_timedwait",
+        "pthread_cond_signal",
+    ] {
+        let name = CString::new(name).unwrap();
+        // SAFETY: C strings.
+        let (next, newest) = unsafe {
+            (
+                libc::dlsym(libc::RTLD_NEXT, name.as_ptr()),
+                libc::dlvsym(libc::RTLD_NEXT, name.as_ptr(), c"GLIBC_2.3.2".as_ptr()),
+            )
+        };
+        assert_eq!(next, newest);
+    }
+}
+
+#[test]
+fn each_family_is_a_feature() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")).unwrap();
+    for family in [
+        Family::Time,
+        Family::Socket,
+        Family::Select,
+        Family::Lock,
+        Family::Thread,
+    ] {
+        assert!(text.contains(&format!("\n{} = []\n", family.feature())));
+    }
+}

@@ -12,8 +12,9 @@
 //!
 //! The words are plain thread-local cells without destructor: reading one is a single load, in
 //! signal handlers too. A handler can interrupt a worker between two green threads, when the thread
-//! pointer is still that of the one just left; so `CURRENT` alone does not count, the stack pointer must
-//! stand in that green thread's slot as well. After fork the child's words are cleared, so everything passes through.
+//! pointer is still that of the one just left; so the words alone do not count, the stack pointer must
+//! stand in that green thread's slot as well. After fork the child's words are cleared and the process is
+//! *passive*, so everything passes through, until it builds a runtime of its own.
 
 use std::cell::Cell;
 use std::marker::PhantomData;
@@ -36,21 +37,26 @@ fn reference(green: *const Green) -> Option<GreenRef> {
     NonNull::new(green.cast_mut()).map(|green| unsafe { GreenRef::new(green) })
 }
 
-/// The green thread whose own code is running here; `None` in native sections, on OS threads, and in
-/// signal handlers that run on another stack.
+/// The control block that `word` points to, if this code runs on its green thread's stack.
 #[inline]
-pub(crate) fn current() -> Option<GreenRef> {
-    let green = reference(CURRENT.get())?;
+fn here(word: *const Green) -> Option<GreenRef> {
+    let green = reference(word)?;
     green
         .slot
         .holds_stack(arch::stack_pointer())
         .then_some(green)
 }
 
-/// The green thread on whose storage this code runs, also in native sections.
+/// The green thread whose own code is running here; `None` in native sections and on other stacks.
+#[inline]
+pub(crate) fn current() -> Option<GreenRef> {
+    here(CURRENT.get())
+}
+
+/// The green thread on whose stack this code runs, also in native sections.
 #[inline]
 pub(crate) fn green() -> Option<GreenRef> {
-    reference(GREEN.get())
+    here(GREEN.get())
 }
 
 /// The worker that runs the caller, be it on a green thread or in the scheduler.
@@ -88,30 +94,62 @@ pub(crate) fn end_green() {
 /// Forks that this process and its ancestors are children of.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
+/// Set in a forked child: its tables are as some instant in the parent left them, locks included, and
+/// nothing may look at them.
+static PASSIVE: AtomicU32 = AtomicU32::new(ACTIVE);
+
+const ACTIVE: u32 = 0;
+const CHILD: u32 = 1;
+/// Some thread puts the tables in order.
+const RESETTING: u32 = 2;
+
 /// A number that differs between a process and the children forked from it.
 pub(crate) fn forks() -> u32 {
     FORKS.load(Ordering::Relaxed)
 }
 
+/// Whether this is a forked child that has built no runtime of its own: all is left to the kernel.
+#[inline]
+pub(crate) fn is_passive() -> bool {
+    PASSIVE.load(Ordering::Relaxed) != ACTIVE
+}
+
+/// Ends passiveness: the first of the threads that call this puts the tables in order by `reset`, the others
+/// wait for it.
+pub(crate) fn end_passiveness(reset: impl FnOnce()) {
+    let mine = PASSIVE.compare_exchange(CHILD, RESETTING, Ordering::Acquire, Ordering::Acquire);
+    if mine.is_ok() {
+        reset();
+        PASSIVE.store(ACTIVE, Ordering::Release);
+    }
+    while PASSIVE.load(Ordering::Acquire) != ACTIVE {
+        rustix::thread::sched_yield();
+    }
+}
+
 /// In the child after fork: no scheduler runs there, so nothing may park.
 pub(crate) extern "C" fn forget_after_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
+    PASSIVE.store(CHILD, Ordering::Relaxed);
     CURRENT.set(ptr::null());
     GREEN.set(ptr::null());
     WORKER.set(ptr::null());
 }
 
-/// Runtime code on a green thread's stack, or anywhere: until it is dropped, shims pass through.
+/// Runtime code on a green thread's stack: until it is dropped, shims pass through. Does nothing on other
+/// stacks, where they do so anyway.
 pub(crate) struct NativeSection {
-    before: *const Green,
+    /// What `CURRENT` was, if this is a green thread's stack.
+    before: Option<*const Green>,
     _not_send: PhantomData<*const ()>,
 }
 
 impl NativeSection {
     #[inline]
     pub(crate) fn enter() -> NativeSection {
+        let before = green().map(|_| CURRENT.replace(ptr::null()));
         NativeSection {
-            before: CURRENT.replace(ptr::null()),
+            before,
             _not_send: PhantomData,
         }
     }
@@ -121,8 +159,10 @@ impl Drop for NativeSection {
     #[inline]
     fn drop(&mut self) {
         // A fork in between has cleared the identity; then the section stays native.
-        if !GREEN.get().is_null() {
-            CURRENT.set(self.before);
+        if let Some(before) = self.before
+            && !GREEN.get().is_null()
+        {
+            CURRENT.set(before);
         }
     }
 }

@@ -21,6 +21,7 @@
 //! it and clears away what a racing waiter registered in between. [`opened`] tells of a new descriptor
 //! and ends a generation whose close went unseen (inside libc, say).
 
+use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::Cell;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr;
@@ -29,11 +30,11 @@ use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use rustix::io::Errno;
 
-use crate::context::NativeSection;
+use crate::context::{self, NativeSection};
 use crate::deadline::Deadline;
 use crate::green::GreenRef;
 use crate::reactor::Reactor;
-use crate::spin::SpinLock;
+use crate::spin::{self, SpinLock};
 
 bitflags::bitflags! {
     /// What an event tells of a descriptor.
@@ -86,9 +87,11 @@ pub(crate) enum Kind {
 /// How a wait on a descriptor ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
-    Waiting = 0,
-    Ready = 1,
-    Closed = 2,
+    /// Not queued yet.
+    New = 0,
+    Waiting = 1,
+    Ready = 2,
+    Closed = 3,
 }
 
 /// A green thread that waits on a descriptor; lives on its stack.
@@ -109,7 +112,7 @@ impl Waiter {
         Waiter {
             green,
             bits,
-            outcome: AtomicU8::new(Outcome::Waiting as u8),
+            outcome: AtomicU8::new(Outcome::New as u8),
             next: Cell::new(ptr::null()),
             previous: Cell::new(ptr::null()),
         }
@@ -173,52 +176,47 @@ fn existing(fd: RawFd) -> Option<&'static Descriptor> {
     (!entries.is_null()).then(|| unsafe { &*entries.add(index) })
 }
 
-/// The entry of `fd`, which is not negative.
-pub(crate) fn entry(fd: RawFd) -> &'static Descriptor {
-    existing(fd).unwrap_or_else(|| {
-        let (chunk, index) = place(fd);
-        let new = (0..FIRST_CHUNK << chunk)
-            .map(|_| Descriptor::new())
-            .collect::<Box<[_]>>();
-        let new = Box::into_raw(new).cast::<Descriptor>();
-        let published = TABLE[chunk].compare_exchange(
-            ptr::null_mut(),
-            new,
-            Ordering::AcqRel,
-            Ordering::Acquire,
-        );
-        let entries = match published {
-            Ok(_) => new,
-            Err(other) => {
-                // SAFETY: ours, and nobody has seen it.
-                drop(unsafe {
-                    Box::from_raw(ptr::slice_from_raw_parts_mut(new, FIRST_CHUNK << chunk))
-                });
-                other
-            }
-        };
-        // SAFETY: as in `existing`.
-        unsafe { &*entries.add(index) }
-    })
+/// The entry of `fd`.
+///
+/// # Errors
+///
+/// `EBADF` if there is none and `fd` is not open, so that a bogus number costs no memory.
+pub(crate) fn entry(fd: RawFd) -> Result<&'static Descriptor, Errno> {
+    match existing(fd) {
+        Some(descriptor) => Ok(descriptor),
+        None => make_entry(fd),
+    }
+}
+
+#[cold]
+fn make_entry(fd: RawFd) -> Result<&'static Descriptor, Errno> {
+    if fd < 0 {
+        return Err(Errno::BADF);
+    }
+    rustix::io::fcntl_getfd(borrow(fd))?;
+    let (chunk, index) = place(fd);
+    let layout = Layout::array::<Descriptor>(FIRST_CHUNK << chunk).map_err(|_| Errno::NOMEM)?;
+    // SAFETY: the layout is not empty. Large zeroed blocks are taken page by page as they are used.
+    let new = unsafe { alloc_zeroed(layout) }.cast::<Descriptor>();
+    if new.is_null() {
+        return Err(Errno::NOMEM);
+    }
+    // Zeros are a valid entry: no bits, no waiters, a free lock, no reactor.
+    let published =
+        TABLE[chunk].compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
+    let entries = match published {
+        Ok(_) => new,
+        Err(other) => {
+            // SAFETY: ours, and nobody has seen it.
+            unsafe { dealloc(new.cast(), layout) };
+            other
+        }
+    };
+    // SAFETY: as in `existing`.
+    Ok(unsafe { &*entries.add(index) })
 }
 
 impl Descriptor {
-    fn new() -> Descriptor {
-        Descriptor {
-            readiness: AtomicU32::new(0),
-            generation: AtomicU32::new(0),
-            used: AtomicU8::new(0),
-            kind: AtomicU8::new(0),
-            timeouts_epoch: AtomicU64::new(0),
-            timeouts: [AtomicU64::new(0), AtomicU64::new(0)],
-            accepting: AtomicU32::new(0),
-            state: SpinLock::new(State {
-                registered: None,
-                waiters: ptr::null(),
-            }),
-        }
-    }
-
     /// The readiness word as it stands before a system call.
     #[inline]
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -293,6 +291,9 @@ impl Descriptor {
             unsafe { (*state.waiters).previous.set(waiter) };
         }
         state.waiters = waiter;
+        waiter
+            .outcome
+            .store(Outcome::Waiting as u8, Ordering::Relaxed);
         Ok(true)
     }
 
@@ -359,7 +360,13 @@ impl Descriptor {
         let registered = {
             let mut state = self.state.lock();
             self.generation.fetch_add(1, Ordering::SeqCst);
-            self.readiness.store(0, Ordering::SeqCst);
+            // As if there had been an edge for both: the count goes on, so that no older snapshot
+            // matches, and whoever comes next tries first.
+            let edges = Edges::READ | Edges::WRITE;
+            self.readiness.store(
+                counted(self.readiness.load(Ordering::SeqCst), edges),
+                Ordering::SeqCst,
+            );
             self.kind.store(0, Ordering::SeqCst);
             self.timeouts_epoch.store(0, Ordering::SeqCst);
             self.used.store(0, Ordering::SeqCst);
@@ -446,6 +453,11 @@ pub(crate) struct Snapshot {
 /// A token has room for this much of the generation; mio's own tokens stand above.
 const TOKEN_GENERATION: u32 = 0x7fff_ffff;
 
+/// The readiness word after one more edge, which was for `edges`.
+fn counted(word: u32, edges: Edges) -> u32 {
+    (word & !BITS).wrapping_add(EDGE).max(EDGE) | edges.bits()
+}
+
 /// An event of the epoll set: the descriptor of `token` has seen `edges`.
 pub(crate) fn ready(token: u64, edges: Edges) {
     let fd = token as u32 as RawFd;
@@ -462,8 +474,7 @@ pub(crate) fn ready(token: u64, edges: Edges) {
         let _ = descriptor
             .readiness
             .try_update(Ordering::SeqCst, Ordering::SeqCst, |word| {
-                let count = (word & !BITS).wrapping_add(EDGE).max(EDGE);
-                Some(count | word & BITS | edges.bits())
+                Some(counted(word, edges) | word & BITS)
             });
     }
     let wakes = edges - Edges::UNUSUAL;
@@ -473,6 +484,9 @@ pub(crate) fn ready(token: u64, edges: Edges) {
 }
 
 fn touched(fd: RawFd) -> Option<&'static Descriptor> {
+    if context::is_passive() {
+        return None;
+    }
     existing(fd).filter(|descriptor| descriptor.used.load(Ordering::SeqCst) != 0)
 }
 
@@ -518,6 +532,31 @@ pub(crate) fn for_range(first: u32, last: u32, act: impl Fn(RawFd)) {
 /// The time-outs of some socket were changed.
 pub(crate) fn timeouts_changed() {
     TIMEOUTS_EPOCH.fetch_add(1, Ordering::SeqCst);
+}
+
+/// Puts the table in order after a fork. The parent's registrations stay in its epoll set, which the child
+/// shares, so they are forgotten, not undone.
+///
+/// # Safety
+///
+/// No green thread exists in this process, and no other thread looks at the table: the process is passive.
+pub(crate) unsafe fn reset_after_fork() {
+    for_range(0, u32::MAX, |fd| {
+        let Some(descriptor) = existing(fd) else {
+            return;
+        };
+        // SAFETY: the caller's promise.
+        unsafe {
+            spin::seize(&descriptor.state, |state| {
+                std::mem::forget(state.registered.take());
+                state.waiters = ptr::null();
+            });
+        }
+        descriptor.accepting.store(0, Ordering::SeqCst);
+        if descriptor.used.load(Ordering::SeqCst) != 0 {
+            descriptor.forget(fd, Outcome::Ready, false);
+        }
+    });
 }
 
 /// A runtime ends: its registrations are void, and their waiters try again.

@@ -27,7 +27,7 @@ use crate::context::{self, NativeSection};
 use crate::deadline::Deadline;
 use crate::green::GreenRef;
 use crate::hook::Section;
-use crate::spin::SpinLock;
+use crate::spin::{self, SpinLock};
 
 /// Every bit: the bitset of a plain wait and a plain wake.
 pub const ANY: u32 = u32::MAX;
@@ -285,6 +285,9 @@ fn withdraw(waiter: &Waiter) -> bool {
 /// Wakes up to `count` green waiters of `address` whose bitset meets `bitset`; gives how many. Any
 /// thread may call this.
 pub fn wake_green(address: *const u32, count: u32, bitset: u32) -> u32 {
+    if context::is_passive() {
+        return 0;
+    }
     let address = address as usize;
     let bucket = bucket(address);
     let _native = NativeSection::enter();
@@ -309,6 +312,9 @@ pub fn wake_green(address: *const u32, count: u32, bitset: u32) -> u32 {
 /// Wakes up to `wake` green waiters of `from` and moves up to `requeue` others to `to`; gives both
 /// numbers.
 pub fn requeue_green(from: *const u32, to: *const u32, wake: u32, requeue: u32) -> (u32, u32) {
+    if context::is_passive() {
+        return (0, 0);
+    }
     let woken = wake_green(from, wake, ANY);
     let (from, to) = (from as usize, to as usize);
     let _native = NativeSection::enter();
@@ -377,4 +383,25 @@ pub fn has_kernel_waiters(address: *const u32) -> bool {
         .kernel_waiters
         .load(Ordering::SeqCst)
         != 0
+        || context::is_passive()
+}
+
+/// Puts the table in order after a fork: the parent's waiters do not exist here, and nobody holds a lock.
+///
+/// Threads that wait in the kernel by now were not counted; so one is, in each bucket, for ever.
+///
+/// # Safety
+///
+/// No green thread exists in this process, and no other thread looks at the table: the process is passive.
+pub(crate) unsafe fn reset_after_fork() {
+    for bucket in &TABLE {
+        // SAFETY: the caller's promise.
+        unsafe {
+            spin::seize(&bucket.queue, |queue| {
+                queue.head = ptr::null();
+                queue.tail = ptr::null();
+            })
+        };
+        bucket.kernel_waiters.store(1, Ordering::SeqCst);
+    }
 }

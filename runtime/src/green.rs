@@ -13,7 +13,7 @@
 //! | `timer` | its own green thread, and whoever holds the lock of the wheel it stands in |
 //! | `coroutine` | the worker that runs it |
 //! | `next_free` | whoever holds the pool's lock |
-//! | `yielder`, `budget`, `alternate_stack` | its own green thread |
+//! | `yielder`, `entry_frame`, `budget`, `alternate_stack` | its own green thread |
 //! | `life` | the spawner until the green thread is queued, then read-only until its slot is released |
 //! | `name` | under its lock; the overflow handler reads it without |
 
@@ -28,6 +28,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
+use crate::arch;
 use crate::context;
 use crate::deadline::Deadline;
 use crate::futex;
@@ -81,6 +82,34 @@ pub(crate) struct Life {
     pub(crate) id: u64,
     pub(crate) shared: Arc<Shared>,
     pub(crate) spawned_at: &'static Location<'static>,
+    forks: u32,
+}
+
+impl Life {
+    pub(crate) fn new(shared: Arc<Shared>, spawned_at: &'static Location<'static>) -> Life {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Life {
+            id,
+            shared,
+            spawned_at,
+            forks: context::forks(),
+        }
+    }
+}
+
+/// A body larger than this is boxed.
+const LARGEST_BODY: usize = 512;
+
+/// Ends the process if a panic would leave the green thread's stack: from a thread-local destructor, say,
+/// where std ends it too.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        eprintln!("a destructor panicked as its green thread ended; the process cannot go on");
+        std::process::abort();
+    }
 }
 
 /// The life word: who waits for the end of a green thread that `pthread_create` made, and whether
@@ -103,6 +132,7 @@ pub(crate) struct Green {
     made: AtomicU32,
     worker: Cell<*const Worker>,
     yielder: Cell<*const Yielder<(), Action>>,
+    entry_frame: Cell<usize>,
     coroutine: UnsafeCell<Option<Context>>,
     budget: Cell<u32>,
     patch: Cell<Patch>,
@@ -135,6 +165,7 @@ impl Green {
             made: AtomicU32::new(0),
             worker: Cell::new(ptr::null()),
             yielder: Cell::new(ptr::null()),
+            entry_frame: Cell::new(0),
             coroutine: UnsafeCell::new(None),
             budget: Cell::new(BUDGET),
             patch: Cell::new(Patch::NONE),
@@ -177,9 +208,9 @@ impl Green {
         self.patch.get()
     }
 
-    /// Where the green thread's own frames begin: those above are the switch's.
+    /// The stack pointer of the frame that calls the green thread's body.
     pub(crate) fn entry_frame(&self) -> usize {
-        self.yielder.get() as usize
+        self.entry_frame.get()
     }
 
     /// Switches to the worker, and returns when a worker resumes this green thread.
@@ -209,8 +240,8 @@ impl Green {
         };
         let shard = self.worker().shard();
         self.wheel.set(shard);
-        shard.insert_timer(this, deadline);
-        self.life().shared.timer_inserted(deadline);
+        let fires = shard.insert_timer(this, deadline);
+        self.life().shared.timer_inserted(fires);
         self.park();
         // SAFETY: shards live as long as the runtime, which this green thread keeps alive.
         unsafe { &*self.wheel.get() }.cancel_timer(&self.timer);
@@ -316,23 +347,49 @@ impl GreenRef {
     /// Makes a new green thread in a slot, to be queued by the caller. `joinable` keeps the slot
     /// until [`join`](Self::join) or [`detach`](Self::detach). What `body` returns is dropped last
     /// of all, after the thread-local destructors.
-    pub(crate) fn prepare<R>(
+    pub(crate) fn prepare<F, R>(
         stack_size: usize,
         life: Life,
         name: Option<Box<str>>,
         joinable: bool,
-        body: impl FnOnce() -> R + Send + 'static,
-    ) -> std::io::Result<GreenRef> {
+        body: F,
+    ) -> std::io::Result<GreenRef>
+    where
+        F: FnOnce() -> R + Send + 'static,
+    {
+        // corosensei takes what it starts with in a limited space.
+        if const { size_of::<F>() > LARGEST_BODY } {
+            let body = Box::new(body);
+            GreenRef::prepare_small(stack_size, life, name, joinable, body)
+        } else {
+            GreenRef::prepare_small(stack_size, life, name, joinable, body)
+        }
+    }
+
+    fn prepare_small<F, R>(
+        stack_size: usize,
+        life: Life,
+        name: Option<Box<str>>,
+        joinable: bool,
+        body: F,
+    ) -> std::io::Result<GreenRef>
+    where
+        F: FnOnce() -> R + Send + 'static,
+    {
         let green = slot::acquire(stack_size)?;
         let stack = SlotStack {
             base: green.slot.stack_base,
             limit: green.slot.stack_limit,
         };
         let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
+            let unwinding = AbortOnUnwind;
+            // Read here, so that it is this frame's.
+            green.entry_frame.set(arch::stack_pointer());
             green.begin(yielder);
             let after = body();
             green.end();
             drop(after);
+            std::mem::forget(unwinding);
         });
         green.patch.set(life.shared.patch());
         green.set_name(name);
@@ -365,6 +422,11 @@ impl GreenRef {
     fn end(self) {
         // SAFETY: this is the green thread's own block, and its code has ended.
         unsafe { tls::run_exit_destructors() };
+        if context::forks() != self.life().forks {
+            // The last thread of a forked child ends, and the process with it. It does so on this
+            // stack: the worker's may be in other use by now.
+            std::process::exit(0);
+        }
         context::end_green();
     }
 
@@ -440,11 +502,16 @@ impl GreenRef {
     pub(crate) fn join(self, deadline: Option<Deadline>) -> Option<*mut c_void> {
         while self.ending.load(Ordering::Acquire) & ending::ENDED == 0 {
             if futex::wait(&self.ending, ending::CLAIMED, deadline) == futex::Wait::TimedOut {
-                let before = self.ending.fetch_and(!ending::CLAIMED, Ordering::AcqRel);
-                if before & ending::ENDED == 0 {
+                // Given back only while it has not ended: afterwards the claim is the right to release.
+                let given_back = self.ending.compare_exchange(
+                    ending::CLAIMED,
+                    ending::JOINABLE,
+                    Ordering::AcqRel,
+                    Ordering::Acquire,
+                );
+                if given_back.is_ok() {
                     return None;
                 }
-                self.ending.fetch_or(ending::CLAIMED, Ordering::AcqRel);
             }
         }
         let value = self.value.get();
@@ -472,10 +539,4 @@ impl GreenRef {
             crate::scheduler::schedule(self);
         }
     }
-}
-
-/// Ids of green threads, for handles and messages; never used twice.
-pub(crate) fn next_id() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    NEXT.fetch_add(1, Ordering::Relaxed)
 }

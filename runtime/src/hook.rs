@@ -95,10 +95,7 @@ impl Section {
         deadline: Option<Deadline>,
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        if fd < 0 {
-            return Err(Errno::BADF);
-        }
-        let descriptor = descriptor::entry(fd);
+        let descriptor = descriptor::entry(fd)?;
         loop {
             let snapshot = descriptor.snapshot();
             match attempt() {
@@ -130,10 +127,7 @@ impl Section {
         deadline: Option<Deadline>,
         mut attempt: impl FnMut() -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
-        if fd < 0 {
-            return Err(Errno::BADF);
-        }
-        let descriptor = descriptor::entry(fd);
+        let descriptor = descriptor::entry(fd)?;
         loop {
             let snapshot = descriptor.snapshot();
             if !descriptor.is_known_unready(snapshot, Interest::Read) {
@@ -161,10 +155,9 @@ impl Section {
 
     /// Whether a [`retry_stream_read`](Self::retry_stream_read) would park without asking.
     pub fn is_known_unreadable(&self, fd: RawFd) -> bool {
-        fd >= 0 && {
-            let descriptor = descriptor::entry(fd);
+        descriptor::entry(fd).is_ok_and(|descriptor| {
             descriptor.is_known_unready(descriptor.snapshot(), Interest::Read)
-        }
+        })
     }
 
     /// Accepts on a listener in blocking mode: waits until it is readable, then calls `attempt`, a
@@ -180,11 +173,8 @@ impl Section {
         deadline: Option<Deadline>,
         attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        if fd < 0 {
-            return Err(Errno::BADF);
-        }
         let mut attempt = attempt;
-        let _turn = AcceptTurn::take(descriptor::entry(fd), deadline).ok_or(Errno::AGAIN)?;
+        let _turn = AcceptTurn::take(descriptor::entry(fd)?, deadline).ok_or(Errno::AGAIN)?;
         self.retry(fd, Interest::Read, deadline, || {
             if is_ready(fd, PollFlags::IN)? {
                 attempt()
@@ -207,7 +197,8 @@ impl Section {
     ) -> Result<usize, Errno> {
         let descriptors: Vec<_> = entries
             .iter()
-            .map(|entry| (entry.fd >= 0).then(|| descriptor::entry(entry.fd)))
+            // Negative numbers are passed over, and poll tells of those that are not open.
+            .map(|entry| descriptor::entry(entry.fd).ok())
             .collect();
         loop {
             let snapshots: Vec<_> = descriptors
@@ -224,16 +215,14 @@ impl Section {
                 .map(|entry| Waiter::for_bits(self.green, poll_bits(entry.events)))
                 .collect();
             let reactor = &self.green.life().shared.reactor;
-            let mut queued = 0;
             let mut changed = false;
             for (index, descriptor) in descriptors.iter().enumerate() {
-                queued = index;
                 let (Some(descriptor), Some(snapshot)) = (descriptor, snapshots[index]) else {
                     continue;
                 };
-                let fd = entries[index].fd;
+                let (fd, waiter) = (entries[index].fd, &waiters[index]);
                 // SAFETY: all waiters are withdrawn below, on every way out of this turn.
-                match unsafe { descriptor.enqueue(fd, snapshot, &waiters[index], reactor) } {
+                match unsafe { descriptor.enqueue(fd, snapshot, waiter, reactor) } {
                     Ok(true) => {}
                     // Always ready in poll's sense, so poll has said so; or closed meanwhile.
                     Ok(false) | Err(_) => {
@@ -245,7 +234,7 @@ impl Section {
             if !changed {
                 self.green.park_until(self.green, deadline);
             }
-            for (descriptor, waiter) in descriptors.iter().zip(&waiters).take(queued + 1) {
+            for (descriptor, waiter) in descriptors.iter().zip(&waiters) {
                 if let Some(descriptor) = descriptor {
                     descriptor.withdraw(waiter);
                 }
@@ -255,10 +244,7 @@ impl Section {
 
     /// The socket's `SO_RCVTIMEO` or `SO_SNDTIMEO`, counted from now; `None` is no limit.
     pub fn socket_deadline(&self, fd: RawFd, interest: Interest) -> Option<Deadline> {
-        if fd < 0 {
-            return None;
-        }
-        descriptor::entry(fd).socket_deadline(fd, interest)
+        descriptor::entry(fd).ok()?.socket_deadline(fd, interest)
     }
 }
 
@@ -350,10 +336,10 @@ pub enum Kind {
 
 /// What `fd` is; asks the kernel once for each opening of the number.
 pub fn kind(fd: RawFd) -> Kind {
-    if fd < 0 {
+    let Ok(descriptor) = descriptor::entry(fd) else {
         return Kind::Other;
-    }
-    match descriptor::entry(fd).kind(fd) {
+    };
+    match descriptor.kind(fd) {
         descriptor::Kind::Tcp | descriptor::Kind::Socket => Kind::Socket,
         descriptor::Kind::Pipe => Kind::Pipe,
         descriptor::Kind::File => Kind::File,

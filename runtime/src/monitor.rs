@@ -71,7 +71,7 @@ pub(crate) fn main(shared: Weak<Shared>) {
     let mut turns = Vec::new();
     let mut looks = 0;
     let mut quiet = 0;
-    while let Some(shared) = shared.upgrade().filter(|shared| !shared.is_shut_down()) {
+    while let Some(shared) = shared.upgrade().filter(|shared| !shared.is_over()) {
         look(&shared, &mut turns);
         looks += 1;
         if looks >= TRIM_LOOKS {
@@ -84,7 +84,7 @@ pub(crate) fn main(shared: Weak<Shared>) {
             continue;
         }
         shared.bell.listen();
-        if shared.all_sleep() && !shared.is_shut_down() {
+        if shared.all_sleep() && !shared.is_over() {
             shared.bell.wait();
         }
         shared.bell.ring();

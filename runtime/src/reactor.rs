@@ -79,6 +79,11 @@ impl Reactor {
         let _ = self.waker.wake();
     }
 
+    /// Whether the timer is not set, because it was never needed or has just gone off.
+    pub(crate) fn is_disarmed(&self) -> bool {
+        self.armed.load(Ordering::SeqCst) == u64::MAX
+    }
+
     /// Sees to it that a worker wakes at `deadline` at the latest. False if that is now.
     pub(crate) fn arm(&self, deadline: u64) -> bool {
         if deadline >= self.armed.load(Ordering::SeqCst) {

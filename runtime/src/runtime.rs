@@ -8,19 +8,17 @@ use crossbeam_deque::Worker as Queue;
 
 use crate::context::{self, NativeSection};
 use crate::error::BuildError;
-use crate::overflow;
 use crate::patch::Patch;
 use crate::scheduler::Shared;
 use crate::settings::Given;
 use crate::spawn::{Builder, JoinHandle};
 use crate::worker::{self, Shard};
-use crate::{monitor, tls};
+use crate::{descriptor, futex, monitor, overflow, slot, tls};
 
 /// A scheduler with its workers, on which green threads run.
 ///
-/// Dropping the runtime ends its workers at their next scheduling point. Green threads that are
-/// parked then are never resumed: their stacks stay as they are, and no destructor of theirs runs, as
-/// with the threads of a process that exits.
+/// Dropping the runtime detaches its green threads, as dropping a [`std::thread::JoinHandle`] does: they go on
+/// until they end or the process exits, and the workers leave with the last of them.
 ///
 /// ```
 /// use greenpatch_runtime::Runtime;
@@ -112,8 +110,7 @@ const MAIN_STACK: usize = 8 << 20;
 impl Drop for Runtime {
     fn drop(&mut self) {
         let _native = NativeSection::enter();
-        self.shared.shut_down();
-        crate::descriptor::abandon(&self.shared.reactor);
+        self.shared.close();
     }
 }
 
@@ -199,13 +196,20 @@ impl RuntimeBuilder {
     }
 }
 
-/// What a process needs once: the overflow handler, and that a forked child forgets the scheduler.
+/// What a process needs once: the overflow handler, and that a forked child forgets the scheduler. In a
+/// forked child, the tables are put in order first.
 fn prepare_process() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         overflow::install_handler();
-        // SAFETY: the handler only writes thread-local words and an atomic.
+        // SAFETY: the handler only writes thread-local words and atomics.
         unsafe { libc::pthread_atfork(None, None, Some(context::forget_after_fork)) };
+    });
+    // SAFETY: a passive process looks at none of the tables and has no green thread.
+    context::end_passiveness(|| unsafe {
+        futex::reset_after_fork();
+        descriptor::reset_after_fork();
+        slot::reset_after_fork();
     });
 }
 

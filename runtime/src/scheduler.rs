@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crossbeam_deque::Injector;
 
 use crate::context::{self, NativeSection};
-use crate::deadline::Deadline;
+use crate::descriptor;
 use crate::error::BuildError;
 use crate::green::GreenRef;
 use crate::idle::Idle;
@@ -25,12 +25,15 @@ pub(crate) struct Shared {
     pub(crate) reactor: Arc<Reactor>,
     pub(crate) bell: Bell,
     sleeping: AtomicU32,
-    shut_down: AtomicBool,
+    /// Set when the handle is dropped: the workers leave once no green thread lives.
+    closing: AtomicBool,
     live: AtomicUsize,
+    workers_left: AtomicUsize,
 }
 
 impl Shared {
     pub(crate) fn new(settings: Settings, shards: Box<[Shard]>) -> Result<Shared, BuildError> {
+        let workers_left = AtomicUsize::new(shards.len());
         Ok(Shared {
             settings,
             shards,
@@ -39,8 +42,9 @@ impl Shared {
             reactor: Arc::new(Reactor::new()?),
             bell: Bell::new(),
             sleeping: AtomicU32::new(0),
-            shut_down: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
             live: AtomicUsize::new(0),
+            workers_left,
         })
     }
 
@@ -84,10 +88,19 @@ impl Shared {
     }
 
     /// A running worker has a new timer: if another one sleeps, it must wake in time.
-    pub(crate) fn timer_inserted(&self, deadline: Deadline) {
+    pub(crate) fn timer_inserted(&self, fires: u64) {
+        if self.shards.len() > 1 && self.idle.has_sleepers() && !self.reactor.arm(fires) {
+            self.notify();
+        }
+    }
+
+    /// A worker goes on to run something: if it was the one to take the timer's event, and another one
+    /// sleeps, the timer must be set for the next deadline.
+    pub(crate) fn keep_timer_armed(&self) {
         if self.shards.len() > 1
+            && self.reactor.is_disarmed()
             && self.idle.has_sleepers()
-            && !self.reactor.arm(deadline.as_nanos())
+            && !self.arm_timer()
         {
             self.notify();
         }
@@ -106,26 +119,40 @@ impl Shared {
         self.sleeping.load(Ordering::SeqCst) as usize == self.shards.len()
     }
 
-    pub(crate) fn shut_down(&self) {
-        self.shut_down.store(true, Ordering::SeqCst);
+    /// The handle is dropped: the runtime ends with its last green thread.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
         self.reactor.signal();
         self.bell.ring();
     }
 
-    pub(crate) fn is_shut_down(&self) -> bool {
-        self.shut_down.load(Ordering::SeqCst)
+    /// Whether the workers are to leave.
+    pub(crate) fn is_over(&self) -> bool {
+        self.closing.load(Ordering::SeqCst) && self.live.load(Ordering::SeqCst) == 0
     }
 
     pub(crate) fn green_started(&self) {
-        self.live.fetch_add(1, Ordering::Relaxed);
+        self.live.fetch_add(1, Ordering::SeqCst);
     }
 
     pub(crate) fn green_ended(&self) {
-        self.live.fetch_sub(1, Ordering::Relaxed);
+        if self.live.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_over() {
+            self.reactor.signal();
+            self.bell.ring();
+        }
+    }
+
+    /// A worker leaves. The next one is told; the last one gives up the registered descriptors, which green
+    /// threads of other runtimes may wait on.
+    pub(crate) fn worker_leaves(&self) {
+        self.reactor.signal();
+        if self.workers_left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            descriptor::abandon(&self.reactor);
+        }
     }
 
     pub(crate) fn live(&self) -> usize {
-        self.live.load(Ordering::Relaxed)
+        self.live.load(Ordering::SeqCst)
     }
 }
 

@@ -27,7 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect};
 
 use crate::green::{self, Green, GreenRef};
-use crate::spin::SpinLock;
+use crate::spin::{self, SpinLock};
 use crate::tls::{self, Block, Layout};
 
 pub(crate) const PAGE: usize = 4096;
@@ -165,7 +165,15 @@ pub(crate) fn acquire(stack_size: usize) -> io::Result<GreenRef> {
     pool.next += size;
     drop(pool);
     // SAFETY: the pool has handed out this slot's memory just now, to us alone.
-    unsafe { make(layout, class, bottom, size) }
+    let made = unsafe { make(layout, class, bottom, size) };
+    if made.is_err() {
+        let mut pool = POOLS[class].lock();
+        // Given back, unless another slot was carved meanwhile.
+        if pool.next == bottom + size {
+            pool.next = bottom;
+        }
+    }
+    made
 }
 
 /// Maps the next region of a class.
@@ -324,6 +332,28 @@ pub(crate) fn find(address: usize) -> Option<GreenRef> {
 /// Whether `address` lies in the guard page of a slot.
 pub(crate) fn is_guard(address: usize) -> bool {
     slot_around(address).is_some_and(|(bottom, _)| address - bottom < PAGE)
+}
+
+/// Gives up all slots after a fork: the parent's green threads may have used any of them, and nobody holds
+/// a lock. Their address space stays as it is.
+///
+/// # Safety
+///
+/// No green thread will start in this process before this returns, and no other thread looks at the pools.
+pub(crate) unsafe fn reset_after_fork() {
+    for pool in &POOLS {
+        // SAFETY: the caller's promise.
+        unsafe {
+            spin::seize(pool, |pool| {
+                pool.free = None;
+                pool.free_count = 0;
+                pool.unused = 0;
+                pool.trimmed = None;
+                pool.next = 0;
+                pool.end = 0;
+            });
+        }
+    }
 }
 
 /// The slot that holds `address`: where it begins and its size.

@@ -8,7 +8,7 @@ use std::{fmt, io, thread};
 
 use crate::context::{self, NativeSection};
 use crate::futex;
-use crate::green::{self, GreenRef, Life};
+use crate::green::{GreenRef, Life};
 use crate::scheduler::{self, Shared};
 
 /// Settings for a new green thread, as [`std::thread::Builder`].
@@ -65,24 +65,14 @@ impl Builder {
     {
         let native = NativeSection::enter();
         let packet = Arc::new(Packet::new());
-        let id = green::next_id();
         let stack_size = self.stack_size.unwrap_or(shared.settings.stack_size);
-        let life = Life {
-            id,
-            shared: shared.clone(),
-            spawned_at: Location::caller(),
-        };
+        let life = Life::new(shared.clone(), Location::caller());
+        let id = life.id;
         let name = self.name.map(String::into_boxed_str);
         let theirs = packet.clone();
         let green = GreenRef::prepare(stack_size, life, name, false, move || {
             let result = panic::catch_unwind(AssertUnwindSafe(f));
-            // SAFETY: only the green thread writes, before its end is announced.
-            unsafe { *theirs.result.get() = Some(result) };
-            if Arc::strong_count(&theirs) == 1 {
-                // Nobody will join: the value's destructor is still this thread's own code.
-                // SAFETY: as above.
-                unsafe { *theirs.result.get() = None };
-            }
+            theirs.store(result);
             End(theirs)
         })?;
         scheduler::start(green);
@@ -93,24 +83,40 @@ impl Builder {
 
 /// Where the result goes.
 struct Packet<T> {
+    /// The flags below.
     state: AtomicU32,
     result: UnsafeCell<Option<thread::Result<T>>>,
 }
 
-/// States of a packet: the joiner goes from RUNNING to AWAITED, the green thread from either to ENDED.
-const RUNNING: u32 = 0;
-const AWAITED: u32 = 1;
-const ENDED: u32 = 2;
+/// The result was stored; set by the green thread.
+const STORED: u32 = 1;
+/// The handle was dropped; set by its owner. Whoever comes second of these two drops the result, as part of
+/// its own code.
+const ABANDONED: u32 = 2;
+/// Somebody waits for the end.
+const AWAITED: u32 = 4;
+/// The green thread has ended.
+const ENDED: u32 = 8;
 
-// SAFETY: the green thread writes the result before it releases ENDED; the one owner of the handle
-// reads it after it acquired that.
+// SAFETY: the green thread writes the result before it releases STORED. From then on it is the handle's owner's,
+// who acquires STORED or ENDED, or, if the owner gave up before, the green thread's.
 unsafe impl<T: Send> Sync for Packet<T> {}
 
 impl<T> Packet<T> {
     fn new() -> Packet<T> {
         Packet {
-            state: AtomicU32::new(RUNNING),
+            state: AtomicU32::new(0),
             result: UnsafeCell::new(None),
+        }
+    }
+
+    /// On the green thread, as the last part of its own code.
+    fn store(&self, result: thread::Result<T>) {
+        // SAFETY: nobody else looks at the result before STORED is set.
+        unsafe { *self.result.get() = Some(result) };
+        if self.state.fetch_or(STORED, Ordering::AcqRel) & ABANDONED != 0 {
+            // SAFETY: the handle's owner has given up the result.
+            drop(unsafe { (*self.result.get()).take() });
         }
     }
 }
@@ -120,7 +126,7 @@ struct End<T>(Arc<Packet<T>>);
 
 impl<T> Drop for End<T> {
     fn drop(&mut self) {
-        if self.0.state.swap(ENDED, Ordering::AcqRel) == AWAITED {
+        if self.0.state.fetch_or(ENDED, Ordering::AcqRel) & AWAITED != 0 {
             futex::wake(&self.0.state, u32::MAX);
         }
     }
@@ -140,11 +146,10 @@ impl<T> JoinHandle<T> {
     /// The panic's payload, if the green thread panicked.
     pub fn join(self) -> thread::Result<T> {
         let state = &self.packet.state;
-        loop {
-            match state.compare_exchange(RUNNING, AWAITED, Ordering::Acquire, Ordering::Acquire) {
-                Err(ENDED) => break,
-                _ => futex::wait(state, AWAITED, None),
-            };
+        let mut seen = state.fetch_or(AWAITED, Ordering::AcqRel) | AWAITED;
+        while seen & ENDED == 0 {
+            futex::wait(state, seen, None);
+            seen = state.load(Ordering::Acquire);
         }
         // SAFETY: ENDED was acquired, and `self` is the only handle.
         let result = unsafe { (*self.packet.result.get()).take() };
@@ -153,12 +158,21 @@ impl<T> JoinHandle<T> {
 
     /// Whether the green thread has ended, so that [`join`](Self::join) would not wait.
     pub fn is_finished(&self) -> bool {
-        self.packet.state.load(Ordering::Acquire) == ENDED
+        self.packet.state.load(Ordering::Acquire) & ENDED != 0
     }
 
     /// The green thread's id, which no other one of this process has or will have.
     pub fn id(&self) -> u64 {
         self.id
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    fn drop(&mut self) {
+        if self.packet.state.fetch_or(ABANDONED, Ordering::AcqRel) & STORED != 0 {
+            // SAFETY: the green thread has stored the result and leaves it to us.
+            drop(unsafe { (*self.packet.result.get()).take() });
+        }
     }
 }
 

@@ -67,3 +67,15 @@ impl RawSpin {
 
 /// Data behind a [`RawSpin`].
 pub(crate) type SpinLock<T> = lock_api::Mutex<RawSpin, T>;
+
+/// Changes what a lock guards whether or not it is held, and leaves it free.
+///
+/// # Safety
+///
+/// No other thread uses the lock; whoever may hold it does not exist any more.
+pub(crate) unsafe fn seize<T>(lock: &SpinLock<T>, change: impl FnOnce(&mut T)) {
+    // SAFETY: the caller's promise makes the access exclusive.
+    unsafe { change(&mut *lock.data_ptr()) };
+    // SAFETY: only touches the word.
+    unsafe { lock.raw() }.0.store(false, Ordering::Release);
+}

@@ -90,6 +90,7 @@ pub(crate) struct Layout {
     align: usize,
     tid: usize,
     list: usize,
+    cancelhandling: usize,
     specific: usize,
     specific_count: usize,
     level2_count: usize,
@@ -209,6 +210,7 @@ impl Layout {
             align: align.max(64),
             tid: field(c"_thread_db_pthread_tid")?.0,
             list: field(c"_thread_db_pthread_list")?.0,
+            cancelhandling: field(c"_thread_db_pthread_cancelhandling")?.0,
             specific,
             specific_count,
             level2_count,
@@ -431,6 +433,15 @@ impl Block {
                 );
             }
         }
+        // SAFETY: the cancellation state is an `int` at this offset, in the template too.
+        unsafe {
+            let fresh = layout
+                .template
+                .as_ptr()
+                .cast::<u8>()
+                .add(layout.cancelhandling);
+            *((self.0 + layout.cancelhandling) as *mut i32) = *fresh.cast();
+        }
         // SAFETY: the word at offset 8 leads to the dtv; the element before the first counts them.
         unsafe {
             let dtv = *((self.0 + 8) as *const *mut DtvEntry);
@@ -468,37 +479,66 @@ pub(crate) unsafe fn start_thread() {
 /// Runs on a green thread's own block, after all other code of that thread.
 pub(crate) unsafe fn run_exit_destructors() {
     let layout = layout();
-    // SAFETY: the function runs and clears the calling thread's list.
-    unsafe { (layout.call_tls_dtors)() };
-    let level1 = (arch::thread_pointer() + layout.specific) as *mut *mut KeyValue;
     for _ in 0..DESTRUCTOR_ROUNDS {
-        let mut any = false;
-        for first in 0..layout.specific_count {
-            // SAFETY: `specific` has `specific_count` pointers to blocks of `level2_count` values.
-            let block = unsafe { *level1.add(first) };
-            if block.is_null() {
-                continue;
-            }
-            for second in 0..layout.level2_count {
-                // SAFETY: as above.
-                let value = unsafe { &mut *block.add(second) };
-                let data = std::mem::replace(&mut value.data, ptr::null_mut());
-                if data.is_null() {
-                    continue;
-                }
-                // SAFETY: libc's table has an entry for each key there can be.
-                let key = unsafe { &*layout.keys.add(first * layout.level2_count + second) };
-                if let (true, Some(destructor)) = (key.sequence == value.sequence, key.destructor) {
-                    any = true;
-                    // SAFETY: what the key's creator asked for.
-                    unsafe { destructor(data) };
-                }
-            }
-        }
-        if !any {
-            break;
+        // SAFETY: the function runs and clears the calling thread's list.
+        unsafe { (layout.call_tls_dtors)() };
+        // SAFETY: the calling thread's own block.
+        let again = unsafe { for_key_values(layout, run_key_destructor) };
+        if !again {
+            return;
         }
     }
+    // SAFETY: as above. What key destructors registered must not wait for the block's next owner, nor may
+    // values that they set again.
+    unsafe {
+        (layout.call_tls_dtors)();
+        for_key_values(layout, |value, _| {
+            (*value).data = ptr::null_mut();
+            false
+        });
+    }
+}
+
+/// Calls `act` for each pthread key that the calling thread may have a value for; whether any call gave true.
+///
+/// # Safety
+///
+/// Runs on a green thread's own block.
+unsafe fn for_key_values(layout: &Layout, act: fn(*mut KeyValue, &Key) -> bool) -> bool {
+    let level1 = (arch::thread_pointer() + layout.specific) as *const *mut KeyValue;
+    let mut any = false;
+    for first in 0..layout.specific_count {
+        // SAFETY: `specific` has `specific_count` pointers to blocks of `level2_count` values.
+        let block = unsafe { *level1.add(first) };
+        if block.is_null() {
+            continue;
+        }
+        for second in 0..layout.level2_count {
+            // SAFETY: as above; libc's table has an entry for each key there can be.
+            any |= unsafe {
+                let value = block.add(second);
+                !(*value).data.is_null()
+                    && act(
+                        value,
+                        &*layout.keys.add(first * layout.level2_count + second),
+                    )
+            };
+        }
+    }
+    any
+}
+
+/// Clears the value and runs the key's destructor, if it has one.
+fn run_key_destructor(value: *mut KeyValue, key: &Key) -> bool {
+    // SAFETY: the calling thread's value; the destructor may set it again, so nothing is borrowed meanwhile.
+    unsafe {
+        let data = std::mem::replace(&mut (*value).data, ptr::null_mut());
+        let Some(destructor) = key.destructor.filter(|_| key.sequence == (*value).sequence) else {
+            return false;
+        };
+        destructor(data);
+    }
+    true
 }
 
 /// The text of a C string in libc's memory; used for the version in error messages.

@@ -105,7 +105,8 @@ impl Shard {
         !self.run_next.load(Ordering::SeqCst).is_null()
     }
 
-    pub(crate) fn insert_timer(&self, green: GreenRef, deadline: Deadline) {
+    /// Gives when the timer will fire, in nanoseconds.
+    pub(crate) fn insert_timer(&self, green: GreenRef, deadline: Deadline) -> u64 {
         let mut wheel = self.wheel.lock();
         // SAFETY: control blocks stay in place, and a green thread waits for one timer at a time,
         // which it cancels after each wait.
@@ -114,6 +115,7 @@ impl Shard {
         if fires < self.next_timer.load(Ordering::SeqCst) {
             self.next_timer.store(fires, Ordering::SeqCst);
         }
+        fires
     }
 
     pub(crate) fn cancel_timer(&self, timer: &Timer<GreenRef>) {
@@ -165,7 +167,6 @@ pub(crate) struct Worker {
     dispatching: Cell<bool>,
     events: RefCell<Events>,
     random: Cell<u32>,
-    forks: u32,
 }
 
 impl Worker {
@@ -184,7 +185,6 @@ impl Worker {
             dispatching: Cell::new(false),
             events: RefCell::new(Events::with_capacity(EVENTS)),
             random: Cell::new(index as u32 + 1),
-            forks: context::forks(),
         }
     }
 
@@ -192,7 +192,7 @@ impl Worker {
         &self.shared.shards[self.index]
     }
 
-    /// Runs green threads until the runtime shuts down.
+    /// Runs green threads until the runtime is over.
     #[inline(never)]
     pub(crate) fn run(&self) {
         loop {
@@ -308,10 +308,6 @@ impl Worker {
 
     #[inline(never)]
     fn finish(&self, green: GreenRef) {
-        if context::forks() != self.forks {
-            // The last thread of a forked child has returned, so the process ends.
-            std::process::exit(0);
-        }
         green.finish();
         self.shared.green_ended();
     }
@@ -341,11 +337,10 @@ impl Worker {
         }
     }
 
-    /// Looks at timers, reactor and injector. False if the runtime shuts down.
+    /// Looks at timers, reactor and injector. False if the runtime is over.
     #[inline(never)]
     fn look_around(&self) -> bool {
-        if self.shared.is_shut_down() {
-            self.shared.reactor.signal();
+        if self.shared.is_over() {
             return false;
         }
         self.dispatch(|| {
@@ -360,6 +355,7 @@ impl Worker {
             }
         });
         self.take_share();
+        self.shared.keep_timer_armed();
         true
     }
 
@@ -399,17 +395,16 @@ impl Worker {
         }
     }
 
-    /// Finds a green thread to run, or sleeps until there is one. `None` if the runtime shuts down.
+    /// Finds a green thread to run, or sleeps until there is one. `None` if the runtime is over.
     #[inline(never)]
     fn find_work(&self) -> Option<GreenRef> {
         let idle = &self.shared.idle;
         let mut searching = false;
         loop {
-            if self.shared.is_shut_down() {
+            if self.shared.is_over() {
                 if searching {
                     idle.stop_searching();
                 }
-                self.shared.reactor.signal();
                 return None;
             }
             self.dispatch(|| self.expire_timers());
@@ -426,6 +421,7 @@ impl Worker {
                 if searching && idle.stop_searching() && self.shared.has_work() {
                     self.shared.notify();
                 }
+                self.shared.keep_timer_armed();
                 return found;
             }
             self.sleep(searching);
@@ -437,7 +433,7 @@ impl Worker {
     fn sleep(&self, searching: bool) {
         let shared = &*self.shared;
         shared.idle.sleep(searching);
-        let stay = shared.has_work() || shared.is_shut_down() || !shared.arm_timer();
+        let stay = shared.has_work() || shared.is_over() || !shared.arm_timer();
         if stay {
             return shared.idle.wake(false);
         }
@@ -509,5 +505,6 @@ pub(crate) fn main(shared: Arc<Shared>, index: usize, queue: Queue<GreenRef>) {
     let worker = Worker::new(shared, index, queue);
     context::set_worker(&worker);
     worker.run();
+    worker.shared.worker_leaves();
     context::set_worker(ptr::null());
 }

@@ -263,3 +263,123 @@ fn sleepers_wake_in_the_order_of_their_deadlines() {
     });
     assert_eq!(*order.lock().unwrap(), [10, 20, 30, 40, 50]);
 }
+
+#[test]
+fn a_closure_of_any_size_can_be_spawned() {
+    runtime(1).run(|| {
+        let large = [7_u8; 20_000];
+        let sum = spawn(move || large.iter().map(|&byte| u64::from(byte)).sum::<u64>());
+        assert_eq!(sum.join().unwrap(), 140_000);
+    });
+}
+
+#[test]
+fn a_result_nobody_joins_is_dropped_while_the_thread_locals_still_live() {
+    thread_local!(static MARK: RefCell<Vec<u32>> = const { RefCell::new(Vec::new()) });
+    static SEEN: AtomicUsize = AtomicUsize::new(0);
+    struct Looks;
+    impl Drop for Looks {
+        fn drop(&mut self) {
+            let marks = MARK.try_with(|mark| mark.borrow().len());
+            SEEN.fetch_add(marks.unwrap_or(0), Ordering::Relaxed);
+        }
+    }
+    let runtime = runtime(2);
+    runtime.run(|| {
+        for _ in 0..100 {
+            drop(spawn(|| {
+                MARK.with_borrow_mut(|mark| mark.push(1));
+                Looks
+            }));
+        }
+    });
+    // The marks of those whose handle was dropped first; the handle's owner has none.
+    while runtime.live() > 0 {
+        std::thread::yield_now();
+    }
+    assert!(SEEN.load(Ordering::Relaxed) <= 100);
+}
+
+#[test]
+fn green_threads_go_on_after_their_runtime_is_dropped() {
+    let done = Arc::new(AtomicUsize::new(0));
+    let handles: Vec<_> = {
+        let runtime = runtime(2);
+        (0..10)
+            .map(|_| {
+                let done = done.clone();
+                runtime.spawn(move || {
+                    time::sleep(Duration::from_millis(20));
+                    done.fetch_add(1, Ordering::Relaxed);
+                })
+            })
+            .collect()
+    };
+    handles
+        .into_iter()
+        .for_each(|handle| handle.join().unwrap());
+    assert_eq!(done.load(Ordering::Relaxed), 10);
+}
+
+#[test]
+fn a_forked_child_can_build_a_runtime_of_its_own() {
+    use std::io::{Read, Write};
+    use std::net::Shutdown;
+
+    use greenpatch_runtime::net::{TcpListener, TcpStream};
+    runtime(2).run(|| {
+        // A listener that the parent's reactor knows, and waiters on descriptor and lock.
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut ours = TcpStream::connect(address).unwrap();
+        let (mut theirs, _) = listener.accept().unwrap();
+        let reader = spawn(move || {
+            let mut text = String::new();
+            theirs.read_to_string(&mut text).unwrap();
+            text
+        });
+        time::sleep(Duration::from_millis(5));
+        // SAFETY: the child exits by itself.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let status = match Runtime::builder().workers(2).build() {
+                Ok(runtime) => runtime.run(|| {
+                    let server = spawn(move || listener.accept().map(drop).is_ok());
+                    let connected = TcpStream::connect(address).is_ok();
+                    i32::from(!(connected && server.join().unwrap()))
+                }),
+                Err(_) => 2,
+            };
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(status) };
+        }
+        let mut status = 0;
+        // SAFETY: a valid place for the status.
+        assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+        assert_eq!(status, 0, "the child's runtime did not serve");
+        // What the child closed or forgot is still registered here.
+        ours.write_all(b"still here").unwrap();
+        ours.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(reader.join().unwrap(), "still here");
+    });
+}
+
+#[test]
+fn a_sleeper_wakes_in_time_while_the_worker_that_woke_the_last_one_computes() {
+    runtime(2).run(|| {
+        let busy = spawn(|| {
+            time::sleep(Duration::from_millis(20));
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_secs(1) {
+                std::hint::spin_loop();
+            }
+        });
+        let sleeper = spawn(|| {
+            let start = Instant::now();
+            time::sleep(Duration::from_millis(60));
+            start.elapsed()
+        });
+        assert!(sleeper.join().unwrap() < Duration::from_millis(700));
+        busy.join().unwrap();
+    });
+}

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::Section;
 use crate::context;
 use crate::deadline::Deadline;
-use crate::green::{self, GreenRef, Life};
+use crate::green::{GreenRef, Life};
 use crate::scheduler;
 use crate::slot;
 use crate::tls;
@@ -43,11 +43,7 @@ pub unsafe fn create(
     stack_size: usize,
     detached: bool,
 ) -> Result<libc::pthread_t, Errno> {
-    let life = Life {
-        id: green::next_id(),
-        shared: section.green().life().shared.clone(),
-        spawned_at: Location::caller(),
-    };
+    let life = Life::new(section.green().life().shared.clone(), Location::caller());
     let entry = Entry { start, argument };
     let green = GreenRef::prepare(stack_size, life, None, !detached, move || {
         let entry = entry;
@@ -152,16 +148,20 @@ extern "C-unwind" fn stop(
     _version: c_int,
     actions: c_int,
     _class: u64,
-    _exception: *mut Exception,
+    exception: *mut Exception,
     context: *mut c_void,
     _argument: *mut c_void,
 ) -> c_int {
     let green = context::green().expect("exit runs on a green thread");
     let frame = _Unwind_GetCFA(context);
-    let stack = green.slot.stack_limit..green.entry_frame();
-    if actions & END_OF_STACK != 0 || !stack.contains(&frame) {
-        // SAFETY: on the green thread, and every frame below its entry has been unwound.
-        unsafe { green.end_early() }
+    // The unwinder gives each frame's own stack pointer; those of the frames to leave are lower.
+    if actions & END_OF_STACK != 0 || frame >= green.entry_frame() {
+        // SAFETY: made by `exit`, and the unwinder is done with it, as this function does not return. It runs
+        // on the green thread, of which every frame below its entry has been unwound.
+        unsafe {
+            drop(Box::from_raw(exception));
+            green.end_early()
+        }
     }
     0
 }

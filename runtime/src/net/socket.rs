@@ -128,7 +128,7 @@ impl Socket {
             return Ok(attempt()?);
         }
         let fd = self.as_fd().as_raw_fd();
-        let deadline = descriptor::entry(fd).socket_deadline(fd, interest);
+        let deadline = descriptor::entry(fd)?.socket_deadline(fd, interest);
         self.retry_until(interest, deadline, attempt)
     }
 

@@ -1,0 +1,123 @@
+//! Green threads as pthreads: joining, detaching, leaving.
+
+use std::ffi::c_void;
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use greenpatch_runtime::deadline::Deadline;
+use greenpatch_runtime::hook::{self, thread};
+use greenpatch_runtime::{Patch, Runtime, time, yield_now};
+use rustix::io::Errno;
+
+unsafe extern "C-unwind" fn pass_on(argument: *mut c_void) -> *mut c_void {
+    yield_now();
+    argument
+}
+
+fn create(start: thread::Start, argument: usize) -> libc::pthread_t {
+    let section = hook::enter(Patch::THREAD).expect("on a patched green thread");
+    let argument = ptr::without_provenance_mut(argument);
+    // SAFETY: the start routines here accept any argument.
+    unsafe { thread::create(&section, start, argument, 64 << 10, false) }.unwrap()
+}
+
+fn on_green_threads(test: fn()) {
+    for workers in [1, 2] {
+        Runtime::builder()
+            .workers(workers)
+            .build()
+            .unwrap()
+            .run(test);
+    }
+}
+
+#[test]
+fn join_gives_the_value_once() {
+    on_green_threads(|| {
+        let green = create(pass_on, 42);
+        assert!(thread::is_green(green));
+        assert_eq!(thread::join(green, None).unwrap().addr(), 42);
+    });
+}
+
+#[test]
+fn joining_oneself_or_a_detached_thread_is_an_error() {
+    on_green_threads(|| {
+        // SAFETY: always sound.
+        let own = unsafe { libc::pthread_self() };
+        assert_eq!(thread::join(own, None), Err(Errno::DEADLK));
+        let green = create(pass_on, 1);
+        thread::detach(green).unwrap();
+        assert!(thread::detach(green).is_err());
+    });
+}
+
+/// A timed join, a second join and a detach race for the right to release the slot: one wins, always.
+#[test]
+fn of_racing_joins_and_detaches_exactly_one_releases_the_slot() {
+    on_green_threads(|| {
+        for round in 0..3000_u64 {
+            let green = create(pass_on, 7);
+            let releases = std::sync::Arc::new(AtomicUsize::new(0));
+            let rivals: Vec<_> = (0..3)
+                .map(|rival| {
+                    let releases = releases.clone();
+                    greenpatch_runtime::spawn(move || {
+                        for _ in 0..round % 4 {
+                            yield_now();
+                        }
+                        let released = match rival {
+                            0 => {
+                                let soon = Deadline::after(Duration::from_micros(round % 20));
+                                thread::join(green, Some(soon)).is_ok()
+                            }
+                            1 => thread::join(green, Some(Deadline::now())).is_ok(),
+                            _ => thread::detach(green).is_ok(),
+                        };
+                        releases.fetch_add(usize::from(released), Ordering::Relaxed);
+                    })
+                })
+                .collect();
+            rivals.into_iter().for_each(|rival| rival.join().unwrap());
+            if releases.load(Ordering::Relaxed) == 0 {
+                thread::join(green, None).unwrap();
+            }
+            assert!(releases.load(Ordering::Relaxed) <= 1, "released twice");
+        }
+    });
+}
+
+#[test]
+fn exit_runs_the_destructors_of_the_frames_it_leaves() {
+    static DROPPED: AtomicUsize = AtomicUsize::new(0);
+    struct Counted;
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    unsafe extern "C-unwind" fn leaves(argument: *mut c_void) -> *mut c_void {
+        #[inline(never)]
+        fn deep(depth: usize, value: *mut c_void) {
+            let _counted = Counted;
+            if depth > 0 {
+                deep(depth - 1, value);
+            } else {
+                let section = hook::enter_any().expect("on a green thread");
+                // SAFETY: the frames above are this test's, and can be unwound.
+                unsafe { thread::exit(section, value) }
+            }
+            std::hint::black_box(depth);
+        }
+        deep(9, argument);
+        ptr::null_mut()
+    }
+    on_green_threads(|| {
+        let before = DROPPED.load(Ordering::Relaxed);
+        let green = create(leaves, 5);
+        assert_eq!(thread::join(green, None).unwrap().addr(), 5);
+        assert_eq!(DROPPED.load(Ordering::Relaxed) - before, 10);
+        time::sleep(Duration::from_millis(1));
+    });
+}

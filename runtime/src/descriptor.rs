@@ -378,6 +378,11 @@ impl Descriptor {
         self.wake(BITS, outcome);
     }
 
+    /// Whether it is known to be a pipe.
+    pub(crate) fn is_pipe(&self) -> bool {
+        self.kind.load(Ordering::Relaxed) == Kind::Pipe as u8
+    }
+
     /// What the descriptor is; asks the kernel once in a generation.
     pub(crate) fn kind(&self, fd: RawFd) -> Kind {
         match self.kind.load(Ordering::SeqCst) {

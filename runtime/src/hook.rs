@@ -80,8 +80,8 @@ impl Section {
     /// Calls `attempt`, which must not block, until it gives something other than `EAGAIN`, and
     /// parks in between until `fd` is ready for `interest`.
     ///
-    /// Success counts against the green thread's budget of operations that did not wait; when it is
-    /// spent, the green thread yields.
+    /// Success counts against the green thread's budget of operations that did not wait, but for writes to
+    /// pipes; when it is spent, the green thread yields.
     ///
     /// # Errors
     ///
@@ -101,7 +101,11 @@ impl Section {
             match attempt() {
                 Err(Errno::AGAIN) => {}
                 outcome => {
-                    self.green.spend_budget();
+                    // A signal handler may write to a pipe, and must not be switched away from. Who
+                    // only writes to a pipe waits soon enough.
+                    if interest == Interest::Read || !descriptor.is_pipe() {
+                        self.green.spend_budget();
+                    }
                     return outcome;
                 }
             }

@@ -56,8 +56,9 @@ originals! {
     ) -> c_int;
 }
 
-/// Receives with these flags never block.
-const NEVER_WAITS: c_int = libc::MSG_OOB | libc::MSG_ERRQUEUE;
+/// Receives with these flags never block, and are the kernel's alone: a signal handler may make them, which
+/// must not be switched away from.
+const NEVER_WAITS: c_int = libc::MSG_OOB | libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
 
 /// With these flags, a short receive does not mean that there is no more.
 const LEAVES_DATA: c_int = libc::MSG_PEEK | libc::MSG_TRUNC;

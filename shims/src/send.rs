@@ -33,6 +33,10 @@ originals! {
     fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int;
 }
 
+/// Sends with these flags are the kernel's alone. One that does not wait may be made by a signal handler, which
+/// must not be switched away from.
+const AS_IT_CAME: c_int = libc::MSG_FASTOPEN | libc::MSG_DONTWAIT;
+
 /// An error after the first part belongs to the next call, and so does its SIGPIPE.
 fn attempt_flags(done: usize) -> c_int {
     if done == 0 {
@@ -73,7 +77,7 @@ unsafe fn transmit(
     };
     let attempt = |done| once(done, flags | attempt_flags(done));
     let patience = || socket_patience(section, fd, Interest::Write, flags);
-    if flags & libc::MSG_FASTOPEN != 0 {
+    if flags & AS_IT_CAME != 0 {
         once(0, flags)
     // SAFETY: the caller's promise.
     } else if unsafe { is_unix_address(address.cast(), address_length) } {
@@ -97,7 +101,7 @@ unsafe fn transmit_message(
 ) -> Result<usize, Errno> {
     // SAFETY: the caller's promise.
     let once = |flags: c_int| unsafe { kernel_call!(libc::SYS_sendmsg, fd, message, flags) };
-    if flags & libc::MSG_FASTOPEN != 0 || message.is_null() {
+    if flags & AS_IT_CAME != 0 || message.is_null() {
         return once(flags);
     }
     // SAFETY: the caller's promise.

@@ -7,7 +7,7 @@
 //! A call that is going to fail must not wake anyone, so arguments that the kernel refuses are
 //! passed on untold.
 
-use std::ffi::{c_int, c_uint};
+use std::ffi::{c_char, c_int, c_uint};
 
 use greenpatch_runtime::hook;
 use libc::{FILE, sigset_t};
@@ -20,6 +20,9 @@ originals! {
     fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int, or returned(Err(Errno::NOSYS));
     fn closefrom(first: c_int);
     fn fclose(stream: *mut FILE) -> c_int;
+    fn pclose(stream: *mut FILE) -> c_int;
+    fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE;
+    fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE;
     fn dup(fd: c_int) -> c_int;
     fn dup2(fd: c_int, to: c_int) -> c_int;
     fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int;
@@ -59,11 +62,21 @@ pub(crate) unsafe fn opened_pair(status: c_int, pair: *const c_int) -> c_int {
 }
 
 /// Around a `call` that closes `fd`.
-fn closing(fd: c_int, call: impl FnOnce() -> c_int) -> c_int {
+fn closing<T>(fd: c_int, call: impl FnOnce() -> T) -> T {
     hook::closing(fd);
-    let status = call();
+    let value = call();
     keeping_errno(|| hook::closed(fd));
-    status
+    value
+}
+
+/// The descriptor of a stream; -1 if it has none.
+///
+/// # Safety
+///
+/// `stream` is open.
+unsafe fn number_of(stream: *mut FILE) -> c_int {
+    // SAFETY: the caller's promise.
+    keeping_errno(|| unsafe { libc::fileno(stream) })
 }
 
 #[unsafe(no_mangle)]
@@ -80,10 +93,42 @@ unsafe extern "C-unwind" fn __close(fd: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn fclose(stream: *mut FILE) -> c_int {
-    // SAFETY: what fclose asks of its caller. A stream without descriptor gives -1 and an error.
-    let fd = keeping_errno(|| unsafe { libc::fileno(stream) });
+    // SAFETY: what fclose asks of its caller.
+    closing(unsafe { number_of(stream) }, || unsafe {
+        original::fclose(stream)
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pclose(stream: *mut FILE) -> c_int {
+    // SAFETY: what pclose asks of its caller.
+    closing(unsafe { number_of(stream) }, || unsafe {
+        original::pclose(stream)
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn freopen(
+    path: *const c_char,
+    mode: *const c_char,
+    stream: *mut FILE,
+) -> *mut FILE {
+    // SAFETY: what freopen asks of its caller.
+    let fd = unsafe { number_of(stream) };
     // SAFETY: passed on as it came.
-    closing(fd, || unsafe { original::fclose(stream) })
+    closing(fd, || unsafe { original::freopen(path, mode, stream) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn freopen64(
+    path: *const c_char,
+    mode: *const c_char,
+    stream: *mut FILE,
+) -> *mut FILE {
+    // SAFETY: what freopen64 asks of its caller.
+    let fd = unsafe { number_of(stream) };
+    // SAFETY: passed on as it came.
+    closing(fd, || unsafe { original::freopen64(path, mode, stream) })
 }
 
 #[unsafe(no_mangle)]

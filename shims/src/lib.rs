@@ -21,7 +21,7 @@
 //! | `transfer`, `vectors` | what all calls that move bytes have in common |
 //! | `time` | feature `time` |
 //! | `socket`, `receive`, `send`, `rw`, `fd` | feature `socket` |
-//! | `poll`, `select` | feature `select` |
+//! | `poll`, `select`, `epoll` | feature `select` |
 //! | `word`, `futex`, `pthread_mutex`, `pthread_cond`, `pthread_once` | feature `lock` |
 //! | `thread`, `identity` | feature `thread` |
 //!
@@ -85,6 +85,8 @@ mod send;
 #[cfg(feature = "socket")]
 mod socket;
 
+#[cfg(feature = "select")]
+mod epoll;
 #[cfg(feature = "select")]
 mod poll;
 #[cfg(feature = "select")]

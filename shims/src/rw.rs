@@ -3,7 +3,7 @@
 //! | descriptor | how it is tried without blocking |
 //! |---|---|
 //! | socket | `MSG_DONTWAIT`, see `receive` and `send` |
-//! | pipe | `RWF_NOWAIT`; a FIFO opened by its path refuses that and counts as "anything else" |
+//! | pipe | `RWF_NOWAIT`, which a FIFO opened by its path refuses: poll(2), then the call, written `PIPE_BUF` bytes at a time |
 //! | file, directory | not at all: the call blocks the worker while it misses the page cache |
 //! | anything else | poll(2), then the call; a large write to a terminal can block the worker |
 //!
@@ -17,7 +17,7 @@ use greenpatch_runtime::hook::{self, Interest, Kind, Section};
 use libc::{iovec, size_t, ssize_t};
 use rustix::io::Errno;
 
-use crate::kernel::finish_count;
+use crate::kernel::{finish_count, is_ready};
 use crate::receive::receive_vectors;
 use crate::send::transmit_vectors;
 use crate::transfer::{move_all, patience, retry, when_ready};
@@ -87,41 +87,45 @@ unsafe fn write_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Resul
     if total == 0 {
         return call();
     }
-    let attempt = |done| {
-        let rest;
-        let (buffers, count) = if done == 0 {
-            (buffers, count)
-        } else {
-            rest = vectors.after(done);
-            (rest.as_ptr(), rest.count())
-        };
-        let (position, flags) = (AT_POSITION, libc::RWF_NOWAIT);
-        // SAFETY: the caller's promise.
-        unsafe {
-            kernel_call!(
-                libc::SYS_pwritev2,
-                fd,
-                buffers,
-                count,
-                position,
-                position,
-                flags
-            )
-        }
-    };
+    let patience = || patience(fd);
     by_kind(fd, |kind| match kind {
         // SAFETY: the caller's promise.
         Kind::Socket => unsafe { transmit_vectors(section, fd, vectors) },
         Kind::Pipe => {
-            match move_all(
-                section,
-                fd,
-                Interest::Write,
-                total,
-                || patience(fd),
-                attempt,
-            ) {
-                Err(Errno::OPNOTSUPP) => when_ready(section, fd, Interest::Write, call),
+            let attempt = |done| {
+                let rest;
+                let (buffers, count) = if done == 0 {
+                    (buffers, count)
+                } else {
+                    rest = vectors.after(done);
+                    (rest.as_ptr(), rest.count())
+                };
+                let (position, flags) = (AT_POSITION, libc::RWF_NOWAIT);
+                // SAFETY: the caller's promise.
+                unsafe {
+                    kernel_call!(
+                        libc::SYS_pwritev2,
+                        fd,
+                        buffers,
+                        count,
+                        position,
+                        position,
+                        flags
+                    )
+                }
+            };
+            match move_all(section, fd, Interest::Write, total, patience, attempt) {
+                Err(Errno::OPNOTSUPP) => {
+                    let attempt = |done| {
+                        if !is_ready(fd, libc::POLLOUT) {
+                            return Err(Errno::AGAIN);
+                        }
+                        let rest = vectors.after(done).limited_to(libc::PIPE_BUF);
+                        // SAFETY: the caller's promise.
+                        unsafe { kernel_call!(libc::SYS_writev, fd, rest.as_ptr(), rest.count()) }
+                    };
+                    move_all(section, fd, Interest::Write, total, patience, attempt)
+                }
                 Err(Errno::PERM) => call(),
                 outcome => outcome,
             }

@@ -120,6 +120,9 @@ symbols! {
         close_range: Tells;
         closefrom: Tells;
         fclose: Tells;
+        pclose: Tells, "blocks the worker until the child ends";
+        freopen: Tells;
+        freopen64: Tells;
         dup: Tells;
         dup2: Tells;
         __dup2: Tells;
@@ -147,6 +150,9 @@ symbols! {
         select: Yields;
         __select: Yields;
         pselect: Yields, "with a signal mask blocks the worker";
+        epoll_wait: Yields;
+        epoll_pwait: Yields, "with a signal mask blocks the worker";
+        epoll_pwait2: Yields, "with a signal mask blocks the worker";
     }
     "lock" Lock {
         syscall: Replaces,

@@ -99,6 +99,21 @@ impl Vectors {
 }
 
 impl Rest {
+    /// No more than the first `most` bytes.
+    pub(crate) fn limited_to(mut self, most: usize) -> Rest {
+        let mut room = most;
+        for at in 0..self.count {
+            let buffer = &mut self.window[at];
+            buffer.iov_len = buffer.iov_len.min(room);
+            room -= buffer.iov_len;
+            if room == 0 {
+                self.count = at + 1;
+                break;
+            }
+        }
+        self
+    }
+
     pub(crate) fn as_ptr(&self) -> *const iovec {
         self.window.as_ptr()
     }
@@ -136,6 +151,8 @@ mod tests {
         assert_eq!(lengths(&vectors.after(10)), [20]);
         assert_eq!(lengths(&vectors.after(29)), [1]);
         assert_eq!(lengths(&vectors.after(30)), []);
+        assert_eq!(lengths(&vectors.after(4).limited_to(10)), [6, 4]);
+        assert_eq!(lengths(&vectors.after(0).limited_to(10)), [10]);
         let rest = vectors.after(29);
         assert_eq!(rest.window[0].iov_base, base.wrapping_add(29).cast());
     }

@@ -10,6 +10,7 @@ use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::ptr::{null, null_mut};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -22,6 +23,7 @@ on_every_kind_of_thread! {
     a_nonblocking_pipe_does_not_wait,
     a_pipe_without_reader_gives_epipe,
     a_fifo_is_read_when_it_is_written,
+    a_large_write_to_a_fifo_completes,
     an_eventfd_waits_for_its_count,
     a_timerfd_waits_for_its_time,
     a_file_is_read_and_written,
@@ -37,6 +39,9 @@ on_every_kind_of_thread! {
     select_waits_and_keeps_what_is_ready,
     select_ends_at_its_time_and_tells_what_is_left,
     select_refuses_bad_descriptors,
+    epoll_waits_for_its_events,
+    epoll_ends_at_its_time,
+    a_stream_is_closed_and_reopened,
 }
 
 fn read(fd: RawFd, buffer: &mut [u8]) -> isize {
@@ -106,21 +111,43 @@ fn a_pipe_without_reader_gives_epipe() {
     fails(write(writer.as_raw_fd(), b"x"), libc::EPIPE);
 }
 
-fn a_fifo_is_read_when_it_is_written() {
-    let path = std::env::temp_dir().join(format!(
-        "shims-{}-{:?}",
+/// A FIFO, opened for both directions so that neither open waits for the other end.
+fn fifo() -> File {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let name = format!(
+        "shims-{}-{}",
         std::process::id(),
-        thread::current().id()
-    ));
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    );
+    let path = std::env::temp_dir().join(name);
     let name = CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
     // SAFETY: a C string.
     ok(unsafe { libc::mkfifo(name.as_ptr(), 0o600) });
-    // Opened for both, so that neither open waits for the other end.
     let both = File::options().read(true).write(true).open(&path).unwrap();
     std::fs::remove_file(&path).unwrap();
+    both
+}
+
+fn a_fifo_is_read_when_it_is_written() {
+    let both = fifo();
     write_later(both.try_clone().unwrap(), b"through a FIFO");
     let mut buffer = [0; 32];
     assert_eq!(read(both.as_raw_fd(), &mut buffer), 14);
+}
+
+fn a_large_write_to_a_fifo_completes() {
+    const LARGE: usize = 1 << 20;
+    let both = fifo();
+    let other = both.try_clone().unwrap();
+    let reader = thread::spawn(move || {
+        thread::sleep(SHORT);
+        let mut all = vec![0; LARGE];
+        (&other).read_exact(&mut all).unwrap();
+        all
+    });
+    let data: Vec<u8> = (0..LARGE).map(|at| (at >> 4) as u8).collect();
+    assert_eq!(write(both.as_raw_fd(), &data), LARGE as isize);
+    assert!(reader.join().unwrap() == data);
 }
 
 fn an_eventfd_waits_for_its_count() {
@@ -327,8 +354,8 @@ fn poll_ends_at_its_time() {
 
 fn poll_of_nothing_is_a_sleep() {
     let start = Instant::now();
-    // SAFETY: no array.
     assert_eq!(
+        // SAFETY: no array.
         unsafe { libc::poll(null_mut(), 0, SHORT.as_millis() as c_int) },
         0
     );
@@ -457,4 +484,101 @@ fn select_refuses_bad_descriptors() {
         );
         drop(high);
     }
+}
+
+/// An epoll set that waits for `fd` to be readable.
+fn epoll_set(fd: RawFd) -> OwnedFd {
+    let mut event = libc::epoll_event {
+        events: libc::EPOLLIN as u32,
+        u64: 42,
+    };
+    // SAFETY: a new descriptor, and a valid event.
+    unsafe {
+        let set = OwnedFd::from_raw_fd(ok(libc::epoll_create1(libc::EPOLL_CLOEXEC)));
+        ok(libc::epoll_ctl(
+            set.as_raw_fd(),
+            libc::EPOLL_CTL_ADD,
+            fd,
+            &mut event,
+        ));
+        set
+    }
+}
+
+fn epoll_wait(set: &OwnedFd, timeout: c_int) -> (c_int, u64) {
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 4];
+    // SAFETY: room for four events.
+    let count = unsafe { libc::epoll_wait(set.as_raw_fd(), events.as_mut_ptr(), 4, timeout) };
+    (count, events[0].u64)
+}
+
+fn epoll_waits_for_its_events() {
+    let (mut reader, mut writer) = pipe();
+    let set = epoll_set(reader.as_raw_fd());
+    for _ in 0..3 {
+        write_later(writer.try_clone().unwrap(), b"x");
+        assert_eq!(epoll_wait(&set, -1), (1, 42));
+        assert_eq!(epoll_wait(&set, 0), (1, 42));
+        reader.read_exact(&mut [0]).unwrap();
+        assert_eq!(epoll_wait(&set, 0).0, 0);
+    }
+    writer.write_all(b"y").unwrap();
+    assert_eq!(epoll_wait(&set, 1000), (1, 42));
+    assert_eq!(epoll_wait(&set, 1000), (1, 42));
+}
+
+fn epoll_ends_at_its_time() {
+    let (reader, _writer) = pipe();
+    let set = epoll_set(reader.as_raw_fd());
+    let start = Instant::now();
+    assert_eq!(epoll_wait(&set, SHORT.as_millis() as c_int).0, 0);
+    assert!(start.elapsed() >= SHORT);
+    let mut events = [libc::epoll_event { events: 0, u64: 0 }; 1];
+    let fd = set.as_raw_fd();
+    // SAFETY: valid arguments, or refused.
+    unsafe {
+        let mut mask: libc::sigset_t = mem::zeroed();
+        ok(libc::sigemptyset(&mut mask));
+        let milliseconds = SHORT.as_millis() as c_int;
+        assert_eq!(
+            libc::epoll_pwait(fd, events.as_mut_ptr(), 1, milliseconds, &mask),
+            0
+        );
+        assert_eq!(
+            libc::epoll_pwait(fd, events.as_mut_ptr(), 1, milliseconds, null()),
+            0
+        );
+        fails(
+            libc::epoll_wait(fd, events.as_mut_ptr(), 0, -1),
+            libc::EINVAL,
+        );
+        fails(
+            libc::epoll_wait(reader.as_raw_fd(), events.as_mut_ptr(), 1, -1),
+            libc::EINVAL,
+        );
+        fails(
+            libc::epoll_wait(-1, events.as_mut_ptr(), 1, -1),
+            libc::EBADF,
+        );
+    }
+}
+
+fn a_stream_is_closed_and_reopened() {
+    let (reader, writer) = pipe();
+    // SAFETY: streams over descriptors of their own.
+    unsafe {
+        let stream = libc::fdopen(ok(libc::dup(writer.as_raw_fd())), c"w".as_ptr());
+        libc::fputs(c"text".as_ptr(), stream);
+        assert_eq!(libc::fclose(stream), 0);
+        let stream = libc::fdopen(ok(libc::dup(writer.as_raw_fd())), c"w".as_ptr());
+        let stream = libc::freopen(c"/dev/null".as_ptr(), c"w".as_ptr(), stream);
+        libc::fputs(c"lost".as_ptr(), stream);
+        assert_eq!(libc::fclose(stream), 0);
+        let stream = libc::popen(c"exit 3".as_ptr(), c"r".as_ptr());
+        assert_eq!(libc::WEXITSTATUS(libc::pclose(stream)), 3);
+    }
+    drop(writer);
+    let mut text = String::new();
+    (&reader).read_to_string(&mut text).unwrap();
+    assert_eq!(text, "text");
 }

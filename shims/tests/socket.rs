@@ -51,7 +51,7 @@ fn tcp_pair() -> (TcpStream, TcpStream) {
 }
 
 fn bytes(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at * 31 >> 3) as u8).collect()
+    (0..length).map(|at| ((at * 31) >> 3) as u8).collect()
 }
 
 fn send(socket: &impl AsRawFd, data: &[u8], flags: c_int) -> isize {

@@ -211,8 +211,8 @@ fn key_destructors_run_at_exit() {
     }
     let before = DESTROYED.load(Ordering::SeqCst);
     let mut key = 0;
-    // SAFETY: the destructor fits the values.
     assert_eq!(
+        // SAFETY: the destructor fits the values.
         unsafe { libc::pthread_key_create(&mut key, Some(destroy)) },
         0
     );
@@ -266,8 +266,8 @@ fn a_stack_of_the_callers_own_is_used() {
     let mut stack = vec![0u128; SIZE / 16];
     let base = stack.as_mut_ptr();
     let own = attributes(|attributes| {
-        // SAFETY: memory that outlives the thread.
         assert_eq!(
+            // SAFETY: memory that outlives the thread.
             unsafe { libc::pthread_attr_setstack(attributes, base.cast(), SIZE) },
             0
         );

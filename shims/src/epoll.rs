@@ -1,0 +1,129 @@
+//! Waiting on an epoll set, as event loops do that run inside a green thread.
+//!
+//! An epoll set is itself a descriptor that becomes readable when there are events in it, so to the
+//! runtime the wait is one for a single descriptor.
+//!
+//! A wait with a signal mask blocks the worker: the mask belongs to the kernel thread.
+
+use std::ffi::c_int;
+use std::time::Duration;
+
+use greenpatch_runtime::Patch;
+use greenpatch_runtime::deadline::Deadline;
+use greenpatch_runtime::hook::{self, Interest, Section};
+use libc::{epoll_event, sigset_t, timespec};
+use rustix::io::Errno;
+
+use crate::kernel::{self, finish, returned};
+
+originals! {
+    fn epoll_wait(
+        set: c_int,
+        events: *mut epoll_event,
+        room: c_int,
+        timeout: c_int,
+    ) -> c_int;
+    fn epoll_pwait(
+        set: c_int,
+        events: *mut epoll_event,
+        room: c_int,
+        timeout: c_int,
+        mask: *const sigset_t,
+    ) -> c_int;
+    fn epoll_pwait2(
+        set: c_int,
+        events: *mut epoll_event,
+        room: c_int,
+        timeout: *const timespec,
+        mask: *const sigset_t,
+    ) -> c_int, or returned(Err(Errno::NOSYS));
+}
+
+/// epoll_wait(2) on a green thread; `timeout` of `None` is without limit.
+///
+/// # Safety
+///
+/// As for epoll_wait.
+unsafe fn wait_for(
+    section: &Section,
+    set: c_int,
+    events: *mut epoll_event,
+    room: c_int,
+    timeout: Option<Duration>,
+) -> Result<c_int, Errno> {
+    let attempt = || {
+        // SAFETY: the caller's promise.
+        match unsafe { kernel_call!(libc::SYS_epoll_wait, set, events, room, 0) }? {
+            0 => Err(Errno::AGAIN),
+            count => Ok(count as c_int),
+        }
+    };
+    let outcome = if timeout == Some(Duration::ZERO) {
+        // A loop of such calls would keep a worker to itself for ever.
+        let outcome = attempt();
+        section.yield_now();
+        outcome
+    } else {
+        section.retry(set, Interest::Read, timeout.map(Deadline::after), attempt)
+    };
+    match outcome {
+        Err(Errno::AGAIN) => Ok(0),
+        outcome => outcome,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn epoll_wait(
+    set: c_int,
+    events: *mut epoll_event,
+    room: c_int,
+    timeout: c_int,
+) -> c_int {
+    let Some(section) = hook::enter(Patch::SELECT) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::epoll_wait(set, events, room, timeout) };
+    };
+    // A negative time-out is none.
+    let timeout = u64::try_from(timeout).ok().map(Duration::from_millis);
+    // SAFETY: what epoll_wait asks of its caller.
+    let outcome = unsafe { wait_for(&section, set, events, room, timeout) };
+    finish(section, outcome)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn epoll_pwait(
+    set: c_int,
+    events: *mut epoll_event,
+    room: c_int,
+    timeout: c_int,
+    mask: *const sigset_t,
+) -> c_int {
+    if mask.is_null() {
+        // SAFETY: passed on as it came.
+        return unsafe { epoll_wait(set, events, room, timeout) };
+    }
+    // SAFETY: passed on as it came.
+    unsafe { original::epoll_pwait(set, events, room, timeout, mask) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn epoll_pwait2(
+    set: c_int,
+    events: *mut epoll_event,
+    room: c_int,
+    timeout: *const timespec,
+    mask: *const sigset_t,
+) -> c_int {
+    let Some(section) = hook::enter(Patch::SELECT) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::epoll_pwait2(set, events, room, timeout, mask) };
+    };
+    // SAFETY: what epoll_pwait2 asks of its caller.
+    let (Ok(limit), true) = (unsafe { kernel::timeout(timeout) }, mask.is_null()) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::epoll_pwait2(set, events, room, timeout, mask) };
+    };
+    // SAFETY: what epoll_pwait2 asks of its caller.
+    let outcome = unsafe { wait_for(&section, set, events, room, limit) };
+    finish(section, outcome)
+}

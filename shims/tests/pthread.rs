@@ -4,10 +4,9 @@
 mod threads;
 
 use std::cell::UnsafeCell;
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::mem::MaybeUninit;
 use std::panic::{self, AssertUnwindSafe};
-use std::ptr::null_mut;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
@@ -51,7 +50,6 @@ unsafe extern "C" {
 
 unsafe extern "C-unwind" {
     fn pthread_once(control: *mut pthread_once_t, routine: extern "C-unwind" fn()) -> c_int;
-    fn pthread_cancel(thread: libc::pthread_t) -> c_int;
 }
 
 /// A pthread object that threads share.
@@ -587,57 +585,4 @@ fn once_runs_again_after_a_panic() {
     // SAFETY: initialised.
     assert_eq!(unsafe { pthread_once(control.get(), succeeds) }, 0);
     assert!(AFTER.load(Ordering::SeqCst) > before);
-}
-
-#[test]
-fn cancellation_of_an_os_thread_ends_a_wait_with_the_mutex_locked() {
-    static MUTEX: Mutex = Shared(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
-    static COND: Cond = Shared(UnsafeCell::new(libc::PTHREAD_COND_INITIALIZER));
-    static WAITS: AtomicU32 = AtomicU32::new(0);
-    static HELD: AtomicU32 = AtomicU32::new(u32::MAX);
-
-    struct Unwound;
-    impl Drop for Unwound {
-        fn drop(&mut self) {
-            HELD.store(try_lock(&MUTEX) as u32, Ordering::SeqCst);
-            unlock(&MUTEX);
-        }
-    }
-    extern "C-unwind" fn start(_: *mut c_void) -> *mut c_void {
-        let _unwound = Unwound;
-        lock(&MUTEX);
-        WAITS.store(1, Ordering::SeqCst);
-        loop {
-            // SAFETY: initialised.
-            unsafe { pthread_cond_wait(COND.get(), MUTEX.get()) };
-        }
-    }
-    unsafe extern "C-unwind" {
-        fn pthread_cond_wait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int;
-        fn pthread_create(
-            thread: *mut libc::pthread_t,
-            attributes: *const libc::pthread_attr_t,
-            start: extern "C-unwind" fn(*mut c_void) -> *mut c_void,
-            argument: *mut c_void,
-        ) -> c_int;
-    }
-
-    let mut thread = 0;
-    let mut value = null_mut();
-    // SAFETY: the start routine needs nothing.
-    unsafe {
-        assert_eq!(
-            pthread_create(&mut thread, std::ptr::null(), start, null_mut()),
-            0
-        );
-        while WAITS.load(Ordering::SeqCst) == 0 {
-            thread::sleep(Duration::from_millis(1));
-        }
-        thread::sleep(SHORT);
-        assert_eq!(pthread_cancel(thread), 0);
-        assert_eq!(libc::pthread_join(thread, &mut value), 0);
-    }
-    assert_eq!(value as isize, -1, "PTHREAD_CANCELED");
-    assert_eq!(HELD.load(Ordering::SeqCst), libc::EBUSY as u32);
-    assert_eq!(try_lock(&MUTEX), 0);
 }

@@ -1,8 +1,8 @@
 //! The life of descriptors: what closes, replaces and hands them out.
 //!
-//! Nothing here waits. The runtime is told, on every thread, before and after a number stops to mean
-//! what it meant, so that green threads which wait on it get `EBADF`; and when a number is given out,
-//! so that nothing known of an earlier descriptor is taken for the new one's.
+//! Nothing here waits. The runtime is told, on every thread, before and after a number stops to
+//! mean what it meant, so that green threads which wait on it get `EBADF`; and when a number is
+//! given out, so that nothing known of an earlier descriptor is taken for the new one's.
 //!
 //! A call that is going to fail must not wake anyone, so arguments that the kernel refuses are
 //! passed on untold.
@@ -194,8 +194,8 @@ unsafe extern "C-unwind" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
     }
 }
 
-/// Variadic in C. On x86-64 a third argument of any kind arrives and is handed on in the same register,
-/// whether or not the command has one.
+/// Variadic in C. On x86-64 a third argument of any kind arrives and is handed on in the same
+/// register, whether or not the command has one.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
     // SAFETY: passed on as it came.

@@ -7,13 +7,13 @@
 //! | `REQUEUE`, `CMP_REQUEUE` | moves green threads; kernel waiters are woken instead | the same |
 //! | `WAKE_OP` | changes the second word here, then wakes at both | the same |
 //!
-//! Kernel waiters are not requeued because they are counted by the address they began to wait on; a waiter
-//! that is woken instead of moved looks at its word and waits again. `CMP_REQUEUE` compares the word before
-//! the queue is locked: a waiter that comes in between may be moved although the word has changed,
-//! which to it is a wake-up without cause.
+//! Kernel waiters are not requeued because they are counted by the address they began to wait on; a
+//! waiter that is woken instead of moved looks at its word and waits again. `CMP_REQUEUE` compares
+//! the word before the queue is locked: a waiter that comes in between may be moved although the
+//! word has changed, which to it is a wake-up without cause.
 //!
-//! All else goes to the kernel: futexes shared between processes, those with priority inheritance, and
-//! every other system call, which blocks the worker if it blocks.
+//! All else goes to the kernel: futexes shared between processes, those with priority inheritance,
+//! and every other system call, which blocks the worker if it blocks.
 
 use std::ffi::{c_int, c_long};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,8 +28,8 @@ use rustix::io::Errno;
 use crate::kernel::{self, finish, returned};
 use crate::word::{Until, wake};
 
-/// Variadic in C. No system call has more than six arguments, and whatever fewer the caller gave, reading
-/// all seven registers and stack words is harmless.
+/// Variadic in C. No system call has more than six arguments, and whatever fewer the caller gave,
+/// reading all seven registers and stack words is harmless.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn syscall(
     number: c_long,

@@ -1,11 +1,13 @@
 //! What a `pthread_t` says of its thread, when that is a green thread.
 //!
-//! glibc would look for a kernel thread behind it. A green thread has a stack and a name of its own;
-//! processors, priority and CPU time it has none of, as whatever worker is free runs it, and it can be sent
-//! no signal. The functions that would give it such things fail with `ENOTSUP`, unless they ask for what is
-//! so anyway. They answer for a green thread on every thread, patched or not.
+//! glibc would look for a kernel thread behind it. A green thread has a stack and a name of its
+//! own; processors, priority and CPU time it has none of, as whatever worker is free runs it, and
+//! it can be sent no signal. The functions that would give it such things fail with `ENOTSUP`,
+//! unless they ask for what is so anyway. They answer for a green thread on every thread, patched
+//! or not.
 //!
-//! `sigaltstack` on a green thread changes a record only: the kernel's alternate stack is the worker's.
+//! `sigaltstack` on a green thread changes a record only: the kernel's alternate stack is the
+//! worker's.
 
 use std::ffi::{CStr, c_char, c_int};
 
@@ -187,8 +189,8 @@ unsafe extern "C-unwind" fn pthread_getcpuclockid(
     unsafe { original::pthread_getcpuclockid(thread, clock) }
 }
 
-/// Whether this is a green thread other than the caller. A signal to oneself goes to the kernel thread that
-/// runs the caller, as glibc does it.
+/// Whether this is a green thread other than the caller. A signal to oneself goes to the kernel
+/// thread that runs the caller, as glibc does it.
 fn is_other_green(thread: pthread_t) -> bool {
     // SAFETY: always sound.
     is_green(thread) && thread != unsafe { libc::pthread_self() }

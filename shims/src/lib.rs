@@ -1,4 +1,5 @@
-//! Definitions of libc's blocking functions that park a green thread instead of blocking its worker.
+//! Definitions of libc's blocking functions that park a green thread instead of blocking its
+//! worker.
 //!
 //! The linker takes these definitions before libc's, for Rust's std, every crate and every C
 //! library in the program, so plain blocking code yields on green threads without a change. There
@@ -31,11 +32,13 @@
 //!
 //! - Off a green thread, and for a family outside the runtime's patch set, a shim is the original:
 //!   same result, same `errno`; the cost is one thread-local load, a branch and an indirect call.
-//! - Shims run before `main`, in signal handlers and after fork. Up to the point where a green thread
-//!   has to wait they do not allocate, log, panic or take a lock.
-//! - While a [`Section`](greenpatch_runtime::hook::Section) lives, shims pass through; so they may call
-//!   each other and libc. Work for a green thread goes to the kernel directly, which leaves `errno`
-//!   alone; [`kernel::finish`] writes it last, when the section has ended.
+//!   The locks alone have one implementation for all threads, so that a green thread and an OS
+//!   thread can wait for each other; it behaves as the original does.
+//! - Shims run before `main`, in signal handlers and after fork. Up to the point where a green
+//!   thread has to wait they do not allocate, log, panic or take a lock.
+//! - While a [`Section`](greenpatch_runtime::hook::Section) lives, shims pass through; so they may
+//!   call each other and libc. Work for a green thread goes to the kernel directly, which leaves
+//!   `errno` alone; `kernel::finish` writes it last, when the section has ended.
 //! - No descriptor is left in another mode than its owner gave it.
 //! - Every function may be unwound, by a panic in a callback or by thread cancellation, like the
 //!   original.

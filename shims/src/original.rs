@@ -1,9 +1,9 @@
 //! The definitions that the shims stand in front of.
 //!
-//! Each is looked up by `dlsym(RTLD_NEXT, …)` when it is first called, not earlier: shims are called
-//! before any initialiser of this program has run. The lookup does not allocate as long as it finds
-//! the symbol (an allocator that calls a shim would recurse), and its result is kept in a word per
-//! symbol, so that the second call costs a load.
+//! Each is looked up by `dlsym(RTLD_NEXT, …)` when it is first called, not earlier: shims are
+//! called before any initialiser of this program has run. The lookup does not allocate as long as
+//! it finds the symbol (an allocator that calls a shim would recurse), and its result is kept in a
+//! word per symbol, so that the second call costs a load.
 
 use std::ffi::{CStr, c_void};
 use std::ptr;

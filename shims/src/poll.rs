@@ -1,8 +1,8 @@
 //! poll and its variants.
 //!
-//! The kernel is asked first, without waiting; only if nothing is ready does the green thread park on
-//! all descriptors at once. A poll that must not wait and finds nothing lets others run, or a loop
-//! of such polls would keep a worker to itself for ever.
+//! The kernel is asked first, without waiting; only if nothing is ready does the green thread park
+//! on all descriptors at once. A poll that must not wait and finds nothing lets others run, or a
+//! loop of such polls would keep a worker to itself for ever.
 //!
 //! A ppoll with a signal mask blocks the worker: the mask belongs to the kernel thread.
 

@@ -1,28 +1,30 @@
 //! The pthread condition variable, one implementation for green threads and OS threads.
 //!
-//! Replaced as a whole, on all threads, for the reason given in `pthread_mutex`. glibc's `init` and `destroy`
-//! stay: the object is glibc's, of which its first word is used as the sequence number below, and the word
-//! with the clock and the process-shared flag is read. Condition variables shared between processes are
-//! left to glibc, and block the worker.
+//! Replaced as a whole, on all threads, for the reason given in `pthread_mutex`. glibc's `init` and
+//! `destroy` stay: the object is glibc's, of which its first word is used as the sequence number
+//! below, and the word with the clock and the process-shared flag is read. Condition variables
+//! shared between processes are left to glibc, and block the worker.
 //!
 //! # Algorithm
 //!
-//! A wait reads the sequence number while it holds the mutex, unlocks, waits while the number is the same, and
-//! locks. A signal raises the number and wakes one waiter; a broadcast, all.
+//! A wait reads the sequence number while it holds the mutex, unlocks, waits while the number is
+//! the same, and locks. A signal raises the number and wakes one waiter; a broadcast, all.
 //!
-//! **No wake-up is lost.** Take a waiter that has unlocked the mutex before a signal raised the number. If it
-//! is queued already, the signal wakes it or one queued before it. If not, it will compare the number, find it
-//! changed and return. A waiter that reads the number after it was raised read it holding the mutex: what
-//! the signal is about, if it was changed under the mutex, it has seen.
+//! **No wake-up is lost.** Take a waiter that has unlocked the mutex before a signal raised the
+//! number. If it is queued already, the signal wakes it or one queued before it. If not, it will
+//! compare the number, find it changed and return. A waiter that reads the number after it was
+//! raised read it holding the mutex: what the signal is about, if it was changed under the mutex,
+//! it has seen.
 //!
 //! **No signal is stolen**: it wakes only threads that were waiting before the signal returned.
 //!
-//! **Destruction.** A woken waiter does not touch the condition variable again, so it may be destroyed
-//! as soon as all waiters are woken. `destroy` waits for a count of glibc's, which stays 0 here.
+//! **Destruction.** A woken waiter does not touch the condition variable again, so it may be
+//! destroyed as soon as all waiters are woken. `destroy` waits for a count of glibc's, which stays
+//! 0 here.
 //!
-//! A waiter can miss 2^32 signals between its reading of the number and its waiting, and sleep on; std's
-//! own condition variable accepts the same. Wake-ups without cause, which POSIX allows, come from the comparison
-//! above and, on OS threads, from signal handlers.
+//! A waiter can miss 2^32 signals between its reading of the number and its waiting, and sleep on;
+//! std's own condition variable accepts the same. Wake-ups without cause, which POSIX allows, come
+//! from the comparison above and, on OS threads, from signal handlers.
 
 use std::ffi::{c_int, c_uint};
 use std::mem::MaybeUninit;
@@ -59,8 +61,8 @@ const MONOTONIC: u32 = 2;
 const WORDS: usize = size_of::<pthread_cond_t>() / size_of::<u32>();
 type Words = [AtomicU32; WORDS];
 
-/// Where `__wrefs` stands: it has moved between versions of glibc, so a condition variable that runs by the
-/// monotonic clock is made, and searched for the flag.
+/// Where `__wrefs` stands: it has moved between versions of glibc, so a condition variable that
+/// runs by the monotonic clock is made, and searched for the flag.
 fn flags_index() -> usize {
     static INDEX: AtomicUsize = AtomicUsize::new(usize::MAX);
     match INDEX.load(Ordering::Relaxed) {
@@ -151,16 +153,16 @@ impl<'a> Cond<'a> {
 
     fn wake(self, count: u32) -> c_int {
         let address = self.sequence.as_ptr();
-        // Ordered before the waking by the lock of the queue, and before the count of kernel waiters
-        // by the fence there.
+        // Ordered before the waking by the lock of the queue, and before the count of kernel
+        // waiters by the fence there.
         self.sequence.fetch_add(1, Ordering::SeqCst);
         word::wake(address, count, ANY);
         0
     }
 }
 
-/// Dropped when cancellation unwinds a wait: cleanup handlers expect the mutex locked, and a signal that this
-/// waiter may have taken goes to another.
+/// Dropped when cancellation unwinds a wait: cleanup handlers expect the mutex locked, and a signal
+/// that this waiter may have taken goes to another.
 struct Relock {
     mutex: *mut pthread_mutex_t,
     sequence: *const u32,

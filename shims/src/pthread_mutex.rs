@@ -1,27 +1,28 @@
 //! The pthread mutex, one implementation for green threads and OS threads.
 //!
-//! glibc's mutex waits by system calls that no shim sees, so its functions are replaced as a whole, on
-//! all threads. The object stays glibc's: the same layout, static initialisers and `kind`, and the
-//! same meaning of each field, so that glibc's own `pthread_mutex_init`, `destroy` and the attribute functions
-//! go on working, as does a debugger's view. Kinds that involve the kernel or other processes (robust,
-//! priority inheritance or protection, process-shared) are left to glibc, and block the worker.
+//! glibc's mutex waits by system calls that no shim sees, so its functions are replaced as a whole,
+//! on all threads. The object stays glibc's: the same layout, static initialisers and `kind`, and
+//! the same meaning of each field, so that glibc's own `pthread_mutex_init`, `destroy` and the
+//! attribute functions go on working, as does a debugger's view. Kinds that involve the kernel or
+//! other processes (robust, priority inheritance or protection, process-shared) are left to glibc,
+//! and block the worker.
 //!
 //! # Algorithm
 //!
-//! The lock word is 0 (free), 1 (held) or 2 (held, and somebody may wait). To lock is to change 0 to 1;
-//! who finds it held exchanges it for 2 until that gives 0, and waits in between while it is 2. To unlock
-//! is to exchange it for 0, and to wake one waiter if it was 2.
+//! The lock word is 0 (free), 1 (held) or 2 (held, and somebody may wait). To lock is to change 0
+//! to 1; who finds it held exchanges it for 2 until that gives 0, and waits in between while it is
+//! 2. To unlock is to exchange it for 0, and to wake one waiter if it was 2.
 //!
 //! **Exclusion.** Only an exchange that finds 0 acquires, and only the owner makes it 0.
 //! **No wake-up is lost.** A waiter waits while the word is 2, which is compared atomically with
 //! queueing. Whoever changes the word from 2 either unlocks, and then wakes one waiter; or is
 //! nobody: a waiter that acquires leaves 2 behind, so that the next unlock wakes the next.
 //!
-//! The owner's id, the number of users and the recursion count are written by the owner alone; others read
-//! the owner's id only to compare it with their own.
+//! The owner's id, the number of users and the recursion count are written by the owner alone;
+//! others read the owner's id only to compare it with their own.
 //!
-//! After the exchange that unlocks, the mutex may be gone: the next owner may have destroyed it. Waking
-//! needs its address only.
+//! After the exchange that unlocks, the mutex may be gone: the next owner may have destroyed it.
+//! Waking needs its address only.
 
 use std::ffi::c_int;
 use std::hint;
@@ -82,7 +83,8 @@ enum Kind {
 
 /// The bits of `kind` that tell the four apart.
 const KIND_MASK: c_int = 3;
-/// The bits of `kind` by which glibc elides locks on some machines; without elision they mean nothing.
+/// The bits of `kind` by which glibc elides locks on some machines; without elision they mean
+/// nothing.
 const ELISION_FLAGS: c_int = 0x100 | 0x200;
 
 impl Mutex {
@@ -222,8 +224,8 @@ impl Mutex {
 /// Until when to wait, or the error to return if it comes to that.
 type Limit = Result<Option<Until>, c_int>;
 
-/// Whether a thread that locks or unlocks changes the number of users. It does not while it waits on a
-/// condition.
+/// Whether a thread that locks or unlocks changes the number of users. It does not while it waits
+/// on a condition.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Users {
     Change,

@@ -4,19 +4,21 @@
 //!
 //! # Algorithm
 //!
-//! The control word is 0 (not begun), the process id shifted by two bits with bit 0 set (running, in
-//! that process), or 2 (done). Who changes it to "running" from any other state but "done" runs the
-//! routine, stores 2 and wakes all. Who finds it running in this process waits while it has that value.
+//! The control word is 0 (not begun), the process id shifted by two bits with bit 0 set (running,
+//! in that process), or 2 (done). Who changes it to "running" from any other state but "done" runs
+//! the routine, stores 2 and wakes all. Who finds it running in this process waits while it has
+//! that value.
 //!
-//! **Once.** The exchange that begins succeeds for one thread of all that saw the same value, and none
-//! begins from "done", which is never left. **After.** "Done" is stored with release order after the
-//! routine and read with acquire order, so the routine's effects are visible to whoever returns.
-//! **Unwinding** out of the routine, by a panic, a C++ exception or cancellation, stores 0 and wakes all,
-//! of whom one begins anew. **Fork.** A routine that was running in another thread of the parent does not
-//! exist in the child; its process id gives it away, and the child begins anew.
+//! **Once.** The exchange that begins succeeds for one thread of all that saw the same value, and
+//! none begins from "done", which is never left. **After.** "Done" is stored with release order
+//! after the routine and read with acquire order, so the routine's effects are visible to whoever
+//! returns. **Unwinding** out of the routine, by a panic, a C++ exception or cancellation, stores 0
+//! and wakes all, of whom one begins anew. **Fork.** A routine that was running in another thread
+//! of the parent does not exist in the child; its process id gives it away, and the child begins
+//! anew.
 //!
-//! glibc has a count of forks where the process id stands here; the other two states are the same, so a
-//! word in its initial or final state means the same to both.
+//! glibc has a count of forks where the process id stands here; the other two states are the same,
+//! so a word in its initial or final state means the same to both.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,10 +1,11 @@
 //! Receiving on sockets.
 //!
-//! Every attempt carries `MSG_DONTWAIT`, which leaves the socket's own mode alone. What a blocking receive
-//! promises beyond a single attempt is kept here: `MSG_WAITALL` fills the buffer, and `SO_RCVTIMEO` holds
-//! for the whole call.
+//! Every attempt carries `MSG_DONTWAIT`, which leaves the socket's own mode alone. What a blocking
+//! receive promises beyond a single attempt is kept here: `MSG_WAITALL` fills the buffer, and
+//! `SO_RCVTIMEO` holds for the whole call.
 //!
-//! Differences: a receive ignores `SO_RCVLOWAT`, and `MSG_PEEK` with `MSG_WAITALL` gives what there is.
+//! Differences: a receive ignores `SO_RCVLOWAT`, and `MSG_PEEK` with `MSG_WAITALL` gives what there
+//! is.
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::ptr;
@@ -56,8 +57,8 @@ originals! {
     ) -> c_int;
 }
 
-/// Receives with these flags never block, and are the kernel's alone: a signal handler may make them, which
-/// must not be switched away from.
+/// Receives with these flags never block, and are the kernel's alone: a signal handler may make
+/// them, which must not be switched away from.
 const NEVER_WAITS: c_int = libc::MSG_OOB | libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
 
 /// With these flags, a short receive does not mean that there is no more.
@@ -213,8 +214,8 @@ pub(crate) unsafe fn receive_vectors(
     unsafe { receive_message(section, fd, &raw mut message, 0) }
 }
 
-/// recvmmsg(2) on a green thread. As in the kernel, the time-out counts from the call but does not end the
-/// wait for the first message.
+/// recvmmsg(2) on a green thread. As in the kernel, the time-out counts from the call but does not
+/// end the wait for the first message.
 ///
 /// # Safety
 ///

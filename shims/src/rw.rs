@@ -3,7 +3,8 @@
 //! | descriptor | how it is tried without blocking |
 //! |---|---|
 //! | socket | `MSG_DONTWAIT`, see `receive` and `send` |
-//! | pipe | `RWF_NOWAIT`, which a FIFO opened by its path refuses: poll(2), then the call, written `PIPE_BUF` bytes at a time |
+//! | pipe | `RWF_NOWAIT` |
+//! | FIFO opened by its path | poll(2), then the call, of `PIPE_BUF` bytes at most if it is a write |
 //! | file, directory | not at all: the call blocks the worker while it misses the page cache |
 //! | anything else | poll(2), then the call; a large write to a terminal can block the worker |
 //!
@@ -34,6 +35,22 @@ originals! {
 /// The offset by which preadv2 and pwritev2 mean the descriptor's own position.
 const AT_POSITION: c_long = -1;
 
+/// preadv2 or pwritev2 on a pipe, without waiting.
+///
+/// # Safety
+///
+/// The buffers may be written to or read.
+unsafe fn attempt_on_pipe(
+    number: c_long,
+    fd: c_int,
+    buffers: *const iovec,
+    count: usize,
+) -> Result<usize, Errno> {
+    let (low, high, flags) = (AT_POSITION, AT_POSITION, libc::RWF_NOWAIT);
+    // SAFETY: the caller's promise.
+    unsafe { kernel_call!(number, fd, buffers, count, low, high, flags) }
+}
+
 /// readv(2) on a green thread.
 ///
 /// # Safety
@@ -43,24 +60,11 @@ unsafe fn read_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Result
     let (buffers, count) = (vectors.as_ptr(), vectors.count());
     // SAFETY: the caller's promise.
     let call = || unsafe { kernel_call!(libc::SYS_readv, fd, buffers, count) };
+    // SAFETY: the caller's promise.
+    let attempt = || unsafe { attempt_on_pipe(libc::SYS_preadv2, fd, buffers, count) };
     if vectors.total() == 0 {
         return call();
     }
-    let attempt = || {
-        let (position, flags) = (AT_POSITION, libc::RWF_NOWAIT);
-        // SAFETY: the caller's promise.
-        unsafe {
-            kernel_call!(
-                libc::SYS_preadv2,
-                fd,
-                buffers,
-                count,
-                position,
-                position,
-                flags
-            )
-        }
-    };
     by_kind(fd, |kind| match kind {
         // SAFETY: the caller's promise.
         Kind::Socket => unsafe { receive_vectors(section, fd, vectors) },
@@ -83,60 +87,75 @@ unsafe fn write_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Resul
     let (buffers, count) = (vectors.as_ptr(), vectors.count());
     // SAFETY: the caller's promise.
     let call = || unsafe { kernel_call!(libc::SYS_writev, fd, buffers, count) };
-    let total = vectors.total();
-    if total == 0 {
+    if vectors.total() == 0 {
         return call();
     }
-    let patience = || patience(fd);
     by_kind(fd, |kind| match kind {
         // SAFETY: the caller's promise.
         Kind::Socket => unsafe { transmit_vectors(section, fd, vectors) },
-        Kind::Pipe => {
-            let attempt = |done| {
-                let rest;
-                let (buffers, count) = if done == 0 {
-                    (buffers, count)
-                } else {
-                    rest = vectors.after(done);
-                    (rest.as_ptr(), rest.count())
-                };
-                let (position, flags) = (AT_POSITION, libc::RWF_NOWAIT);
-                // SAFETY: the caller's promise.
-                unsafe {
-                    kernel_call!(
-                        libc::SYS_pwritev2,
-                        fd,
-                        buffers,
-                        count,
-                        position,
-                        position,
-                        flags
-                    )
-                }
-            };
-            match move_all(section, fd, Interest::Write, total, patience, attempt) {
-                Err(Errno::OPNOTSUPP) => {
-                    let attempt = |done| {
-                        if !is_ready(fd, libc::POLLOUT) {
-                            return Err(Errno::AGAIN);
-                        }
-                        let rest = vectors.after(done).limited_to(libc::PIPE_BUF);
-                        // SAFETY: the caller's promise.
-                        unsafe { kernel_call!(libc::SYS_writev, fd, rest.as_ptr(), rest.count()) }
-                    };
-                    move_all(section, fd, Interest::Write, total, patience, attempt)
-                }
-                Err(Errno::PERM) => call(),
-                outcome => outcome,
-            }
-        }
+        // SAFETY: the caller's promise.
+        Kind::Pipe => match unsafe { write_to_pipe(section, fd, vectors) } {
+            // SAFETY: the caller's promise.
+            Err(Errno::OPNOTSUPP) => unsafe { write_to_fifo(section, fd, vectors) },
+            Err(Errno::PERM) => call(),
+            outcome => outcome,
+        },
         Kind::File => call(),
         Kind::Other => when_ready(section, fd, Interest::Write, call),
     })
 }
 
-/// Acts by what `fd` is. What the runtime remembers of it is out of date if the number was closed and
-/// used again inside libc; a socket that turns out to be none is looked at again.
+/// # Safety
+///
+/// The buffers may be read.
+unsafe fn write_to_pipe(section: &Section, fd: c_int, vectors: Vectors) -> Result<usize, Errno> {
+    let total = vectors.total();
+    move_all(
+        section,
+        fd,
+        Interest::Write,
+        total,
+        || patience(fd),
+        |done| {
+            let rest;
+            let (buffers, count) = if done == 0 {
+                (vectors.as_ptr(), vectors.count())
+            } else {
+                rest = vectors.after(done);
+                (rest.as_ptr(), rest.count())
+            };
+            // SAFETY: the caller's promise.
+            unsafe { attempt_on_pipe(libc::SYS_pwritev2, fd, buffers, count) }
+        },
+    )
+}
+
+/// A FIFO that poll(2) calls writable has room for `PIPE_BUF` bytes.
+///
+/// # Safety
+///
+/// The buffers may be read.
+unsafe fn write_to_fifo(section: &Section, fd: c_int, vectors: Vectors) -> Result<usize, Errno> {
+    let total = vectors.total();
+    move_all(
+        section,
+        fd,
+        Interest::Write,
+        total,
+        || patience(fd),
+        |done| {
+            if !is_ready(fd, libc::POLLOUT) {
+                return Err(Errno::AGAIN);
+            }
+            let rest = vectors.after(done).limited_to(libc::PIPE_BUF);
+            // SAFETY: the caller's promise.
+            unsafe { kernel_call!(libc::SYS_writev, fd, rest.as_ptr(), rest.count()) }
+        },
+    )
+}
+
+/// Acts by what `fd` is. What the runtime remembers of it is out of date if the number was closed
+/// and used again inside libc; a socket that turns out to be none is looked at again.
 fn by_kind(fd: c_int, act: impl Fn(Kind) -> Result<usize, Errno>) -> Result<usize, Errno> {
     match act(hook::kind(fd)) {
         Err(Errno::NOTSOCK) => {

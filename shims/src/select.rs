@@ -1,7 +1,7 @@
 //! select and pselect, carried out as a poll.
 //!
-//! Of the sets given, bits up to the count matter; a set can be longer than `fd_set`, so they are read as
-//! plain words. As on Linux, select gives back the time that is left, pselect does not.
+//! Of the sets given, bits up to the count matter; a set can be longer than `fd_set`, so they are
+//! read as plain words. As on Linux, select gives back the time that is left, pselect does not.
 //!
 //! A pselect with a signal mask blocks the worker: the mask belongs to the kernel thread.
 

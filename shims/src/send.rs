@@ -1,8 +1,8 @@
 //! Sending on sockets.
 //!
-//! Every attempt carries `MSG_DONTWAIT`, which leaves the socket's own mode alone. What a blocking send
-//! promises beyond a single attempt is kept here: a stream takes everything, and `SO_SNDTIMEO` holds
-//! for the whole call. Descriptors sent along go with the first part.
+//! Every attempt carries `MSG_DONTWAIT`, which leaves the socket's own mode alone. What a blocking
+//! send promises beyond a single attempt is kept here: a stream takes everything, and `SO_SNDTIMEO`
+//! holds for the whole call. Descriptors sent along go with the first part.
 //!
 //! Difference: with `MSG_FASTOPEN`, a send blocks the worker until the peer is reached.
 
@@ -33,8 +33,8 @@ originals! {
     fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int;
 }
 
-/// Sends with these flags are the kernel's alone. One that does not wait may be made by a signal handler, which
-/// must not be switched away from.
+/// Sends with these flags are the kernel's alone. One that does not wait may be made by a signal
+/// handler, which must not be switched away from.
 const AS_IT_CAME: c_int = libc::MSG_FASTOPEN | libc::MSG_DONTWAIT;
 
 /// An error after the first part belongs to the next call, and so does its SIGPIPE.

@@ -134,7 +134,8 @@ unsafe fn accept_on(
 ) -> Result<c_int, Errno> {
     // SAFETY: the caller's promise.
     let call = || unsafe { kernel_call!(libc::SYS_accept4, fd, address, length, flags) };
-    // What does not listen never becomes readable in this sense; the kernel has the right error for it.
+    // What does not listen never becomes readable in this sense; the kernel has the right error for
+    // it.
     let outcome = if socket_option(fd, libc::SO_ACCEPTCONN) != Ok(1) || hook::is_nonblocking(fd) {
         call()
     } else {
@@ -226,8 +227,8 @@ fn set_nonblocking(fd: c_int, on: bool) -> Result<(), Errno> {
     Ok(())
 }
 
-/// `SO_RCVTIMEO` and `SO_SNDTIMEO` in the form with 64-bit time on every architecture, which the libc
-/// crate lacks.
+/// `SO_RCVTIMEO` and `SO_SNDTIMEO` in the form with 64-bit time on every architecture, which the
+/// libc crate lacks.
 const SO_RCVTIMEO_NEW: c_int = 66;
 const SO_SNDTIMEO_NEW: c_int = 67;
 

@@ -1,6 +1,7 @@
 //! The table of all functions that this crate defines: one row each.
 //!
-//! Documentation and tests are made from it. A row stands only if its feature is on, as does the function.
+//! Documentation and tests are made from it. A row stands only if its feature is on, as does the
+//! function.
 
 /// What a function is about; each family is a Cargo feature.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,8 +36,8 @@ impl Family {
 pub enum Behaviour {
     /// Parks a green thread where the original blocks; is the original on other threads.
     Yields,
-    /// Parks a green thread, blocks other threads: takes the original's place on all of them, so that
-    /// threads of both kinds can wait for each other.
+    /// Parks a green thread, blocks other threads: takes the original's place on all of them, so
+    /// that threads of both kinds can wait for each other.
     Replaces,
     /// Is the original, and tells the runtime of descriptors that come and go, or of their options.
     Tells,
@@ -79,7 +80,7 @@ symbols! {
         nanosleep: Yields;
         __nanosleep: Yields;
         clock_nanosleep: Yields,
-            "a step of a settable clock is noticed within a second; sleeping by a CPU clock blocks the worker";
+            "notices a clock step within a second; blocks the worker on a CPU clock";
         thrd_sleep: Yields;
     }
     "socket" Socket {
@@ -91,7 +92,7 @@ symbols! {
         accept4: Yields,
             "blocks the worker if another process takes the connection first";
         connect: Yields,
-            "the socket is in non-blocking mode for the moment of the call; to a Unix socket whose queue is full, looks again by a timer";
+            "the socket is non-blocking during the call; waits for a full Unix queue by a timer";
         __connect: Yields;
         recv: Yields, "ignores SO_RCVLOWAT";
         __recv: Yields;
@@ -103,9 +104,9 @@ symbols! {
         send: Yields;
         __send: Yields;
         sendto: Yields,
-            "with MSG_FASTOPEN blocks the worker; to a Unix socket whose queue is full, looks again by a timer";
+            "with MSG_FASTOPEN blocks the worker; waits for a full Unix queue by a timer";
         sendmsg: Yields,
-            "with MSG_FASTOPEN blocks the worker; to a Unix socket whose queue is full, looks again by a timer";
+            "with MSG_FASTOPEN blocks the worker; waits for a full Unix queue by a timer";
         sendmmsg: Yields;
         __sendmmsg: Yields;
         read: Yields, "on a file, a page-cache miss blocks the worker";
@@ -156,7 +157,7 @@ symbols! {
     }
     "lock" Lock {
         syscall: Replaces,
-            "the private futex operations only; any other system call that blocks, blocks the worker";
+            "private futex operations only; other calls that block, block the worker";
         pthread_mutex_lock: Replaces,
             "robust, priority and process-shared mutexes block the worker";
         __pthread_mutex_lock: Replaces;
@@ -179,7 +180,7 @@ symbols! {
     }
     "thread" Thread {
         pthread_create: Yields,
-            "makes an OS thread if asked for an own stack, a policy, an affinity or a very large stack";
+            "makes an OS thread if asked for an own or huge stack, a policy or an affinity";
         pthread_join: Yields, "joins an OS thread by looking again, at most every 10 ms";
         pthread_tryjoin_np: Answers;
         pthread_timedjoin_np: Yields, "joins an OS thread by looking again, at most every 10 ms";

@@ -1,12 +1,14 @@
 //! Threads: on a green thread, `pthread_create` makes a green thread.
 //!
 //! An OS thread's creations stay OS threads. So do those that ask for what a green thread does not
-//! have: a stack of the caller's own, a scheduling policy, an affinity, or a larger stack than there are.
+//! have: a stack of the caller's own, a scheduling policy, an affinity, or a larger stack than
+//! there are.
 //!
-//! A `pthread_t` may name a thread of either kind, on a thread of either kind. Whatever is asked of a green
-//! one is answered by the runtime on every thread, patched or not: glibc does not know it. A green
-//! thread that joins an OS thread looks again after 50 µs, then after ever longer times up to 10 ms:
-//! the end of an OS thread is told to a futex shared with the kernel, which only a kernel thread can wait on.
+//! A `pthread_t` may name a thread of either kind, on a thread of either kind. Whatever is asked of
+//! a green one is answered by the runtime on every thread, patched or not: glibc does not know it.
+//! A green thread that joins an OS thread looks again after 50 µs, then after ever longer times up
+//! to 10 ms: the end of an OS thread is told to a futex shared with the kernel, which only a kernel
+//! thread can wait on.
 
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;

@@ -1,8 +1,9 @@
-//! How a call that may have to wait is carried out: try, ask whether waiting is allowed, park, try again.
+//! How a call that may have to wait is carried out: try, ask whether waiting is allowed, park, try
+//! again.
 //!
-//! Whether the caller wants to wait at all (`O_NONBLOCK`, `MSG_DONTWAIT`) and how long (`SO_RCVTIMEO`) is
-//! its *patience*. Asking for it takes system calls, so it is asked for at the first `EAGAIN` and
-//! not before: a call that can be served at once asks nothing.
+//! Whether the caller wants to wait at all (`O_NONBLOCK`, `MSG_DONTWAIT`) and how long
+//! (`SO_RCVTIMEO`) is its *patience*. Asking for it takes system calls, so it is asked for at the
+//! first `EAGAIN` and not before: a call that can be served at once asks nothing.
 
 use std::cell::OnceCell;
 use std::os::fd::RawFd;
@@ -39,8 +40,8 @@ pub(crate) fn patience(fd: RawFd) -> Patience {
     }
 }
 
-/// Calls `attempt`, which must not block, until it gives something other than `EAGAIN`, and parks in
-/// between as far as `patience` allows.
+/// Calls `attempt`, which must not block, until it gives something other than `EAGAIN`, and parks
+/// in between as far as `patience` allows.
 pub(crate) fn retry<T>(
     section: &Section,
     fd: RawFd,
@@ -108,6 +109,9 @@ fn wait_with<T>(
 /// patience allows. `attempt` is told how many bytes are done.
 ///
 /// What has been moved counts: an error after the first part is left for the next call to find.
+///
+/// A write that need not wait stays out of the runtime's hands: it may be a signal handler's, which
+/// must not be switched away from.
 pub(crate) fn move_all(
     section: &Section,
     fd: RawFd,
@@ -119,23 +123,33 @@ pub(crate) fn move_all(
     // A time-out holds for the whole call, so it is counted from the first wait.
     let asked = OnceCell::new();
     let patience = || *asked.get_or_init(&patience);
+    let mut outcome = match interest {
+        Interest::Read => retry(section, fd, interest, patience, || attempt(0)),
+        Interest::Write => match attempt(0) {
+            Err(Errno::AGAIN) => section.retry(fd, interest, patience()?, || attempt(0)),
+            outcome => outcome,
+        },
+    };
     let mut done = 0;
     loop {
-        match retry(section, fd, interest, patience, || attempt(done)) {
-            Ok(count) => {
-                done += count;
-                if count == 0 || done >= total || patience().is_err() {
-                    return Ok(done);
-                }
-            }
+        match outcome {
+            Ok(0) => return Ok(done),
+            Ok(count) => done += count,
             Err(_) if done > 0 => return Ok(done),
             Err(error) => return Err(error),
         }
+        if done >= total {
+            return Ok(done);
+        }
+        let Ok(deadline) = patience() else {
+            return Ok(done);
+        };
+        outcome = section.retry(fd, interest, deadline, || attempt(done));
     }
 }
 
-/// As [`retry`] for the calls whose `EAGAIN` no readiness event ends: looks again after 0.5 ms, then
-/// after ever longer times up to 10 ms.
+/// As [`retry`] for the calls whose `EAGAIN` no readiness event ends: looks again after 0.5 ms,
+/// then after ever longer times up to 10 ms.
 pub(crate) fn retry_by_timer<T>(
     section: &Section,
     patience: impl FnOnce() -> Patience,
@@ -162,8 +176,8 @@ pub(crate) fn retry_by_timer<T>(
     }
 }
 
-/// Carries out `call` once poll(2) says that it will not block. For descriptors that have no other way
-/// to be asked; another thread that gets there between the two makes the call block the worker.
+/// Carries out `call` once poll(2) says that it will not block. For descriptors that have no other
+/// way to be asked; another thread that gets there between the two makes the call block the worker.
 pub(crate) fn when_ready(
     section: &Section,
     fd: RawFd,
@@ -182,7 +196,8 @@ pub(crate) fn when_ready(
         }
     };
     match retry(section, fd, interest, || patience(fd), attempt) {
-        // In non-blocking mode the call has its own answer; what epoll refuses cannot be waited for.
+        // In non-blocking mode the call has its own answer; what epoll refuses cannot be waited
+        // for.
         Err(Errno::AGAIN | Errno::PERM) => call(),
         outcome => outcome,
     }

@@ -1,7 +1,7 @@
 //! Waiting on a 32-bit word, and waking those who do: what `futex` and the pthread locks share.
 //!
-//! A green thread waits in the runtime's queues, any other thread in the kernel, where it is counted
-//! ([`KernelWaiter`]). A wake-up serves first the queue, then, if anyone is counted, the
+//! A green thread waits in the runtime's queues, any other thread in the kernel, where it is
+//! counted ([`KernelWaiter`]). A wake-up serves first the queue, then, if anyone is counted, the
 //! kernel. So threads of both kinds meet on the same lock.
 
 use std::ffi::{c_int, c_long};
@@ -128,10 +128,11 @@ unsafe extern "C-unwind" {
 /// `PTHREAD_CANCEL_ASYNCHRONOUS`, which the libc crate lacks.
 const CANCEL_ASYNCHRONOUS: c_int = 1;
 
-/// Makes a system call during which cancellation acts at once, as libc makes those of its cancellation points.
+/// Makes a system call during which cancellation acts at once, as libc makes those of its
+/// cancellation points.
 ///
-/// Cancellation unwinds from any instruction in here. So this function has nothing to clean up, and is
-/// never part of one that has: its callers are unwound at the call, as by a panic.
+/// Cancellation unwinds from any instruction in here. So this function has nothing to clean up, and
+/// is never part of one that has: its callers are unwound at the call, as by a panic.
 ///
 /// # Safety
 ///

@@ -1,7 +1,8 @@
-//! Cancellation of OS threads acts in the functions that take the place of libc's cancellation points.
+//! Cancellation of OS threads acts in the functions that take the place of libc's cancellation
+//! points.
 //!
-//! What can be cancelled is declared here and not taken from the libc crate, which says that it does not unwind;
-//! one such word in a program, and the compiler leaves the clean-up out.
+//! What can be cancelled is declared here and not taken from the libc crate, which says that it
+//! does not unwind; one such word in a program, and the compiler leaves the clean-up out.
 
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};

@@ -1,4 +1,5 @@
-//! After fork, the child's shims are the originals, and nothing it does reaches the parent's runtime.
+//! After fork, the child's shims are the originals, and nothing it does reaches the parent's
+//! runtime.
 
 mod threads;
 

@@ -1,4 +1,5 @@
-//! The table of functions, the definitions in the source and the symbols of the program are the same.
+//! The table of functions, the definitions in the source and the symbols of the program are the
+//! same.
 
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_void};

@@ -21,6 +21,7 @@ on_every_kind_of_thread! {
     connect_timeout_connects,
     connect_timeout_tells_a_refused_connection,
     connect_timeout_ends_when_nobody_accepts,
+    many_connects_time_out_together,
     connect_tells_a_refused_connection,
     a_name_is_resolved_and_connected_to,
     shutdown_from_another_thread_wakes_a_reader,
@@ -213,22 +214,44 @@ fn connect_timeout_tells_a_refused_connection() {
     assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
 }
 
-fn connect_timeout_ends_when_nobody_accepts() {
+/// A listener that takes no more connections, and the connections that fill its backlog.
+fn full_listener() -> (TcpListener, Vec<TcpStream>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     // SAFETY: `listener` keeps the descriptor open; the call shortens its backlog.
     assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
     let address = listener.local_addr().unwrap();
-    let mut waiting_in_the_backlog = Vec::new();
-    let (error, took) = loop {
-        let started = Instant::now();
-        match TcpStream::connect_timeout(&address, 4 * SHORT) {
-            Ok(stream) => waiting_in_the_backlog.push(stream),
-            Err(error) => break (error, started.elapsed()),
-        }
-        assert!(waiting_in_the_backlog.len() < 16, "the backlog never fills");
-    };
+    let mut backlog = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, 4 * SHORT) {
+        backlog.push(stream);
+        assert!(backlog.len() < 16, "the backlog never fills");
+    }
+    (listener, backlog)
+}
+
+fn connect_timeout_ends_when_nobody_accepts() {
+    let (listener, _backlog) = full_listener();
+    let started = Instant::now();
+    let error = TcpStream::connect_timeout(&listener.local_addr().unwrap(), 4 * SHORT).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TimedOut);
-    assert!(took >= 4 * SHORT);
+    assert!(started.elapsed() >= 4 * SHORT);
+}
+
+fn many_connects_time_out_together() {
+    const TIMEOUT: Duration = Duration::from_millis(400);
+    let (listener, _backlog) = full_listener();
+    let address = listener.local_addr().unwrap();
+    let started = Instant::now();
+    let threads: Vec<_> = (0..10)
+        .map(|_| thread::spawn(move || TcpStream::connect_timeout(&address, TIMEOUT)))
+        .collect();
+    for thread in threads {
+        assert_eq!(
+            thread.join().unwrap().unwrap_err().kind(),
+            ErrorKind::TimedOut
+        );
+    }
+    assert!(started.elapsed() >= TIMEOUT);
+    assert!(started.elapsed() < TIMEOUT * 5);
 }
 
 fn connect_tells_a_refused_connection() {

@@ -109,9 +109,6 @@ fn wait_with<T>(
 /// patience allows. `attempt` is told how many bytes are done.
 ///
 /// What has been moved counts: an error after the first part is left for the next call to find.
-///
-/// A write that need not wait stays out of the runtime's hands: it may be a signal handler's, which
-/// must not be switched away from.
 pub(crate) fn move_all(
     section: &Section,
     fd: RawFd,
@@ -123,13 +120,7 @@ pub(crate) fn move_all(
     // A time-out holds for the whole call, so it is counted from the first wait.
     let asked = OnceCell::new();
     let patience = || *asked.get_or_init(&patience);
-    let mut outcome = match interest {
-        Interest::Read => retry(section, fd, interest, patience, || attempt(0)),
-        Interest::Write => match attempt(0) {
-            Err(Errno::AGAIN) => section.retry(fd, interest, patience()?, || attempt(0)),
-            outcome => outcome,
-        },
-    };
+    let mut outcome = retry(section, fd, interest, patience, || attempt(0));
     let mut done = 0;
     loop {
         match outcome {

@@ -8,7 +8,7 @@ use crate::error::BuildError;
 use crate::patch::Patch;
 use crate::slot::MAX_STACK;
 
-/// Stack of a green thread made by [`spawn`](crate::spawn), unless its builder asks otherwise.
+/// Stack of a green thread made by `spawn`, unless its builder asks otherwise.
 const STACK_SIZE: usize = 256 << 10;
 
 /// The most workers a runtime may have.

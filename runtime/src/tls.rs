@@ -17,7 +17,7 @@
 //! A block is never given back to glibc: its malloc keeps a cache in each thread's storage that
 //! only a real thread exit could return. It is used again by the next green thread in its slot;
 //! then [`Block::reset`] puts the storage of every module but libc and ld.so back to its initial
-//! image, and [`Block::run_exit_destructors`] has run what the previous owner registered.
+//! image, and [`run_exit_destructors`] has run what the previous owner registered.
 //!
 //! Rejected: `arch_prctl` with one shared block (std's park, mpsc and panic count break as soon as
 //! two threads share them); real pthreads whose kernel thread has ended as blocks (23 µs each).

@@ -1,7 +1,7 @@
 //! A green thread that never has to wait does not keep the others waiting.
 //!
-//! The bounds are lenient, for the sake of a loaded machine; what they tell apart is a delay of
-//! milliseconds from one that lasts as long as the busy green thread.
+//! The bounds leave room for a loaded machine, which takes a worker off its processor for tens of
+//! milliseconds. An idle one shows delays well below a millisecond or two.
 
 #![allow(clippy::print_stdout, reason = "the delays are of interest")]
 
@@ -19,8 +19,8 @@ use harness::{Watchdog, patched_runtime};
 
 const SAMPLES: usize = 60;
 const TIMER: Duration = Duration::from_millis(5);
-const MEDIAN: Duration = Duration::from_millis(10);
-const WORST: Duration = Duration::from_millis(250);
+const MEDIAN: Duration = Duration::from_millis(50);
+const WORST: Duration = Duration::from_millis(500);
 
 /// Measurements disturb each other, so one at a time.
 static ALONE: Mutex<()> = Mutex::new(());
@@ -35,7 +35,8 @@ fn alone(what: &str, measure: impl FnOnce()) {
 
 fn check(what: &str, mut delays: Vec<Duration>) {
     delays.sort_unstable();
-    let (median, worst) = (delays[delays.len() / 2], delays[delays.len() - 1]);
+    let median = delays[delays.len() / 2];
+    let worst = delays[delays.len() - 1];
     println!("{what}: median {median:?}, worst {worst:?}");
     assert!(median < MEDIAN, "{what}: median {median:?}");
     assert!(worst < WORST, "{what}: worst {worst:?}");

@@ -114,6 +114,19 @@ pub(crate) fn is_passive() -> bool {
     PASSIVE.load(Ordering::Relaxed) != ACTIVE
 }
 
+/// The process that built the latest runtime.
+static PROCESS: AtomicU32 = AtomicU32::new(0);
+
+/// This process has a runtime.
+pub(crate) fn set_process() {
+    PROCESS.store(std::process::id(), Ordering::Relaxed);
+}
+
+/// Whether the caller's process is the one whose tables it sees: a child after vfork sees its parent's.
+pub(crate) fn owns_tables() -> bool {
+    PROCESS.load(Ordering::Relaxed) == std::process::id()
+}
+
 /// Ends passiveness: the first of the threads that call this puts the tables in order by `reset`, the others
 /// wait for it.
 pub(crate) fn end_passiveness(reset: impl FnOnce()) {

@@ -492,7 +492,8 @@ fn touched(fd: RawFd) -> Option<&'static Descriptor> {
     if context::is_passive() {
         return None;
     }
-    existing(fd).filter(|descriptor| descriptor.used.load(Ordering::SeqCst) != 0)
+    existing(fd)
+        .filter(|descriptor| descriptor.used.load(Ordering::SeqCst) != 0 && context::owns_tables())
 }
 
 /// Before a descriptor is closed: its waiters get `EBADF`. Any thread may call this.

@@ -247,16 +247,13 @@ impl Green {
         unsafe { &*self.wheel.get() }.cancel_timer(&self.timer);
     }
 
-    /// Counts one blocking operation that did not have to wait; yields when the budget is spent,
-    /// so that a green thread whose I/O is always ready does not starve the others.
+    /// Counts one blocking operation that did not have to wait. True when the budget is spent: the green thread
+    /// should yield, so that one whose I/O is always ready does not starve the others.
     #[inline]
-    pub(crate) fn spend_budget(&self) {
+    pub(crate) fn spend_budget(&self) -> bool {
         let left = self.budget.get();
-        if left == 0 {
-            self.yield_now();
-        } else {
-            self.budget.set(left - 1);
-        }
+        self.budget.set(left.saturating_sub(1));
+        left == 0
     }
 
     pub(crate) fn set_name(&self, name: Option<Box<str>>) {

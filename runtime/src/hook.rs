@@ -16,7 +16,7 @@ use rustix::time::Timespec;
 
 use crate::context::{self, NativeSection};
 use crate::deadline::Deadline;
-use crate::descriptor::{self, Descriptor, Waiter};
+use crate::descriptor::{self, Descriptor, Snapshot, Waiter};
 use crate::futex;
 use crate::green::GreenRef;
 use crate::patch::Patch;
@@ -78,43 +78,38 @@ impl Section {
     }
 
     /// Calls `attempt`, which must not block, until it gives something other than `EAGAIN`, and
-    /// parks in between until `fd` is ready for `interest`.
+    /// parks in between until `fd` is ready for `interest`. Before it parks for the first time, `patience`
+    /// says until when to wait (`None` is for ever), or that the caller does not want to.
     ///
     /// Success counts against the green thread's budget of operations that did not wait, but for writes to
     /// pipes; when it is spent, the green thread yields.
     ///
     /// # Errors
     ///
-    /// What `attempt` gives; `EAGAIN` when the deadline passes first, as with `SO_RCVTIMEO`; `EBADF` if
-    /// another thread closes `fd` meanwhile; `EPERM` if `fd` is of a kind that cannot be waited for.
-    /// The descriptor's `O_NONBLOCK` is the caller's to look at: see [`is_nonblocking`].
+    /// What `attempt` gives; what `patience` gives; `EAGAIN` when the deadline passes first, as with
+    /// `SO_RCVTIMEO`; `EBADF` if another thread closes `fd` meanwhile; `EPERM` if `fd` is of a kind that
+    /// cannot be waited for.
     pub fn retry<T>(
         &self,
         fd: RawFd,
         interest: Interest,
-        deadline: Option<Deadline>,
+        patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let descriptor = descriptor::entry(fd)?;
+        let mut patience = Patience::Unasked(patience);
         loop {
             let snapshot = descriptor.snapshot();
             match attempt() {
                 Err(Errno::AGAIN) => {}
                 outcome => {
-                    // A signal handler may write to a pipe, and must not be switched away from. Who
-                    // only writes to a pipe waits soon enough.
-                    if interest == Interest::Read || !descriptor.is_pipe() {
-                        self.green.spend_budget();
-                    }
+                    self.spend_budget(fd, interest, descriptor);
                     return outcome;
                 }
             }
             descriptor.clear(snapshot, interest);
-            match descriptor.wait(fd, self.green, interest, snapshot, deadline) {
-                Ok(()) => {}
-                Err(Errno::TIMEDOUT) => return Err(Errno::AGAIN),
-                Err(error) => return Err(error),
-            }
+            let deadline = patience.ask()?;
+            self.wait(descriptor, fd, interest, snapshot, deadline)?;
         }
     }
 
@@ -128,13 +123,15 @@ impl Section {
         &self,
         fd: RawFd,
         length: usize,
-        deadline: Option<Deadline>,
+        patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
         mut attempt: impl FnMut() -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
         let descriptor = descriptor::entry(fd)?;
+        let mut patience = Patience::Unasked(patience);
         loop {
             let snapshot = descriptor.snapshot();
-            if !descriptor.is_known_unready(snapshot, Interest::Read) {
+            let is_known_unready = descriptor.is_known_unready(snapshot, Interest::Read);
+            if !is_known_unready {
                 match attempt() {
                     Err(Errno::AGAIN) => {}
                     outcome => {
@@ -143,25 +140,46 @@ impl Section {
                         {
                             descriptor.clear_after_short_read(snapshot);
                         }
-                        self.green.spend_budget();
+                        self.spend_budget(fd, Interest::Read, descriptor);
                         return outcome;
                     }
                 }
                 descriptor.clear(snapshot, Interest::Read);
             }
-            match descriptor.wait(fd, self.green, Interest::Read, snapshot, deadline) {
-                Ok(()) => {}
-                Err(Errno::TIMEDOUT) => return Err(Errno::AGAIN),
+            let deadline = match patience.ask() {
+                Ok(deadline) => deadline,
+                // Who does not wait gets the kernel's own answer.
+                Err(_) if is_known_unready => return attempt(),
                 Err(error) => return Err(error),
-            }
+            };
+            self.wait(descriptor, fd, Interest::Read, snapshot, deadline)?;
         }
     }
 
-    /// Whether a [`retry_stream_read`](Self::retry_stream_read) would park without asking.
-    pub fn is_known_unreadable(&self, fd: RawFd) -> bool {
-        descriptor::entry(fd).is_ok_and(|descriptor| {
-            descriptor.is_known_unready(descriptor.snapshot(), Interest::Read)
-        })
+    fn wait(
+        &self,
+        descriptor: &Descriptor,
+        fd: RawFd,
+        interest: Interest,
+        snapshot: Snapshot,
+        deadline: Option<Deadline>,
+    ) -> Result<(), Errno> {
+        match descriptor.wait(fd, self.green, interest, snapshot, deadline) {
+            Err(Errno::TIMEDOUT) => Err(Errno::AGAIN),
+            outcome => outcome,
+        }
+    }
+
+    /// A signal handler may write to a pipe or to a socket in non-blocking mode, and must not be switched
+    /// away from. Who only writes to a pipe waits soon enough.
+    fn spend_budget(&self, fd: RawFd, interest: Interest, descriptor: &Descriptor) {
+        let may_yield = interest == Interest::Read || !descriptor.is_pipe();
+        if may_yield && self.green.spend_budget() {
+            let is_own_write = interest == Interest::Write && is_nonblocking(fd);
+            if !is_own_write {
+                self.green.yield_now();
+            }
+        }
     }
 
     /// Accepts on a listener in blocking mode: waits until it is readable, then calls `attempt`, a
@@ -179,13 +197,18 @@ impl Section {
     ) -> Result<T, Errno> {
         let mut attempt = attempt;
         let _turn = AcceptTurn::take(descriptor::entry(fd)?, deadline).ok_or(Errno::AGAIN)?;
-        self.retry(fd, Interest::Read, deadline, || {
-            if is_ready(fd, PollFlags::IN)? {
-                attempt()
-            } else {
-                Err(Errno::AGAIN)
-            }
-        })
+        self.retry(
+            fd,
+            Interest::Read,
+            || Ok(deadline),
+            || {
+                if is_ready(fd, PollFlags::IN)? {
+                    attempt()
+                } else {
+                    Err(Errno::AGAIN)
+                }
+            },
+        )
     }
 
     /// Parks until one of `entries` is ready in the sense of poll(2), and fills in `revents`. Gives
@@ -211,7 +234,9 @@ impl Section {
                 .collect();
             let ready = poll_now(entries)?;
             if ready > 0 || deadline.is_some_and(Deadline::has_passed) {
-                self.green.spend_budget();
+                if self.green.spend_budget() {
+                    self.green.yield_now();
+                }
                 return Ok(ready);
             }
             let waiters: Vec<Waiter> = entries
@@ -249,6 +274,25 @@ impl Section {
     /// The socket's `SO_RCVTIMEO` or `SO_SNDTIMEO`, counted from now; `None` is no limit.
     pub fn socket_deadline(&self, fd: RawFd, interest: Interest) -> Option<Deadline> {
         descriptor::entry(fd).ok()?.socket_deadline(fd, interest)
+    }
+}
+
+/// Until when a call may wait: asked for once, when it first has to.
+enum Patience<F> {
+    Unasked(F),
+    Known(Option<Deadline>),
+}
+
+impl<F: FnOnce() -> Result<Option<Deadline>, Errno>> Patience<F> {
+    fn ask(&mut self) -> Result<Option<Deadline>, Errno> {
+        match std::mem::replace(self, Patience::Known(None)) {
+            Patience::Unasked(ask) => *self = Patience::Known(ask()?),
+            known => *self = known,
+        }
+        match self {
+            Patience::Known(deadline) => Ok(*deadline),
+            Patience::Unasked(_) => unreachable!("asked just now"),
+        }
     }
 }
 
@@ -321,8 +365,9 @@ fn poll_bits(events: i16) -> u32 {
 
 /// Whether `O_NONBLOCK` is set; asks the kernel.
 pub fn is_nonblocking(fd: RawFd) -> bool {
-    rustix::fs::fcntl_getfl(borrow(fd))
-        .is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK))
+    fd >= 0
+        && rustix::fs::fcntl_getfl(borrow(fd))
+            .is_ok_and(|flags| flags.contains(rustix::fs::OFlags::NONBLOCK))
 }
 
 /// What a descriptor is.

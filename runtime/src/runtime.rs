@@ -211,6 +211,7 @@ fn prepare_process() {
         descriptor::reset_after_fork();
         slot::reset_after_fork();
     });
+    context::set_process();
 }
 
 /// Builds a runtime with the settings of the environment and runs `f` on it as its main green thread.

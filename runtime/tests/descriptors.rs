@@ -76,7 +76,7 @@ fn a_number_that_is_not_open_is_an_error_and_costs_nothing() {
     Runtime::builder().workers(1).build().unwrap().run(|| {
         let section = hook::enter_any().unwrap();
         for fd in [-1, 999_999, i32::MAX] {
-            let outcome = section.retry(fd, hook::Interest::Read, None, || Ok(()));
+            let outcome = section.retry(fd, hook::Interest::Read, || Ok(None), || Ok(()));
             assert_eq!(outcome, Err(Errno::BADF));
         }
         let mut entries = [entry(i32::MAX, libc::POLLIN)];

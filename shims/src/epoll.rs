@@ -64,7 +64,12 @@ unsafe fn wait_for(
         section.yield_now();
         outcome
     } else {
-        section.retry(set, Interest::Read, timeout.map(Deadline::after), attempt)
+        section.retry(
+            set,
+            Interest::Read,
+            || Ok(timeout.map(Deadline::after)),
+            attempt,
+        )
     };
     match outcome {
         Err(Errno::AGAIN) => Ok(0),

@@ -49,9 +49,7 @@ pub(crate) fn retry<T>(
     patience: impl FnOnce() -> Patience,
     attempt: impl FnMut() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
-    wait_with(patience, attempt, |deadline, attempt| {
-        section.retry(fd, interest, deadline, attempt)
-    })
+    section.retry(fd, interest, patience, attempt)
 }
 
 /// As [`retry`], for reads of up to `length` (not 0) bytes that take what they read off the socket.
@@ -60,49 +58,9 @@ pub(crate) fn retry_read(
     fd: RawFd,
     length: usize,
     patience: impl FnOnce() -> Patience,
-    mut attempt: impl FnMut() -> Result<usize, Errno>,
+    attempt: impl FnMut() -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
-    let wait = |deadline, attempt: &mut dyn FnMut() -> Result<usize, Errno>| {
-        section.retry_stream_read(fd, length, deadline, attempt)
-    };
-    if !section.is_known_unreadable(fd) {
-        return wait_with(patience, attempt, wait);
-    }
-    // It will park without an attempt, at which patience could be asked for.
-    match patience() {
-        Ok(deadline) => wait(deadline, &mut attempt),
-        Err(_) => attempt(),
-    }
-}
-
-/// Waits without limit first, and at the first `EAGAIN` finds out whether that is right.
-fn wait_with<T>(
-    patience: impl FnOnce() -> Patience,
-    mut attempt: impl FnMut() -> Result<T, Errno>,
-    wait: impl Fn(Option<Deadline>, &mut dyn FnMut() -> Result<T, Errno>) -> Result<T, Errno>,
-) -> Result<T, Errno> {
-    let mut patience = Some(patience);
-    let mut verdict = Ok(None);
-    let outcome = wait(None, &mut || {
-        let outcome = attempt();
-        if !matches!(outcome, Err(Errno::AGAIN)) {
-            return outcome;
-        }
-        if let Some(patience) = patience.take() {
-            verdict = patience();
-        }
-        // Any other error ends the wait; it is replaced below.
-        if verdict == Ok(None) {
-            outcome
-        } else {
-            Err(Errno::CANCELED)
-        }
-    });
-    match verdict {
-        Ok(None) => outcome,
-        Ok(deadline) => wait(deadline, &mut attempt),
-        Err(error) => Err(error),
-    }
+    section.retry_stream_read(fd, length, patience, attempt)
 }
 
 /// Moves `total` bytes, as a blocking call does: goes on after a partial transfer for as long as
@@ -135,7 +93,7 @@ pub(crate) fn move_all(
         let Ok(deadline) = patience() else {
             return Ok(done);
         };
-        outcome = section.retry(fd, interest, deadline, || attempt(done));
+        outcome = section.retry(fd, interest, || Ok(deadline), || attempt(done));
     }
 }
 

@@ -99,9 +99,9 @@ impl Socket {
             drop(section);
             return self.retry(Interest::Read, || receive(self, buffer, flags));
         }
-        let deadline = section.socket_deadline(fd, Interest::Read);
+        let patience = || Ok(section.socket_deadline(fd, Interest::Read));
         Ok(section
-            .retry_stream_read(fd, buffer.len(), deadline, || receive(self, buffer, flags))?)
+            .retry_stream_read(fd, buffer.len(), patience, || receive(self, buffer, flags))?)
     }
 
     pub(super) fn send(&self, buffer: &[u8]) -> io::Result<usize> {
@@ -139,7 +139,12 @@ impl Socket {
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> io::Result<T> {
         if let Some(section) = hook::enter_own() {
-            return Ok(section.retry(self.as_fd().as_raw_fd(), interest, deadline, attempt)?);
+            return Ok(section.retry(
+                self.as_fd().as_raw_fd(),
+                interest,
+                || Ok(deadline),
+                attempt,
+            )?);
         }
         let flags = match interest {
             Interest::Read => PollFlags::IN,

@@ -1,4 +1,6 @@
 //! What green threads cost in memory, each measurement in a process of its own.
+//!
+//! The numbers are those of a release build; a debug build runs with a fifth of the green threads.
 
 #![allow(clippy::print_stdout, reason = "the figures are of interest")]
 
@@ -12,7 +14,11 @@ use std::time::Duration;
 use greenpatch::JoinHandle;
 use harness::{Watchdog, child, patched_runtime, process};
 
-const GREEN_THREADS: usize = 100_000;
+const GREEN_THREADS: usize = if cfg!(debug_assertions) {
+    20_000
+} else {
+    100_000
+};
 const A_FEW_DOZEN: usize = 60;
 
 /// Bytes resident for each parked green thread; code that is not optimized uses more stack.
@@ -116,7 +122,7 @@ fn a_green_thread_parked_by_std_takes_two_pages_and_its_handle() {
     );
 }
 
-/// Spawns and joins a million in batches; `spawn` starts one that waits for the barrier, if there is
+/// Spawns and joins a million in batches, or a fifth of that in a debug build; `spawn` starts one that waits for the barrier, if there is
 /// one, and `join` joins it.
 fn measure_reuse<J>(spawn: fn(Option<Arc<Barrier>>) -> J, join: fn(J))
 where

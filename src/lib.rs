@@ -36,7 +36,7 @@
 //! ```
 //! use greenpatch::{Patch, Runtime};
 //!
-//! let unpatched = Runtime::builder().patch(Patch::NONE).build()?;
+//! let unpatched = Runtime::builder().patch(Patch::none()).build()?;
 //! # Ok::<(), greenpatch::BuildError>(())
 //! ```
 //!

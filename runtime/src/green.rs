@@ -168,7 +168,7 @@ impl Green {
             entry_frame: Cell::new(0),
             coroutine: UnsafeCell::new(None),
             budget: Cell::new(BUDGET),
-            patch: Cell::new(Patch::NONE),
+            patch: Cell::new(Patch::none()),
             slot,
             timer: Timer::new(),
             wheel: Cell::new(ptr::null()),

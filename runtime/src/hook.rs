@@ -48,7 +48,7 @@ pub fn enter(family: Patch) -> Option<Section> {
 /// As [`enter`], whatever the patch set: for what concerns a green thread's identity.
 #[inline]
 pub fn enter_any() -> Option<Section> {
-    enter(Patch::NONE)
+    enter(Patch::none())
 }
 
 /// As [`enter_any`], and also inside another section: for the runtime's own yielding types.

@@ -26,7 +26,9 @@ bitflags::bitflags! {
 
 impl Patch {
     /// No family: every libc call of a green thread blocks its worker.
-    pub const NONE: Patch = Patch::empty();
+    pub const fn none() -> Patch {
+        Patch::empty()
+    }
 }
 
 /// A word in a patch list that names no family.
@@ -50,11 +52,11 @@ impl FromStr for Patch {
 
     /// Reads `all`, `none`, or a comma-separated list of family names.
     fn from_str(list: &str) -> Result<Patch, UnknownFamily> {
-        let mut patch = Patch::NONE;
+        let mut patch = Patch::none();
         for word in list.split(',') {
             patch |= match word.trim() {
                 "all" => Patch::all(),
-                "none" => Patch::NONE,
+                "none" => Patch::none(),
                 "time" => Patch::TIME,
                 "socket" => Patch::SOCKET,
                 "select" => Patch::SELECT,

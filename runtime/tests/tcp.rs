@@ -15,7 +15,7 @@ fn everywhere(test: fn()) {
     for workers in [1, 2] {
         let runtime = Runtime::builder()
             .workers(workers)
-            .patch(Patch::NONE)
+            .patch(Patch::none())
             .build()
             .unwrap();
         runtime.run(test);

@@ -37,7 +37,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Box<dyn Error>> {
     let (app, sleep, way) = (arguments.app, arguments.sleep, arguments.async_sleep);
     let handler = applications::handler(app, sleep);
     match class {
-        WorkerClass::Sync => server.run_sync(handler, arguments.patch.unwrap_or(Patch::NONE)),
+        WorkerClass::Sync => server.run_sync(handler, arguments.patch.unwrap_or(Patch::none())),
         WorkerClass::Gthread => server.run_gthread(handler, arguments.threads),
         WorkerClass::Green => {
             let patch = arguments.patch.unwrap_or(Patch::all());

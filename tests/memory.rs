@@ -122,8 +122,8 @@ fn a_green_thread_parked_by_std_takes_two_pages_and_its_handle() {
     );
 }
 
-/// Spawns and joins a million in batches, or a fifth of that in a debug build; `spawn` starts one that waits for the barrier, if there is
-/// one, and `join` joins it.
+/// Spawns and joins a million in batches, or a fifth of that in a debug build. `spawn` starts one
+/// that waits for the barrier, if there is one, and `join` joins it.
 fn measure_reuse<J>(spawn: fn(Option<Arc<Barrier>>) -> J, join: fn(J))
 where
     J: Send + 'static,

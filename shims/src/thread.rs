@@ -117,9 +117,10 @@ impl Wish {
 
 /// Attributes without affinity read as all processors there could be.
 fn is_full(affinity: &libc::cpu_set_t) -> bool {
-    (0..libc::CPU_SETSIZE as usize)
-        // SAFETY: within the set.
-        .all(|processor| unsafe { libc::CPU_ISSET(processor, affinity) })
+    // SAFETY: a set of bits in words.
+    let words =
+        unsafe { &*ptr::from_ref(affinity).cast::<[u64; size_of::<libc::cpu_set_t>() / 8]>() };
+    words.iter().all(|&word| word == u64::MAX)
 }
 
 #[unsafe(no_mangle)]

@@ -44,7 +44,7 @@
 //! |---|---|
 //! | `time` | the sleep family |
 //! | `socket` | sockets; read, write, close and the like, as far as sockets and pipes need them |
-//! | `select` | poll, ppoll, select, pselect |
+//! | `select` | poll, ppoll, select, pselect, epoll_wait |
 //! | `lock` | futex; pthread mutex, condition variable and once |
 //! | `thread` | pthread_create, join, detach and what belongs to a thread's identity |
 //!

@@ -523,7 +523,10 @@ pub(crate) fn opened(fd: RawFd) {
 /// Calls `act` for each descriptor of a range that something is known of.
 pub(crate) fn for_range(first: u32, last: u32, act: impl Fn(RawFd)) {
     let mut fd = RawFd::try_from(first).unwrap_or(RawFd::MAX);
-    let last = RawFd::try_from(last).unwrap_or(RawFd::MAX - FIRST_CHUNK as RawFd);
+    // No descriptor is as large as that; and the end of the last chunk can be counted.
+    let last = RawFd::try_from(last)
+        .unwrap_or(RawFd::MAX)
+        .min(RawFd::MAX - 2 * FIRST_CHUNK as RawFd);
     while fd <= last {
         let (chunk, index) = place(fd);
         if TABLE[chunk].load(Ordering::Acquire).is_null() {
@@ -589,17 +592,18 @@ fn borrow(fd: RawFd) -> BorrowedFd<'static> {
 
 fn ask_kind(fd: RawFd) -> Kind {
     use rustix::fs::{FileType, fstat};
-    use rustix::net::{AddressFamily, SocketType, sockopt};
+    use rustix::net::{SocketType, sockopt};
     let Ok(stat) = fstat(borrow(fd)) else {
         return Kind::Other;
     };
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::Socket => {
-            let inet = sockopt::socket_domain(borrow(fd))
-                .is_ok_and(|domain| matches!(domain, AddressFamily::INET | AddressFamily::INET6));
+            // Other stream protocols, SCTP say, keep message boundaries.
+            let tcp = sockopt::socket_protocol(borrow(fd))
+                .is_ok_and(|protocol| protocol == Some(rustix::net::ipproto::TCP));
             let stream =
                 sockopt::socket_type(borrow(fd)).is_ok_and(|kind| kind == SocketType::STREAM);
-            if inet && stream {
+            if tcp && stream {
                 Kind::Tcp
             } else {
                 Kind::Socket

@@ -375,6 +375,27 @@ impl Drop for KernelWaiter {
     }
 }
 
+/// OS threads that wait in the kernel on addresses nobody here knows.
+static UNCOUNTED: AtomicU32 = AtomicU32::new(0);
+
+/// An OS thread that waits in the kernel by a call that names its addresses in a way of its own
+/// (`futex_waitv`): while there is one, every wake goes to the kernel too.
+pub struct UncountedWaiter(());
+
+impl UncountedWaiter {
+    /// Made before the call, dropped after it.
+    pub fn register() -> UncountedWaiter {
+        UNCOUNTED.fetch_add(1, Ordering::SeqCst);
+        UncountedWaiter(())
+    }
+}
+
+impl Drop for UncountedWaiter {
+    fn drop(&mut self) {
+        UNCOUNTED.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
 /// Whether an OS thread may wait on `address` in the kernel. To be asked after the word changed.
 #[inline]
 pub fn has_kernel_waiters(address: *const u32) -> bool {
@@ -383,6 +404,7 @@ pub fn has_kernel_waiters(address: *const u32) -> bool {
         .kernel_waiters
         .load(Ordering::SeqCst)
         != 0
+        || UNCOUNTED.load(Ordering::SeqCst) != 0
         || context::is_passive()
 }
 

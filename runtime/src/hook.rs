@@ -252,8 +252,9 @@ impl Section {
                 let (fd, waiter) = (entries[index].fd, &waiters[index]);
                 // SAFETY: all waiters are withdrawn below, on every way out of this turn.
                 match unsafe { descriptor.enqueue(fd, snapshot, waiter, reactor) } {
-                    Ok(true) => {}
-                    // Always ready in poll's sense, so poll has said so; or closed meanwhile.
+                    // What epoll refuses never changes: poll has said all there is to say.
+                    Ok(true) | Err(Errno::PERM) => {}
+                    // An edge came, or it was closed meanwhile.
                     Ok(false) | Err(_) => {
                         changed = true;
                         break;

@@ -84,3 +84,38 @@ fn a_number_that_is_not_open_is_an_error_and_costs_nothing() {
         assert_eq!(entries[0].revents, libc::POLLNVAL);
     });
 }
+
+#[test]
+fn a_range_of_descriptors_may_end_anywhere() {
+    Runtime::builder().workers(1).build().unwrap().run(|| {
+        for last in [1_000_000, i32::MAX as u32 - 64, i32::MAX as u32, u32::MAX] {
+            hook::closing_range(100_000, last);
+            hook::closed_range(i32::MAX as u32 - 1, last);
+        }
+    });
+}
+
+#[test]
+fn a_poll_on_what_epoll_refuses_does_not_keep_others_from_running() {
+    use std::sync::atomic::AtomicU32;
+    static TURNS: AtomicU32 = AtomicU32::new(0);
+    Runtime::builder().workers(1).build().unwrap().run(|| {
+        let other = spawn(|| {
+            for _ in 0..10 {
+                TURNS.fetch_add(1, Ordering::Relaxed);
+                greenpatch_runtime::time::sleep(Duration::from_millis(1));
+            }
+        });
+        let file = std::fs::File::open("/proc/self/exe").unwrap();
+        let section = hook::enter(Patch::SELECT).unwrap();
+        let mut entries = [entry(file.as_raw_fd(), libc::POLLPRI)];
+        let soon = Deadline::after(Duration::from_millis(100));
+        assert_eq!(section.poll(&mut entries, Some(soon)), Ok(0));
+        drop(section);
+        assert!(
+            TURNS.load(Ordering::Relaxed) > 1,
+            "the poll kept its worker"
+        );
+        other.join().unwrap();
+    });
+}

@@ -19,7 +19,10 @@ fn create(start: thread::Start, argument: usize) -> libc::pthread_t {
     let section = hook::enter(Patch::THREAD).expect("on a patched green thread");
     let argument = ptr::without_provenance_mut(argument);
     // SAFETY: the start routines here accept any argument.
-    unsafe { thread::create(&section, start, argument, 64 << 10, false) }.unwrap()
+    let mut green = 0;
+    // SAFETY: as above, and the place lives.
+    unsafe { thread::create(&section, &mut green, start, argument, 64 << 10, false) }.unwrap();
+    green
 }
 
 fn on_green_threads(test: fn()) {

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use greenpatch_runtime::Patch;
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::futex::{self, ANY, KernelWaiter, Wait};
+use greenpatch_runtime::futex::{self, ANY, KernelWaiter, UncountedWaiter, Wait};
 use greenpatch_runtime::hook::{self, Section};
 use libc::timespec;
 use rustix::io::Errno;
@@ -45,9 +45,13 @@ unsafe extern "C-unwind" fn syscall(
         // SAFETY: what the call asks of its caller.
         return unsafe { futex_call(Call::new(arguments)) };
     }
+    let _waiter = WAITS.contains(&number).then(UncountedWaiter::register);
     // SAFETY: passed on as it came.
     returned(unsafe { kernel::call(number, arguments) }.map(|value| value as c_long))
 }
+
+/// The newer calls that wait on futexes: `futex_waitv` and `futex_wait`.
+const WAITS: [c_long; 2] = [449, 455];
 
 /// The arguments of futex(2).
 struct Call {
@@ -136,8 +140,12 @@ unsafe fn futex_call(call: Call) -> c_long {
                 None => unsafe { call.in_kernel() }.map(|count| count as u32),
             }
         }
-        // SAFETY: the caller's promise.
-        _ => unsafe { call.in_kernel() }.map(|count| count as u32),
+        _ => {
+            // It may be a wait that the kernel alone knows.
+            let _waiter = KernelWaiter::register(call.word);
+            // SAFETY: the caller's promise.
+            unsafe { call.in_kernel() }.map(|count| count as u32)
+        }
     };
     returned(outcome.map(|count| c_long::from(count as i32)))
 }

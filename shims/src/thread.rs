@@ -142,15 +142,13 @@ unsafe extern "C-unwind" fn pthread_create(
              is_detached,
          }| {
             // SAFETY: what pthread_create asks of its caller.
-            unsafe { hook::thread::create(&section, start, argument, stack_size, is_detached) }
+            unsafe {
+                hook::thread::create(&section, thread, start, argument, stack_size, is_detached)
+            }
         },
     );
     match outcome {
-        Ok(green) => {
-            // SAFETY: what pthread_create asks of its caller.
-            unsafe { *thread = green };
-            0
-        }
+        Ok(()) => 0,
         // SAFETY: passed on as it came.
         Err(Errno::INVAL) => unsafe {
             original::pthread_create(thread, attributes, start, argument)

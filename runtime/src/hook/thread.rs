@@ -27,7 +27,7 @@ struct Entry {
 unsafe impl Send for Entry {}
 
 /// As `pthread_create`: a green thread on the caller's runtime, with at least `stack_size` bytes of
-/// stack. Gives its `pthread_t`.
+/// stack. Its `pthread_t` is stored before it first runs, for it may free the place.
 ///
 /// # Errors
 ///
@@ -35,14 +35,15 @@ unsafe impl Send for Entry {}
 ///
 /// # Safety
 ///
-/// `start` may be called with `argument` on another thread.
+/// `start` may be called with `argument` on another thread, and `thread` can be written to.
 pub unsafe fn create(
     section: &Section,
+    thread: *mut libc::pthread_t,
     start: Start,
     argument: *mut c_void,
     stack_size: usize,
     detached: bool,
-) -> Result<libc::pthread_t, Errno> {
+) -> Result<(), Errno> {
     let life = Life::new(section.green().life().shared.clone(), Location::caller());
     let entry = Entry { start, argument };
     let green = GreenRef::prepare(stack_size, life, None, !detached, move || {
@@ -57,9 +58,10 @@ pub unsafe fn create(
         std::io::ErrorKind::InvalidInput => Errno::INVAL,
         _ => Errno::AGAIN,
     })?;
-    let thread = green.slot.block.address() as libc::pthread_t;
+    // SAFETY: the caller's promise.
+    unsafe { *thread = green.slot.block.address() as libc::pthread_t };
     scheduler::start(green);
-    Ok(thread)
+    Ok(())
 }
 
 /// The green thread whose `pthread_t` this is; `None` for OS threads and anything else.

@@ -14,7 +14,8 @@
 //! A larger queue changes its buffer as it grows and shrinks, so the worker goes home first (one more
 //! write of the thread pointer a turn) until the queue has been small for long enough. What is woken from
 //! outside the workers goes to the injector. (Rejected: the surplus of a full queue in the injector. It
-//! lets later comers overtake: 400 busy connections got shares between 128 and 269 instead of 154 to 161.)
+//! lets later comers overtake: the luckiest of 400 busy connections got twice the share of the unluckiest,
+//! now 2 % more.)
 //!
 //! **Fairness.** Every [`CLOCK_TURNS`] turns the worker looks at the clock and, if some time has passed, at
 //! timers, reactor and injector, even if its own queue is full. (A fixed number of turns between two looks,

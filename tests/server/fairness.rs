@@ -1,5 +1,7 @@
 //! Busy clients get equal shares of one green worker.
 
+#![allow(clippy::print_stdout, reason = "the figures are of interest")]
+
 mod harness;
 
 use std::time::Duration;
@@ -30,6 +32,9 @@ fn check(class: &[&str]) {
     let mut answers = runtime.expect("an event loop").block_on(drive(&server));
     answers.sort_unstable();
     let (least, median, most) = (answers[0], answers[CLIENTS / 2], answers[CLIENTS - 1]);
+    println!(
+        "answers to the least, the median and the most served client: {least}, {median}, {most}"
+    );
     assert!(
         least > 0 && most <= 2 * least,
         "of {CLIENTS} clients the least served got {least} answers, the median {median}, \

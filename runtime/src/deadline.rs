@@ -57,6 +57,15 @@ impl Deadline {
         Duration::from_nanos(self.0.saturating_sub(Deadline::now().0))
     }
 
+    /// How long until the deadline, as system calls take it.
+    pub(crate) fn timeout(self) -> Timespec {
+        let remaining = self.remaining();
+        Timespec {
+            tv_sec: i64::try_from(remaining.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: remaining.subsec_nanos().into(),
+        }
+    }
+
     /// Whether the deadline has passed.
     pub fn has_passed(self) -> bool {
         self <= Deadline::now()

@@ -21,7 +21,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 
 use rustix::io::Errno;
 use rustix::thread::futex;
-use rustix::time::Timespec;
 
 use crate::context::{self, NativeSection};
 use crate::deadline::Deadline;
@@ -177,15 +176,9 @@ pub fn wait(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Wait
 }
 
 /// As [`wait`], but always blocks the kernel thread, green thread or not.
-pub fn wait_in_kernel(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Wait {
+fn wait_in_kernel(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Wait {
     let _waiter = KernelWaiter::register(word.as_ptr());
-    let timeout = deadline.map(|deadline| {
-        let remaining = deadline.remaining();
-        Timespec {
-            tv_sec: i64::try_from(remaining.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: remaining.subsec_nanos().into(),
-        }
-    });
+    let timeout = deadline.map(Deadline::timeout);
     match futex::wait(word, futex::Flags::PRIVATE, expected, timeout.as_ref()) {
         Err(Errno::AGAIN) => Wait::Changed,
         Err(Errno::TIMEDOUT) => Wait::TimedOut,

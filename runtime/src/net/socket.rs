@@ -159,13 +159,7 @@ impl Socket {
             if deadline.is_some_and(Deadline::has_passed) {
                 return Err(Errno::AGAIN.into());
             }
-            let timeout = deadline.map(|deadline| {
-                let remaining = deadline.remaining();
-                Timespec {
-                    tv_sec: remaining.as_secs().min(i64::MAX as u64) as i64,
-                    tv_nsec: remaining.subsec_nanos().into(),
-                }
-            });
+            let timeout = deadline.map(Deadline::timeout);
             match poll(
                 &mut [PollFd::from_borrowed_fd(self.as_fd(), flags)],
                 timeout.as_ref(),

@@ -35,11 +35,15 @@ pub(crate) trait Connection: Send + Sync + 'static {
 
     /// Closes one direction or both.
     fn shutdown(&self, how: Shutdown) -> io::Result<()>;
+
+    /// Lets the other connections of this OS thread go first, between two requests. A client that
+    /// is quick with its next request would otherwise keep the thread for several in a row.
+    fn give_way();
 }
 
 /// Implements [`Connection`] for a type with the methods of [`std::net::TcpStream`].
 macro_rules! connection {
-    ($stream:ty) => {
+    ($stream:ty, $give_way:expr) => {
         impl Connection for $stream {
             fn receive(&self, buffer: &mut [u8]) -> io::Result<usize> {
                 (&*self).read(buffer)
@@ -64,9 +68,14 @@ macro_rules! connection {
             fn shutdown(&self, how: Shutdown) -> io::Result<()> {
                 <$stream>::shutdown(self, how)
             }
+
+            fn give_way() {
+                $give_way
+            }
         }
     };
 }
 
-connection!(std::net::TcpStream);
-connection!(greenpatch::net::TcpStream);
+// The kernel shares out the time of OS threads.
+connection!(std::net::TcpStream, ());
+connection!(greenpatch::net::TcpStream, greenpatch::yield_now());

@@ -66,7 +66,10 @@ pub(crate) fn serve<C: Connection>(
     let mut patience = settings.timeouts.header;
     loop {
         match exchange.next(patience, handler) {
-            Ok(true) => patience = settings.timeouts.keep_alive,
+            Ok(true) => {
+                patience = settings.timeouts.keep_alive;
+                C::give_way();
+            }
             Ok(false) | Err(Failure::Lost) => return,
             Err(Failure::Refused(refusal)) => return exchange.refuse(&refusal),
         }

@@ -12,6 +12,8 @@
 
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]
 
+mod mode;
+
 use std::num::NonZeroU64;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -97,8 +99,7 @@ fn main() {
     {
         return;
     }
-    let is_test = arguments.iter().any(|argument| argument == "--test");
-    let samples = if is_test { TURN } else { SAMPLES };
+    let samples = if mode::is_test() { TURN } else { SAMPLES };
     let mut kinds = [
         Kind::new("OS thread, std::thread::sleep", None, thread::sleep),
         Kind::new("OS thread, without slack", None, sleep_without_slack),

@@ -26,6 +26,7 @@ use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use greenpatch::sync::{Condvar, Mutex};
 use greenpatch::{Builder, JoinHandle, Patch, Runtime};
 
+mod mode;
 #[allow(
     dead_code,
     unused_imports,
@@ -34,6 +35,7 @@ use greenpatch::{Builder, JoinHandle, Patch, Runtime};
 #[path = "../runtime/src/wheel.rs"]
 mod wheel;
 
+use mode::is_test;
 use wheel::{Timer, Wheel};
 
 const OUTSTANDING: usize = 1_000_000;
@@ -61,11 +63,6 @@ impl Random {
         // The high half of the product is below the limit, without the cost of a division.
         ((u128::from(self.0) * u128::from(limit)) >> 64) as u64
     }
-}
-
-/// Whether each benchmark is only to run once, for the sake of the tests.
-fn is_test() -> bool {
-    std::env::args().any(|argument| argument == "--test")
 }
 
 /// A wheel with its timers. A timer is its own owner.

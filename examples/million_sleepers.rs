@@ -114,7 +114,7 @@ fn sleep(count: usize) -> Result<(), Failure> {
     while progress.asleep.load(Ordering::Relaxed) < count {
         thread::sleep(Duration::from_millis(1));
     }
-    let resident = resident()? - resident_before;
+    let resident = resident()?.saturating_sub(resident_before);
     let mappings = fs::read_to_string("/proc/self/maps")?.lines().count();
     let threads = fs::read_dir("/proc/self/task")?.count();
     let each = resident / count;

@@ -53,11 +53,12 @@
 //!
 //! # Without the shims
 //!
-//! [`net`], [`sync`] and [`time`] hold yielding types with std's names and methods; they need no feature.
+//! [`net`], [`sync`], [`thread`] and [`time`] hold yielding types with std's names and methods; they need no feature.
 
 pub use greenpatch_runtime::{
-    BuildError, Builder, Current, JoinHandle, Patch, Runtime, RuntimeBuilder, SETTINGS, Setting,
-    UnknownFamily, current, net, run, spawn, sync, time, yield_now,
+    BuildError, Builder, Interrupted, JoinHandle, Patch, Runtime, RuntimeBuilder, SETTINGS,
+    Setting, UnknownFamily, checkpoint, interrupt, is_cancellation, net, run, scope, shield, spawn,
+    spawn_after, sync, thread, time, yield_now,
 };
 #[doc(inline)]
 pub use greenpatch_shims as shims;

@@ -16,6 +16,11 @@ impl Deadline {
         Deadline::from_monotonic(clock_gettime(ClockId::Monotonic))
     }
 
+    /// The present moment as of the kernel's last tick: some milliseconds old, and cheap.
+    pub(crate) fn now_coarse() -> Deadline {
+        Deadline::from_monotonic(clock_gettime(ClockId::MonotonicCoarse))
+    }
+
     /// `duration` from now; durations too long to count saturate at some 584 years.
     pub fn after(duration: Duration) -> Deadline {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);

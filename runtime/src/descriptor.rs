@@ -33,7 +33,9 @@ use rustix::io::Errno;
 use crate::context::{self, NativeSection};
 use crate::deadline::Deadline;
 use crate::green::GreenRef;
+use crate::interrupt::{End, Limits};
 use crate::reactor::Reactor;
+use crate::reason::Packed;
 use crate::spin::{self, SpinLock};
 
 bitflags::bitflags! {
@@ -307,32 +309,37 @@ impl Descriptor {
         }
     }
 
-    /// Waits on the entry until an edge since `snapshot`, a close (`EBADF`) or the deadline
-    /// (`ETIMEDOUT`).
+    /// Waits on the entry until an edge since `snapshot`, a close (`EBADF`) or the end of its limits.
     pub(crate) fn wait(
         &self,
         fd: RawFd,
         green: GreenRef,
         interest: Interest,
         snapshot: Snapshot,
-        deadline: Option<Deadline>,
-    ) -> Result<(), Errno> {
+        limits: &Limits,
+    ) -> Result<Result<(), End>, Errno> {
+        if let Err(cancelled) = limits.check_cancelled() {
+            return Ok(Err(cancelled.into()));
+        }
         let waiter = Waiter::new(green, interest);
         // SAFETY: withdrawn below, on every way out.
         if !unsafe { self.enqueue(fd, snapshot, &waiter, &green.life().shared.reactor) }? {
-            return Ok(());
+            return Ok(Ok(()));
         }
+        let reason = Packed::descriptor(fd, interest);
         while waiter.waits() {
-            green.park_until(green, deadline);
-            if waiter.waits() && deadline.is_some_and(Deadline::has_passed) {
+            green.park_until(green, limits.until(), reason);
+            if waiter.waits()
+                && let Err(end) = limits.check()
+            {
                 self.withdraw(&waiter);
-                return Err(Errno::TIMEDOUT);
+                return Ok(Err(end));
             }
         }
         if waiter.was_closed() {
             Err(Errno::BADF)
         } else {
-            Ok(())
+            Ok(Ok(()))
         }
     }
 

@@ -26,6 +26,8 @@ use crate::context::{self, NativeSection};
 use crate::deadline::Deadline;
 use crate::green::GreenRef;
 use crate::hook::Section;
+use crate::interrupt::{End, Interrupted, Limits};
+use crate::reason::Packed;
 use crate::spin::{self, SpinLock};
 
 /// Every bit: the bitset of a plain wait and a plain wake.
@@ -168,11 +170,42 @@ pub fn wait(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Wait
     match context::green() {
         Some(green) => {
             let _native = NativeSection::enter();
+            let place = Place::new(word.as_ptr(), expected);
             // SAFETY: the borrow keeps the word in place.
-            unsafe { park(green, word.as_ptr(), expected, ANY, deadline) }
+            unsafe { park_at(green, place, deadline) }
         }
         None => wait_in_kernel(word, expected, deadline),
     }
+}
+
+/// As [`wait`], and cut short by deadline scopes and cancellation: for waits whose result can say so. `Ok` means: look
+/// at the word again.
+///
+/// # Errors
+///
+/// `TimedOut` if `deadline` or that of a [`timeout`](crate::time::timeout) around the caller has passed, `Cancelled` if
+/// the green thread was cancelled. The waiter is out of the queue, and no wake-up was spent on it.
+pub fn wait_interruptible(
+    word: &AtomicU32,
+    expected: u32,
+    deadline: Option<Deadline>,
+) -> Result<(), Interrupted> {
+    wait_within(word, expected, &Limits::new(deadline)).map_err(Interrupted::from)
+}
+
+/// As [`wait_interruptible`]; tells the wait's own deadline from others.
+pub(crate) fn wait_within(word: &AtomicU32, expected: u32, limits: &Limits) -> Result<(), End> {
+    limits.check_cancelled()?;
+    let Some(green) = context::green() else {
+        return match wait_in_kernel(word, expected, limits.until()) {
+            Wait::TimedOut => limits.check(),
+            _ => Ok(()),
+        };
+    };
+    let _native = NativeSection::enter();
+    let place = Place::new(word.as_ptr(), expected);
+    // SAFETY: the borrow keeps the word in place.
+    unsafe { park(green, place, limits.until(), || limits.check()) }.map(drop)
 }
 
 /// As [`wait`], but always blocks the kernel thread, green thread or not.
@@ -184,6 +217,23 @@ fn wait_in_kernel(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -
         Err(Errno::TIMEDOUT) => Wait::TimedOut,
         _ => Wait::Woken,
     }
+}
+
+/// As [`wait`], for the end of a green thread.
+pub(crate) fn wait_to_join(word: &AtomicU32, expected: u32, id: u64) {
+    let Some(green) = context::green() else {
+        wait_in_kernel(word, expected, None);
+        return;
+    };
+    let _native = NativeSection::enter();
+    let place = Place {
+        address: word.as_ptr(),
+        expected,
+        bitset: ANY,
+        reason: Packed::join(id),
+    };
+    // SAFETY: the borrow keeps the word in place.
+    unsafe { park_at(green, place, None) };
 }
 
 /// Wakes up to `count` waiters of `word`, green threads first, then OS threads; gives how many.
@@ -213,23 +263,61 @@ pub unsafe fn park_green(
     bitset: u32,
     deadline: Option<Deadline>,
 ) -> Wait {
+    let place = Place {
+        bitset,
+        ..Place::new(address, expected)
+    };
     // SAFETY: the caller's promise.
-    unsafe { park(section.green(), address, expected, bitset, deadline) }
+    unsafe { park_at(section.green(), place, deadline) }
+}
+
+/// Where a green thread waits, and while what stands there.
+struct Place {
+    address: *const u32,
+    expected: u32,
+    bitset: u32,
+    reason: Packed,
+}
+
+impl Place {
+    fn new(address: *const u32, expected: u32) -> Place {
+        Place {
+            address,
+            expected,
+            bitset: ANY,
+            reason: Packed::futex(address as usize),
+        }
+    }
 }
 
 /// # Safety
 ///
-/// As for [`park_green`]; `green` is the calling green thread, in a native section.
-unsafe fn park(
+/// As for [`park`].
+unsafe fn park_at(green: GreenRef, place: Place, deadline: Option<Deadline>) -> Wait {
+    let give_up = || match deadline {
+        Some(deadline) if deadline.has_passed() => Err(()),
+        _ => Ok(()),
+    };
+    // SAFETY: the caller's promise.
+    unsafe { park(green, place, deadline, give_up) }.unwrap_or(Wait::TimedOut)
+}
+
+/// Parks until woken, or until `give_up`, which is asked after each return of the park and at `deadline` at the
+/// latest, fails.
+///
+/// # Safety
+///
+/// As for [`park_green`], of the place's address; `green` is the calling green thread, in a native section.
+unsafe fn park<E>(
     green: GreenRef,
-    address: *const u32,
-    expected: u32,
-    bitset: u32,
+    place: Place,
     deadline: Option<Deadline>,
-) -> Wait {
+    give_up: impl Fn() -> Result<(), E>,
+) -> Result<Wait, E> {
+    let address = place.address;
     let waiter = Waiter {
         address: AtomicUsize::new(address as usize),
-        bitset,
+        bitset: place.bitset,
         green,
         woken: AtomicBool::new(false),
         next: Cell::new(ptr::null()),
@@ -239,21 +327,21 @@ unsafe fn park(
         let mut queue = bucket(address as usize).queue.lock();
         // SAFETY: the caller's promise; other threads change the word by atomic operations.
         let current = unsafe { AtomicU32::from_ptr(address.cast_mut()) }.load(Ordering::SeqCst);
-        if current != expected {
-            return Wait::Changed;
+        if current != place.expected {
+            return Ok(Wait::Changed);
         }
         queue.push(&waiter);
     }
     loop {
-        green.park_until(green, deadline);
+        green.park_until(green, deadline, place.reason);
         if waiter.woken.load(Ordering::Acquire) {
-            return Wait::Woken;
+            return Ok(Wait::Woken);
         }
-        if deadline.is_some_and(Deadline::has_passed) {
+        if let Err(end) = give_up() {
             return if withdraw(&waiter) {
-                Wait::TimedOut
+                Err(end)
             } else {
-                Wait::Woken
+                Ok(Wait::Woken)
             };
         }
     }

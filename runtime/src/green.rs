@@ -13,14 +13,14 @@
 //! | `timer` | its own green thread, and whoever holds the lock of the wheel it stands in |
 //! | `coroutine` | the worker that runs it |
 //! | `next_free` | whoever holds the pool's lock |
-//! | `yielder`, `entry_frame`, `budget`, `alternate_stack` | its own green thread |
+//! | `yielder`, `entry_frame`, `budget`, `alternate_stack`, `cancellation` | its own green thread |
+//! | `wait` | written by its own green thread, read by anyone |
 //! | `life` | the spawner until the green thread is queued, then read-only until its slot is released |
 //! | `name` | under its lock; the overflow handler reads it without |
 
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_void;
 use std::ops::Deref;
-use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -34,9 +34,12 @@ use crate::deadline::Deadline;
 use crate::futex;
 use crate::park::ParkState;
 use crate::patch::Patch;
+use crate::reason::Packed;
 use crate::scheduler::Shared;
 use crate::slot::{self, Slot};
+use crate::spawn::state;
 use crate::spin::SpinLock;
+use crate::thread::Task;
 use crate::tls;
 use crate::wheel::Timer;
 use crate::worker::{Shard, Worker};
@@ -79,20 +82,17 @@ type Context = Coroutine<(), Action, (), SlotStack>;
 
 /// What belongs to one green thread's life in the slot, not to the slot.
 pub(crate) struct Life {
-    pub(crate) id: u64,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) spawned_at: &'static Location<'static>,
+    /// Its handle's part: name, id, cancellation.
+    pub(crate) task: Arc<dyn Task>,
     forks: u32,
 }
 
 impl Life {
-    pub(crate) fn new(shared: Arc<Shared>, spawned_at: &'static Location<'static>) -> Life {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn new(shared: Arc<Shared>, task: Arc<dyn Task>) -> Life {
         Life {
-            id,
             shared,
-            spawned_at,
+            task,
             forks: context::forks(),
         }
     }
@@ -137,6 +137,10 @@ pub(crate) struct Green {
     budget: Cell<u32>,
     patch: Cell<Patch>,
     pub(crate) slot: Slot,
+    /// The state word of the life's task, which tells whether it was cancelled.
+    cancellation: Cell<*const AtomicU32>,
+    /// What it waits for (see `reason.rs`), since when and until when, in nanoseconds; for those who look from outside.
+    wait: [AtomicU64; 3],
     pub(crate) timer: Timer<GreenRef>,
     wheel: Cell<*const Shard>,
     life: UnsafeCell<Option<Life>>,
@@ -153,7 +157,7 @@ unsafe impl Sync for Green {}
 
 enum Name {
     None,
-    Given(Box<str>),
+    Given(Arc<str>),
     /// As set by `pthread_setname_np`: at most 15 bytes and a zero.
     Thread([u8; 16]),
 }
@@ -170,6 +174,8 @@ impl Green {
             budget: Cell::new(BUDGET),
             patch: Cell::new(Patch::none()),
             slot,
+            cancellation: Cell::new(ptr::null()),
+            wait: [const { AtomicU64::new(0) }; 3],
             timer: Timer::new(),
             wheel: Cell::new(ptr::null()),
             life: UnsafeCell::new(None),
@@ -226,15 +232,31 @@ impl Green {
         self.suspend(Action::Yield);
     }
 
+    /// Whether its waits are to be cut short. Runs on this green thread.
+    #[inline]
+    pub(crate) fn is_cancelled(&self) -> bool {
+        // SAFETY: the task stays as long as this green thread's life.
+        let state = unsafe { &*self.cancellation.get() };
+        state.load(Ordering::Acquire) & state::CANCELLED != 0
+    }
+
     /// Waits for an unpark; may return without one. Runs on this green thread.
-    pub(crate) fn park(&self) {
+    fn park(&self) {
         if self.park.begin() {
             self.suspend(Action::Park);
         }
     }
 
-    /// Waits for an unpark or for `deadline`; may return before either. Runs on this green thread.
-    pub(crate) fn park_until(&self, this: GreenRef, deadline: Option<Deadline>) {
+    /// Waits for an unpark or for `deadline`; may return before either. Runs on this green thread, which waits for
+    /// what `reason` says.
+    pub(crate) fn park_until(&self, this: GreenRef, deadline: Option<Deadline>, reason: Packed) {
+        let [why, since, until] = &self.wait;
+        since.store(Deadline::now_coarse().as_nanos(), Ordering::Relaxed);
+        until.store(
+            deadline.map_or(u64::MAX, Deadline::as_nanos),
+            Ordering::Relaxed,
+        );
+        why.store(reason.word(), Ordering::Relaxed);
         let Some(deadline) = deadline else {
             return self.park();
         };
@@ -256,7 +278,7 @@ impl Green {
         left == 0
     }
 
-    pub(crate) fn set_name(&self, name: Option<Box<str>>) {
+    pub(crate) fn set_name(&self, name: Option<Arc<str>>) {
         let name = name.map_or(Name::None, Name::Given);
         let before = std::mem::replace(&mut *self.name.lock(), name);
         drop(before);
@@ -347,7 +369,6 @@ impl GreenRef {
     pub(crate) fn prepare<F, R>(
         stack_size: usize,
         life: Life,
-        name: Option<Box<str>>,
         joinable: bool,
         body: F,
     ) -> std::io::Result<GreenRef>
@@ -357,16 +378,15 @@ impl GreenRef {
         // corosensei takes what it starts with in a limited space.
         if const { size_of::<F>() > LARGEST_BODY } {
             let body = Box::new(body);
-            GreenRef::prepare_small(stack_size, life, name, joinable, body)
+            GreenRef::prepare_small(stack_size, life, joinable, body)
         } else {
-            GreenRef::prepare_small(stack_size, life, name, joinable, body)
+            GreenRef::prepare_small(stack_size, life, joinable, body)
         }
     }
 
     fn prepare_small<F, R>(
         stack_size: usize,
         life: Life,
-        name: Option<Box<str>>,
         joinable: bool,
         body: F,
     ) -> std::io::Result<GreenRef>
@@ -389,7 +409,9 @@ impl GreenRef {
             std::mem::forget(unwinding);
         });
         green.patch.set(life.shared.patch());
-        green.set_name(name);
+        let head = life.task.head();
+        green.set_name(head.name.clone());
+        green.cancellation.set(&head.state);
         green.alternate_stack.set(None);
         let ending = if joinable {
             ending::JOINABLE

@@ -19,7 +19,9 @@ use crate::deadline::Deadline;
 use crate::descriptor::{self, Descriptor, Snapshot, Waiter};
 use crate::futex;
 use crate::green::GreenRef;
+use crate::interrupt::{End, Interrupted, Limits};
 use crate::patch::Patch;
+use crate::reason::Packed;
 
 pub use crate::descriptor::Interest;
 
@@ -66,9 +68,34 @@ impl Section {
     }
 
     /// Puts the green thread to sleep until `deadline`.
-    pub fn sleep_until(&self, deadline: Deadline) {
+    ///
+    /// # Errors
+    ///
+    /// Returns early if a deadline scope or a cancellation cuts the sleep short. Others run before that in any case.
+    pub fn sleep_until(&self, deadline: Deadline) -> Result<(), Interrupted> {
+        let limits = Limits::new(Some(deadline));
+        if let Err(cancelled) = limits.check_cancelled() {
+            self.green.yield_now();
+            return Err(cancelled);
+        }
         while !deadline.has_passed() {
-            self.green.park_until(self.green, Some(deadline));
+            self.green
+                .park_until(self.green, limits.until(), Packed::SLEEP);
+            match limits.check() {
+                Ok(()) => {}
+                Err(End::Deadline) => return Ok(()),
+                Err(End::Interrupted(interrupted)) => return Err(interrupted),
+            }
+        }
+        Ok(())
+    }
+
+    /// As [`sleep_until`](Self::sleep_until), and not cut short: between two looks at something that is not to be
+    /// interrupted.
+    pub fn pause_until(&self, deadline: Deadline) {
+        while !deadline.has_passed() {
+            self.green
+                .park_until(self.green, Some(deadline), Packed::SLEEP);
         }
     }
 
@@ -87,8 +114,8 @@ impl Section {
     /// # Errors
     ///
     /// What `attempt` gives; what `patience` gives; `EAGAIN` when the deadline passes first, as with
-    /// `SO_RCVTIMEO`; `EBADF` if another thread closes `fd` meanwhile; `EPERM` if `fd` is of a kind that
-    /// cannot be waited for.
+    /// `SO_RCVTIMEO`; `ETIMEDOUT` or `ECANCELED` if a deadline scope or a cancellation cuts the wait short; `EBADF` if
+    /// another thread closes `fd` meanwhile; `EPERM` if `fd` is of a kind that cannot be waited for.
     pub fn retry<T>(
         &self,
         fd: RawFd,
@@ -164,9 +191,10 @@ impl Section {
         snapshot: Snapshot,
         deadline: Option<Deadline>,
     ) -> Result<(), Errno> {
-        match descriptor.wait(fd, self.green, interest, snapshot, deadline) {
-            Err(Errno::TIMEDOUT) => Err(Errno::AGAIN),
-            outcome => outcome,
+        match descriptor.wait(fd, self.green, interest, snapshot, &Limits::new(deadline))? {
+            Ok(()) => Ok(()),
+            Err(End::Deadline) => Err(Errno::AGAIN),
+            Err(End::Interrupted(interrupted)) => Err(interrupted.into()),
         }
     }
 
@@ -196,7 +224,7 @@ impl Section {
         attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let mut attempt = attempt;
-        let _turn = AcceptTurn::take(descriptor::entry(fd)?, deadline).ok_or(Errno::AGAIN)?;
+        let _turn = AcceptTurn::take(descriptor::entry(fd)?, deadline)?;
         self.retry(
             fd,
             Interest::Read,
@@ -216,7 +244,7 @@ impl Section {
     ///
     /// # Errors
     ///
-    /// As poll(2).
+    /// As poll(2); `ETIMEDOUT` or `ECANCELED` if a deadline scope or a cancellation cuts the wait short.
     pub fn poll(
         &self,
         entries: &mut [libc::pollfd],
@@ -227,6 +255,7 @@ impl Section {
             // Negative numbers are passed over, and poll tells of those that are not open.
             .map(|entry| descriptor::entry(entry.fd).ok())
             .collect();
+        let limits = Limits::new(deadline);
         loop {
             let snapshots: Vec<_> = descriptors
                 .iter()
@@ -238,6 +267,9 @@ impl Section {
                     self.green.yield_now();
                 }
                 return Ok(ready);
+            }
+            if let Err(End::Interrupted(interrupted)) = limits.check() {
+                return Err(interrupted.into());
             }
             let waiters: Vec<Waiter> = entries
                 .iter()
@@ -262,7 +294,8 @@ impl Section {
                 }
             }
             if !changed {
-                self.green.park_until(self.green, deadline);
+                let reason = Packed::poll(entries.len());
+                self.green.park_until(self.green, limits.until(), reason);
             }
             for (descriptor, waiter) in descriptors.iter().zip(&waiters) {
                 if let Some(descriptor) = descriptor {
@@ -301,19 +334,25 @@ impl<F: FnOnce() -> Result<Option<Deadline>, Errno>> Patience<F> {
 struct AcceptTurn(&'static AtomicU32);
 
 impl AcceptTurn {
-    fn take(descriptor: &'static Descriptor, deadline: Option<Deadline>) -> Option<AcceptTurn> {
+    fn take(
+        descriptor: &'static Descriptor,
+        deadline: Option<Deadline>,
+    ) -> Result<AcceptTurn, Errno> {
         let word = &descriptor.accepting;
         if word
             .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
             .is_err()
         {
+            let limits = Limits::new(deadline);
             while word.swap(2, Ordering::Acquire) != 0 {
-                if futex::wait(word, 2, deadline) == futex::Wait::TimedOut {
-                    return None;
+                match futex::wait_within(word, 2, &limits) {
+                    Ok(()) => {}
+                    Err(End::Deadline) => return Err(Errno::AGAIN),
+                    Err(End::Interrupted(interrupted)) => return Err(interrupted.into()),
                 }
             }
         }
-        Some(AcceptTurn(word))
+        Ok(AcceptTurn(word))
     }
 }
 

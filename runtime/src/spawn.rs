@@ -1,21 +1,27 @@
-//! Spawning and joining green threads.
+//! Spawning, joining and cancelling green threads.
 
 use std::cell::UnsafeCell;
 use std::panic::{self, AssertUnwindSafe, Location};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use std::{fmt, io, thread};
 
 use crate::context::{self, NativeSection};
+use crate::deadline::Deadline;
 use crate::futex;
 use crate::green::{GreenRef, Life};
+use crate::hook;
+use crate::interrupt::{Interrupted, Limits};
 use crate::scheduler::{self, Shared};
+use crate::thread::{Head, Task, Thread};
 
 /// Settings for a new green thread, as [`std::thread::Builder`].
 #[derive(Clone, Debug, Default)]
 pub struct Builder {
     name: Option<String>,
     stack_size: Option<usize>,
+    delay: Option<Duration>,
 }
 
 impl Builder {
@@ -36,6 +42,12 @@ impl Builder {
         self
     }
 
+    /// The green thread sleeps so long before it begins. [Cancelled](JoinHandle::cancel) meanwhile, it never does.
+    pub fn delay(mut self, delay: Duration) -> Builder {
+        self.delay = Some(delay);
+        self
+    }
+
     /// Starts `f` on a new green thread of the caller's runtime.
     ///
     /// # Errors
@@ -48,13 +60,7 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let Some(green) = context::green() else {
-            return Err(io::Error::new(
-                io::ErrorKind::NotConnected,
-                "spawn was called off a green thread; call it under greenpatch::run, or use Runtime::spawn",
-            ));
-        };
-        self.spawn_on(&green.life().shared, f)
+        self.spawn_on(&here()?, f)
     }
 
     #[track_caller]
@@ -64,57 +70,86 @@ impl Builder {
         T: Send + 'static,
     {
         let native = NativeSection::enter();
-        let packet = Arc::new(Packet::new());
+        let name = self.name.map(Arc::from);
+        let packet = Arc::new(Packet {
+            head: Head::new(name, Some(Location::caller())),
+            result: UnsafeCell::new(None),
+        });
         let stack_size = self.stack_size.unwrap_or(shared.settings.stack_size);
-        let life = Life::new(shared.clone(), Location::caller());
-        let id = life.id;
-        let name = self.name.map(String::into_boxed_str);
-        let theirs = packet.clone();
-        let green = GreenRef::prepare(stack_size, life, name, false, move || {
-            let result = panic::catch_unwind(AssertUnwindSafe(f));
-            theirs.store(result);
+        let life = Life::new(shared.clone(), packet.clone());
+        let (theirs, delay) = (packet.clone(), self.delay);
+        let green = GreenRef::prepare(stack_size, life, false, move || {
+            let own = || begin(delay).map(|()| f());
+            theirs.store(match panic::catch_unwind(AssertUnwindSafe(own)) {
+                Ok(Ok(value)) => Ok(value),
+                Ok(Err(cancelled)) => Err(Box::new(cancelled)),
+                Err(payload) => Err(payload),
+            });
             End(theirs)
         })?;
         scheduler::start(green);
         drop(native);
-        Ok(JoinHandle { packet, id })
+        Ok(JoinHandle { packet, green })
     }
 }
 
-/// Where the result goes.
+/// The caller's runtime.
+fn here() -> io::Result<Arc<Shared>> {
+    match context::green() {
+        Some(green) => Ok(green.life().shared.clone()),
+        None => Err(io::Error::new(
+            io::ErrorKind::NotConnected,
+            "spawn was called off a green thread; call it under greenpatch::run, or use Runtime::spawn",
+        )),
+    }
+}
+
+/// What comes before the green thread's own code: that does not run at all if it was cancelled by then.
+fn begin(delay: Option<Duration>) -> Result<(), Interrupted> {
+    if let (Some(delay), Some(section)) = (delay, hook::enter_own()) {
+        section.sleep_until(Deadline::after(delay))?;
+    }
+    Limits::new(None).check_cancelled()
+}
+
+/// The head, and where the result goes.
 struct Packet<T> {
-    /// The flags below.
-    state: AtomicU32,
+    head: Head,
     result: UnsafeCell<Option<thread::Result<T>>>,
 }
 
-/// The result was stored; set by the green thread.
-const STORED: u32 = 1;
-/// The handle was dropped; set by its owner. Whoever comes second of these two drops the result, as part of
-/// its own code.
-const ABANDONED: u32 = 2;
-/// Somebody waits for the end.
-const AWAITED: u32 = 4;
-/// The green thread has ended.
-const ENDED: u32 = 8;
+/// The flags of [`Head::state`].
+pub(crate) mod state {
+    /// The result was stored; set by the green thread.
+    pub(crate) const STORED: u32 = 1;
+    /// The handle was dropped; set by its owner. Whoever comes second of these two drops the result, as part of its
+    /// own code.
+    pub(crate) const ABANDONED: u32 = 2;
+    /// Somebody waits for the end.
+    pub(crate) const AWAITED: u32 = 4;
+    /// The green thread has ended.
+    pub(crate) const ENDED: u32 = 8;
+    /// The green thread's waits are cut short from now on.
+    pub(crate) const CANCELLED: u32 = 16;
+}
 
 // SAFETY: the green thread writes the result before it releases STORED. From then on it is the handle's owner's,
 // who acquires STORED or ENDED, or, if the owner gave up before, the green thread's.
 unsafe impl<T: Send> Sync for Packet<T> {}
 
-impl<T> Packet<T> {
-    fn new() -> Packet<T> {
-        Packet {
-            state: AtomicU32::new(0),
-            result: UnsafeCell::new(None),
-        }
+impl<T: Send> Task for Packet<T> {
+    fn head(&self) -> &Head {
+        &self.head
     }
+}
 
+impl<T> Packet<T> {
     /// On the green thread, as the last part of its own code.
     fn store(&self, result: thread::Result<T>) {
         // SAFETY: nobody else looks at the result before STORED is set.
         unsafe { *self.result.get() = Some(result) };
-        if self.state.fetch_or(STORED, Ordering::AcqRel) & ABANDONED != 0 {
+        let before = self.head.state.fetch_or(state::STORED, Ordering::AcqRel);
+        if before & state::ABANDONED != 0 {
             // SAFETY: the handle's owner has given up the result.
             drop(unsafe { (*self.result.get()).take() });
         }
@@ -126,8 +161,9 @@ struct End<T>(Arc<Packet<T>>);
 
 impl<T> Drop for End<T> {
     fn drop(&mut self) {
-        if self.0.state.fetch_or(ENDED, Ordering::AcqRel) & AWAITED != 0 {
-            futex::wake(&self.0.state, u32::MAX);
+        let word = &self.0.head.state;
+        if word.fetch_or(state::ENDED, Ordering::AcqRel) & state::AWAITED != 0 {
+            futex::wake(word, u32::MAX);
         }
     }
 }
@@ -135,22 +171,66 @@ impl<T> Drop for End<T> {
 /// A green thread to be joined, as [`std::thread::JoinHandle`]. Dropping it detaches the green thread.
 pub struct JoinHandle<T> {
     packet: Arc<Packet<T>>,
-    id: u64,
+    green: GreenRef,
 }
 
 impl<T> JoinHandle<T> {
-    /// Waits for the green thread's end: parks a green thread, blocks an OS thread.
+    /// Waits for the green thread's end: parks a green thread, blocks an OS thread. Not cut short by deadline scopes or
+    /// cancellation; [`join_timeout`](Self::join_timeout) is.
     ///
     /// # Errors
     ///
-    /// The panic's payload, if the green thread panicked.
+    /// The panic's payload, if the green thread panicked; [`Interrupted::Cancelled`] as payload, if it was cancelled
+    /// before its own code began.
     pub fn join(self) -> thread::Result<T> {
-        let state = &self.packet.state;
-        let mut seen = state.fetch_or(AWAITED, Ordering::AcqRel) | AWAITED;
-        while seen & ENDED == 0 {
-            futex::wait(state, seen, None);
-            seen = state.load(Ordering::Acquire);
+        let word = &self.packet.head.state;
+        while let Some(seen) = self.await_end() {
+            futex::wait_to_join(word, seen, self.id());
         }
+        self.take_result()
+    }
+
+    /// As [`join`](Self::join), for at most `timeout`, and cut short by deadline scopes and cancellation.
+    ///
+    /// # Errors
+    ///
+    /// The handle, if the green thread has not ended by then.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use greenpatch_runtime::{spawn, time};
+    ///
+    /// greenpatch_runtime::run(|| {
+    ///     let sleeper = spawn(|| time::sleep(Duration::from_millis(50)));
+    ///     let sleeper = sleeper.join_timeout(Duration::from_millis(1)).unwrap_err();
+    ///     sleeper.join().unwrap();
+    /// });
+    /// ```
+    pub fn join_timeout(self, timeout: Duration) -> Result<thread::Result<T>, JoinHandle<T>> {
+        let deadline = Some(Deadline::after(timeout));
+        while let Some(seen) = self.await_end() {
+            if futex::wait_interruptible(&self.packet.head.state, seen, deadline).is_err() {
+                return Err(self);
+            }
+        }
+        Ok(self.take_result())
+    }
+
+    /// The state word while the green thread has not ended, with the mark that somebody waits for that.
+    fn await_end(&self) -> Option<u32> {
+        let word = &self.packet.head.state;
+        let seen = word.load(Ordering::Acquire);
+        if seen & state::ENDED != 0 {
+            return None;
+        }
+        if seen & state::AWAITED != 0 {
+            return Some(seen);
+        }
+        let seen = word.fetch_or(state::AWAITED, Ordering::AcqRel);
+        (seen & state::ENDED == 0).then_some(seen | state::AWAITED)
+    }
+
+    fn take_result(self) -> thread::Result<T> {
         // SAFETY: ENDED was acquired, and `self` is the only handle.
         let result = unsafe { (*self.packet.result.get()).take() };
         result.expect("a green thread stores its result before it ends")
@@ -158,18 +238,58 @@ impl<T> JoinHandle<T> {
 
     /// Whether the green thread has ended, so that [`join`](Self::join) would not wait.
     pub fn is_finished(&self) -> bool {
-        self.packet.state.load(Ordering::Acquire) & ENDED != 0
+        self.packet.head.state.load(Ordering::Acquire) & state::ENDED != 0
+    }
+
+    /// From now on the green thread's calls that would have to wait fail with `ECANCELED` (see
+    /// [`interrupt`](crate::interrupt)), the one it waits in among them. One that has not begun does not begin. It is
+    /// not stopped and nothing is unwound: it ends as it handles those errors. Does not wait for that.
+    ///
+    /// ```
+    /// use greenpatch_runtime::{is_cancellation, net::TcpListener, spawn, yield_now};
+    ///
+    /// greenpatch_runtime::run(|| {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    ///     let server = spawn(move || listener.accept().map(|_| ()));
+    ///     yield_now();
+    ///     server.cancel();
+    ///     let error = server.join().unwrap().unwrap_err();
+    ///     assert!(is_cancellation(&error));
+    /// });
+    /// ```
+    pub fn cancel(&self) {
+        let before = self
+            .packet
+            .head
+            .state
+            .fetch_or(state::CANCELLED, Ordering::AcqRel);
+        if before & (state::CANCELLED | state::ENDED) == 0 {
+            // The control block may be in use by a later green thread by now, which allows for that.
+            self.green.unpark();
+        }
     }
 
     /// The green thread's id, which no other one of this process has or will have.
     pub fn id(&self) -> u64 {
-        self.id
+        self.packet.head.id
+    }
+}
+
+impl<T: Send + 'static> JoinHandle<T> {
+    /// The green thread that this handle joins: its name, id, and its `unpark`.
+    pub fn thread(&self) -> Thread {
+        Thread::new(self.packet.clone())
     }
 }
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        if self.packet.state.fetch_or(ABANDONED, Ordering::AcqRel) & STORED != 0 {
+        let before = self
+            .packet
+            .head
+            .state
+            .fetch_or(state::ABANDONED, Ordering::AcqRel);
+        if before & state::STORED != 0 {
             // SAFETY: the green thread has stored the result and leaves it to us.
             drop(unsafe { (*self.packet.result.get()).take() });
         }
@@ -179,7 +299,7 @@ impl<T> Drop for JoinHandle<T> {
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinHandle")
-            .field("id", &self.id)
+            .field("id", &self.id())
             .finish_non_exhaustive()
     }
 }
@@ -195,9 +315,40 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    Builder::new()
-        .spawn(f)
-        .unwrap_or_else(|error| panic!("cannot spawn a green thread: {error}"))
+    started(Builder::new().spawn(f))
+}
+
+/// Starts `f` on a new green thread that sleeps for `delay` first. [`JoinHandle::cancel`] before that is over means that
+/// `f` never runs.
+///
+/// # Panics
+///
+/// As [`spawn`].
+///
+/// ```
+/// use std::time::Duration;
+/// use greenpatch_runtime::spawn_after;
+///
+/// greenpatch_runtime::run(|| {
+///     let soon = spawn_after(Duration::from_millis(5), || "soon");
+///     let never = spawn_after(Duration::from_secs(3600), || unreachable!("cancelled before it begins"));
+///     never.cancel();
+///     assert!(never.join().is_err());
+///     assert_eq!(soon.join().unwrap(), "soon");
+/// });
+/// ```
+#[track_caller]
+pub fn spawn_after<F, T>(delay: Duration, f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    started(Builder::new().delay(delay).spawn(f))
+}
+
+#[track_caller]
+pub(crate) fn started<H>(handle: io::Result<H>) -> H {
+    handle.unwrap_or_else(|error| panic!("cannot spawn a green thread: {error}"))
 }
 
 /// Lets the other green threads of this worker run; on an OS thread, yields the processor.
@@ -207,34 +358,4 @@ pub fn yield_now() {
         Some(green) => green.yield_now(),
         None => rustix::thread::sched_yield(),
     }
-}
-
-/// What is known of the calling green thread.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Current {
-    id: u64,
-    spawned_at: &'static Location<'static>,
-}
-
-impl Current {
-    /// The green thread's id, which no other one of this process has or will have.
-    pub fn id(&self) -> u64 {
-        self.id
-    }
-
-    /// Where in the source it was spawned.
-    pub fn spawned_at(&self) -> &'static Location<'static> {
-        self.spawned_at
-    }
-}
-
-/// The calling green thread; `None` on an OS thread.
-pub fn current() -> Option<Current> {
-    context::green().map(|green| {
-        let life = green.life();
-        Current {
-            id: life.id,
-            spawned_at: life.spawned_at,
-        }
-    })
 }

@@ -1,12 +1,15 @@
-//! Sleeping.
+//! Sleeping, and limits to waiting.
 
 use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::hook;
+use crate::interrupt::Limits;
+
+pub use crate::interrupt::{Elapsed, timeout};
 
 /// Puts the green thread to sleep for at least `duration`; an OS thread sleeps as with
-/// [`std::thread::sleep`].
+/// [`std::thread::sleep`]. Deadline scopes and cancellation cut it short; [`checkpoint`](crate::checkpoint) tells.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -19,8 +22,18 @@ use crate::hook;
 /// ```
 pub fn sleep(duration: Duration) {
     match hook::enter_own() {
-        Some(section) => section.sleep_until(Deadline::after(duration)),
-        None => std::thread::sleep(duration),
+        // That it was cut short, `checkpoint` tells who wants to know.
+        Some(section) => drop(section.sleep_until(Deadline::after(duration))),
+        None => sleep_in_kernel(Deadline::after(duration)),
+    }
+}
+
+/// The kernel's sleep, within the scopes of an OS thread.
+fn sleep_in_kernel(deadline: Deadline) {
+    let limits = Limits::new(Some(deadline));
+    while limits.check().is_ok() {
+        let until = limits.until().unwrap_or(deadline);
+        std::thread::sleep(until.remaining());
     }
 }
 

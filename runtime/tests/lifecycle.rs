@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greenpatch_runtime::{Builder, Runtime, current, run, spawn, time, yield_now};
+use greenpatch_runtime::thread::{current, is_green};
+use greenpatch_runtime::{Builder, Runtime, run, spawn, time, yield_now};
 
 fn runtime(workers: usize) -> Runtime {
     Runtime::builder()
@@ -126,12 +127,18 @@ fn a_result_nobody_joins_is_dropped() {
 
 #[test]
 fn current_tells_green_threads_from_os_threads() {
-    assert_eq!(current(), None);
+    assert!(!is_green());
+    let outside = current();
+    assert_eq!(outside, current());
+    assert_eq!(outside.spawned_at(), None);
     runtime(2).run(|| {
-        let mine = current().unwrap();
-        let theirs = spawn(|| current().unwrap()).join().unwrap();
-        assert_ne!(mine.id(), theirs.id());
-        assert!(theirs.spawned_at().file().ends_with("lifecycle.rs"));
+        assert!(is_green());
+        let mine = current();
+        let theirs = spawn(current).join().unwrap();
+        assert_ne!(mine, theirs);
+        assert_ne!(mine, outside);
+        let place = theirs.spawned_at().unwrap();
+        assert!(place.file().ends_with("lifecycle.rs"));
     });
 }
 
@@ -225,7 +232,7 @@ fn in_a_forked_child_blocking_calls_block_and_the_process_ends_with_the_green_th
         let child = unsafe { libc::fork() };
         if child == 0 {
             time::sleep(Duration::from_millis(20));
-            if current().is_some() {
+            if is_green() {
                 // SAFETY: ends the child at once.
                 unsafe { libc::_exit(3) };
             }

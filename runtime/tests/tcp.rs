@@ -24,7 +24,7 @@ fn everywhere(test: fn()) {
 
 /// Starts `f` on a thread of the caller's kind.
 fn start<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Box<dyn FnOnce() -> T> {
-    if greenpatch_runtime::current().is_some() {
+    if greenpatch_runtime::thread::is_green() {
         let thread = spawn(f);
         Box::new(|| thread.join().unwrap())
     } else {

@@ -200,7 +200,7 @@ unsafe fn join_native(
             return libc::ETIMEDOUT;
         }
         let next = Deadline::after(pause);
-        section.sleep_until(deadline.map_or(next, |deadline| deadline.min(next)));
+        section.pause_until(deadline.map_or(next, |deadline| deadline.min(next)));
         pause = (pause * 2).min(LONGEST);
     }
 }

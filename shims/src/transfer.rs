@@ -115,7 +115,7 @@ pub(crate) fn retry_by_timer<T>(
     let mut pause = FIRST;
     loop {
         let next = Deadline::after(pause);
-        section.sleep_until(deadline.map_or(next, |deadline| deadline.min(next)));
+        section.sleep_until(deadline.map_or(next, |deadline| deadline.min(next)))?;
         let outcome = attempt();
         let again = matches!(outcome, Err(Errno::AGAIN));
         if !again || deadline.is_some_and(Deadline::has_passed) {

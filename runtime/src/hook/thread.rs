@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::panic::Location;
 use std::ptr;
+use std::sync::Arc;
 
 use rustix::io::Errno;
 
@@ -12,6 +13,7 @@ use crate::deadline::Deadline;
 use crate::green::{GreenRef, Life};
 use crate::scheduler;
 use crate::slot;
+use crate::thread::Head;
 use crate::tls;
 
 /// A thread's start routine.
@@ -44,9 +46,10 @@ pub unsafe fn create(
     stack_size: usize,
     detached: bool,
 ) -> Result<(), Errno> {
-    let life = Life::new(section.green().life().shared.clone(), Location::caller());
+    let task = Arc::new(Head::new(None, Some(Location::caller())));
+    let life = Life::new(section.green().life().shared.clone(), task);
     let entry = Entry { start, argument };
-    let green = GreenRef::prepare(stack_size, life, None, !detached, move || {
+    let green = GreenRef::prepare(stack_size, life, !detached, move || {
         let entry = entry;
         // SAFETY: the caller's promise.
         let value = unsafe { (entry.start)(entry.argument) };

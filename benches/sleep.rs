@@ -91,12 +91,7 @@ fn sleep_without_slack(duration: Duration) {
 const QUANTILES: [f64; 4] = [0.5, 0.9, 0.99, 1.0];
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    // As criterion does with the filter that it is given.
-    if arguments
-        .iter()
-        .any(|argument| !argument.starts_with('-') && !NAME.contains(argument.as_str()))
-    {
+    if !mode::is_wanted(NAME) {
         return;
     }
     let samples = if mode::is_test() { TURN } else { SAMPLES };

@@ -1,0 +1,115 @@
+//! One measurement, in a child process.
+
+use std::fmt;
+use std::fs;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::mode;
+use crate::peer::{Candidate, Peer, Row, Work};
+
+/// How long a work is done at a time, at least.
+const SAMPLE: Duration = Duration::from_millis(20);
+const SAMPLES: usize = 10;
+
+/// What a measurement gives.
+#[derive(Clone, Copy)]
+pub(crate) enum Figure {
+    /// Nanoseconds an operation.
+    Time(f64),
+    /// So many sleepers took so many seconds, so many bytes at the most, and so many more each.
+    Sleepers {
+        count: u64,
+        seconds: f64,
+        peak: u64,
+        each: u64,
+    },
+}
+
+/// The line that a child leaves for its parent.
+impl fmt::Display for Figure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Figure::Time(nanos) => write!(f, "{nanos}"),
+            Figure::Sleepers {
+                count,
+                seconds,
+                peak,
+                each,
+            } => write!(f, "{count} {seconds} {peak} {each}"),
+        }
+    }
+}
+
+impl FromStr for Figure {
+    type Err = String;
+
+    fn from_str(line: &str) -> Result<Figure, String> {
+        let numbers: Option<Vec<f64>> = line.split(' ').map(|number| number.parse().ok()).collect();
+        match numbers.as_deref() {
+            Some(&[nanos]) => Ok(Figure::Time(nanos)),
+            Some(&[count, seconds, peak, each]) => Ok(Figure::Sleepers {
+                count: count as u64,
+                seconds,
+                peak: peak as u64,
+                each: each as u64,
+            }),
+            _ => Err(format!("a child left '{line}' for its result")),
+        }
+    }
+}
+
+/// The figure, if the peer can be set up as the row asks.
+pub(crate) fn measure(row: &Row, candidate: &Candidate) -> Option<Figure> {
+    let peer = (candidate.start)(row.setup)?;
+    Some(match row.work {
+        Work::Timed(work) => time(|count| work(&*peer, count)),
+        Work::Sleepers(..) if mode::is_test() => sleepers(&*peer, 1_000, Duration::from_millis(10)),
+        Work::Sleepers(count, duration) => {
+            sleepers(&*peer, count.min(candidate.most_sleepers), duration)
+        }
+    })
+}
+
+/// The median of some samples.
+fn time(work: impl Fn(u64) -> Duration) -> Figure {
+    let mut count = 1;
+    let mut elapsed = work(count);
+    // This also warms up.
+    while elapsed < SAMPLE && !mode::is_test() {
+        let factor = SAMPLE.as_secs_f64() / elapsed.as_secs_f64();
+        count = (count as f64 * factor.clamp(1.5, 10.0)).ceil() as u64;
+        elapsed = work(count);
+    }
+    let samples = if mode::is_test() { 1 } else { SAMPLES };
+    let mut nanos: Vec<f64> = (0..samples)
+        .map(|_| work(count).as_nanos() as f64 / count as f64)
+        .collect();
+    nanos.sort_unstable_by(f64::total_cmp);
+    Figure::Time(nanos[samples / 2])
+}
+
+/// Measures sleepers once.
+fn sleepers(peer: &dyn Peer, count: u64, duration: Duration) -> Figure {
+    // What all of them share is paid for by the first.
+    peer.spawn_one_by_one(1);
+    let before = peak_resident();
+    let elapsed = peer.sleep(count, duration);
+    let peak = peak_resident();
+    Figure::Sleepers {
+        count,
+        seconds: elapsed.as_secs_f64(),
+        peak,
+        each: (peak - before) / count,
+    }
+}
+
+/// The most bytes of memory that this process has had.
+fn peak_resident() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next())
+        .and_then(|kilobytes| kilobytes.parse::<u64>().ok())
+        .map_or(0, |kilobytes| kilobytes * 1024)
+}

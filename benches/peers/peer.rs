@@ -1,0 +1,188 @@
+//! What is measured, and whom.
+
+use std::time::Duration;
+
+use crate::blocking::{Blocking, GreenTypes, Greenpatch, May, MayTypes, OsThreads, StdTypes};
+use crate::tokio::Tokio;
+
+/// The works. A peer does each of them `count` times and tells how long that took.
+pub(crate) trait Peer {
+    /// Tasks on one run queue give way to each other in turns; counted is each yield of each task.
+    fn yield_in_turns(&self, tasks: u64, count: u64) -> Duration;
+
+    /// A task is started and joined before the next is.
+    fn spawn_one_by_one(&self, count: u64) -> Duration;
+
+    /// Tasks are started, 10,000 (OS threads: 1,000) of them, and then joined.
+    fn spawn_in_batches(&self, count: u64) -> Duration;
+
+    /// Two tasks send a number to and fro through two unbounded channels; counted are the round trips.
+    fn ping_pong(&self, count: u64) -> Duration;
+
+    /// Eight tasks increment a number behind a mutex. `over_yield` has them give way while they hold it, so
+    /// that the others have to wait even if there is one worker only.
+    fn increment(&self, count: u64, over_yield: bool) -> Duration;
+
+    /// So many tasks sleep at the same time.
+    fn sleep(&self, count: u64, duration: Duration) -> Duration;
+}
+
+/// On what the work is done.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup {
+    pub(crate) workers: usize,
+    /// Runtimes, each with so many workers: with two of them, the two tasks of the ping-pong are on workers of
+    /// their own and stay there.
+    pub(crate) runtimes: usize,
+    pub(crate) stack_size: usize,
+}
+
+pub(crate) struct Row {
+    pub(crate) name: &'static str,
+    pub(crate) setup: Setup,
+    pub(crate) work: Work,
+}
+
+pub(crate) enum Work {
+    /// Measured again and again.
+    Timed(fn(&dyn Peer, u64) -> Duration),
+    /// So many sleep for so long; measured once, with the peak of resident memory.
+    Sleepers(u64, Duration),
+}
+
+pub(crate) struct Candidate {
+    pub(crate) name: &'static str,
+    /// The peer made ready, unless it cannot be set up so.
+    pub(crate) start: fn(Setup) -> Option<Box<dyn Peer>>,
+    /// The most sleepers that it can have.
+    pub(crate) most_sleepers: u64,
+}
+
+/// As large as Greenpatch's default; memory is taken as it is touched.
+const STACK: usize = 256 << 10;
+const SMALL_STACK: usize = 64 << 10;
+
+const fn timed(
+    name: &'static str,
+    workers: usize,
+    runtimes: usize,
+    work: fn(&dyn Peer, u64) -> Duration,
+) -> Row {
+    Row {
+        name,
+        setup: Setup {
+            workers,
+            runtimes,
+            stack_size: STACK,
+        },
+        work: Work::Timed(work),
+    }
+}
+
+pub(crate) const ROWS: &[Row] = &[
+    timed("yield, 2 tasks, 1 worker", 1, 1, |peer, count| {
+        peer.yield_in_turns(2, count)
+    }),
+    timed("yield, 100 tasks, 1 worker", 1, 1, |peer, count| {
+        peer.yield_in_turns(100, count)
+    }),
+    timed("yield, 100 tasks, 2 workers", 2, 1, |peer, count| {
+        peer.yield_in_turns(100, count)
+    }),
+    timed(
+        "spawn and join, one by one, 1 worker",
+        1,
+        1,
+        |peer, count| peer.spawn_one_by_one(count),
+    ),
+    timed(
+        "spawn and join, one by one, 2 workers",
+        2,
+        1,
+        |peer, count| peer.spawn_one_by_one(count),
+    ),
+    timed(
+        "spawn and join, in batches, 1 worker",
+        1,
+        1,
+        |peer, count| peer.spawn_in_batches(count),
+    ),
+    timed(
+        "spawn and join, in batches, 2 workers",
+        2,
+        1,
+        |peer, count| peer.spawn_in_batches(count),
+    ),
+    timed("channel ping-pong, 1 worker", 1, 1, |peer, count| {
+        peer.ping_pong(count)
+    }),
+    timed("channel ping-pong, 2 workers", 2, 1, |peer, count| {
+        peer.ping_pong(count)
+    }),
+    timed("channel ping-pong, kept apart", 1, 2, |peer, count| {
+        peer.ping_pong(count)
+    }),
+    timed("mutex, 8 tasks, 1 worker", 1, 1, |peer, count| {
+        peer.increment(count, false)
+    }),
+    timed("mutex, 8 tasks, 2 workers", 2, 1, |peer, count| {
+        peer.increment(count, false)
+    }),
+    timed(
+        "mutex over a yield, 8 tasks, 1 worker",
+        1,
+        1,
+        |peer, count| peer.increment(count, true),
+    ),
+    timed(
+        "mutex over a yield, 8 tasks, 2 workers",
+        2,
+        1,
+        |peer, count| peer.increment(count, true),
+    ),
+    Row {
+        name: "sleepers, 1 s, 2 workers",
+        setup: Setup {
+            workers: 2,
+            runtimes: 1,
+            stack_size: SMALL_STACK,
+        },
+        work: Work::Sleepers(100_000, Duration::from_secs(1)),
+    },
+];
+
+/// The first is what the others are compared with.
+pub(crate) const PEERS: &[Candidate] = &[
+    Candidate {
+        name: "greenpatch",
+        start: Blocking::<Greenpatch, GreenTypes>::start,
+        most_sleepers: u64::MAX,
+    },
+    Candidate {
+        name: "greenpatch, std types",
+        start: Blocking::<Greenpatch, StdTypes>::start,
+        most_sleepers: u64::MAX,
+    },
+    Candidate {
+        name: "may",
+        start: Blocking::<May, MayTypes>::start,
+        // Each stack takes two of the 65,530 mappings that the kernel gives a process.
+        most_sleepers: 30_000,
+    },
+    Candidate {
+        name: "Tokio, current-thread",
+        start: Tokio::start_current_thread,
+        most_sleepers: u64::MAX,
+    },
+    Candidate {
+        name: "Tokio",
+        start: Tokio::start_multi_thread,
+        most_sleepers: u64::MAX,
+    },
+    Candidate {
+        name: "OS threads",
+        start: Blocking::<OsThreads, StdTypes>::start,
+        // More than some 16,000 to 32,000 the kernel's limits do not allow, and the machine has other users.
+        most_sleepers: 10_000,
+    },
+];

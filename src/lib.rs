@@ -57,8 +57,8 @@
 
 pub use greenpatch_runtime::{
     BuildError, Builder, Interrupted, JoinHandle, Patch, Runtime, RuntimeBuilder, SETTINGS,
-    Setting, UnknownFamily, checkpoint, interrupt, is_cancellation, net, run, scope, shield, spawn,
-    spawn_after, sync, thread, time, yield_now,
+    Setting, UnknownFamily, blocking, checkpoint, interrupt, is_cancellation, net, run, scope,
+    shield, spawn, spawn_after, sync, thread, time, yield_now,
 };
 #[doc(inline)]
 pub use greenpatch_shims as shims;

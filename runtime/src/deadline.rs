@@ -23,8 +23,13 @@ impl Deadline {
 
     /// `duration` from now; durations too long to count saturate at some 584 years.
     pub fn after(duration: Duration) -> Deadline {
+        Deadline::now().plus(duration)
+    }
+
+    /// `duration` later; saturates as [`after`](Self::after).
+    pub(crate) fn plus(self, duration: Duration) -> Deadline {
         let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-        Deadline(Deadline::now().0.saturating_add(nanos))
+        Deadline(self.0.saturating_add(nanos))
     }
 
     /// A reading of `CLOCK_MONOTONIC`; readings before its start count as its start.

@@ -36,13 +36,14 @@ use crate::park::ParkState;
 use crate::patch::Patch;
 use crate::reason::Packed;
 use crate::scheduler::Shared;
+use crate::shard::Shard;
 use crate::slot::{self, Slot};
 use crate::spawn::state;
 use crate::spin::SpinLock;
 use crate::thread::Task;
 use crate::tls;
 use crate::wheel::Timer;
-use crate::worker::{Shard, Worker};
+use crate::worker::Worker;
 
 /// Written when a control block is made; what a slot that was never made does not hold.
 const MADE: u32 = 0x6772_6e21;

@@ -14,6 +14,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
+use crate::blocking;
 use crate::context::{self, NativeSection};
 use crate::deadline::Deadline;
 use crate::descriptor::{self, Descriptor, Snapshot, Waiter};
@@ -102,6 +103,11 @@ impl Section {
     /// Lets other green threads run.
     pub fn yield_now(&self) {
         self.green.yield_now();
+    }
+
+    /// Runs `f`, which may block the OS thread, as a blocking section: see [`crate::blocking`].
+    pub fn blocking<F: FnOnce() -> T, T>(&self, f: F) -> T {
+        blocking::marked(self.green, f)
     }
 
     /// Calls `attempt`, which must not block, until it gives something other than `EAGAIN`, and

@@ -24,13 +24,16 @@
 //! |---|---|
 //! | `arch`, `tls`, `slot`, `green` | what a green thread is made of |
 //! | `park`, `idle`, `wheel`, `futex`, `descriptor` | the protocols and data structures of waiting |
-//! | `worker`, `scheduler`, `reactor`, `monitor` | who runs what, when |
+//! | `worker`, `shard`, `scheduler`, `reactor` | who runs what, when |
+//! | `blocking`, `monitor`, `crew` | what does not yield, and the workers in its place |
 //! | `runtime`, `spawn`, `settings` | building and using it |
 //! | `context`, `hook` | where the shims come in |
 
 mod arch;
 mod atomic;
+mod blocking;
 mod context;
+mod crew;
 pub mod deadline;
 mod descriptor;
 mod error;
@@ -50,6 +53,7 @@ mod runtime;
 mod scheduler;
 mod scoped;
 mod settings;
+mod shard;
 mod slot;
 mod spawn;
 mod spin;
@@ -60,6 +64,7 @@ mod tls;
 mod wheel;
 mod worker;
 
+pub use blocking::blocking;
 pub use error::BuildError;
 pub use interrupt::{Interrupted, checkpoint, is_cancellation, shield};
 pub use patch::{Patch, UnknownFamily};

@@ -1,28 +1,58 @@
 //! The monitor: an OS thread that sees to what no worker can see to itself.
 //!
-//! - A worker whose green thread computes for long cannot run the one in its run-next slot, nor wake
-//!   another worker for it. The monitor finds that the worker takes no turns, declares the slot free to
-//!   be stolen, and wakes a sleeper.
+//! - A worker that does not get on, be it marked as in a blocking section or not, is *stuck*. The monitor lets
+//!   others steal from its run-next slot, and calls in a spare worker (see `crew.rs`), which serves reactor and
+//!   timers and finds the rest of the stuck worker's work in its queue. Surplus workers are told to retire.
 //! - Stack memory of slots that nobody uses any more goes back to the kernel.
 //!
-//! It looks every few milliseconds while some worker is awake. Once all have slept for a while it waits
-//! on the [`Bell`], which the next worker that wakes rings: an idle process uses no CPU.
+//! **Who is stuck.** Whoever looks the same at one look as at the one before, neither asleep in the reactor nor a turn
+//! further, for [`MARKED`] if it is in a blocking section, for [`UNMARKED`] if not. Two looks at least, and the longer
+//! time for unmarked workers, because one that merely lost its processor for a while looks just the same.
+//!
+//! **When spare workers are called in.** With no worker that gets on, one in any case: events and timers cannot be
+//! seen in advance. With some, but fewer than the runtime should have, as many as are missing if there is work
+//! that no sleeping worker could take up. (Rejected: spare workers for stuck ones without regard to work. A
+//! runtime of many workers with one blocked for long would wake an OS thread for nothing.)
+//!
+//! **Looks** are [`PERIOD`] apart while some worker is awake, and [`QUICK_PERIOD`] while blocking sections come and go.
+//! Once nothing has moved for a while, the monitor waits on the [`Bell`], which the next worker that wakes rings:
+//! an idle process uses no CPU. A stuck worker does not ring when it gets on; while there is one, the wait is limited.
 
-use std::sync::Weak;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::thread::futex;
 use rustix::time::Timespec;
 
+use crate::deadline::Deadline;
 use crate::scheduler::Shared;
+use crate::shard::{Shard, Sight};
 use crate::slot;
 
 /// The time from one look to the next.
 const PERIOD: Duration = Duration::from_millis(5);
 
-/// Looks between two returns of unused stack memory.
-const TRIM_LOOKS: u32 = 200;
+/// The same while blocking sections come and go.
+const QUICK_PERIOD: Duration = Duration::from_millis(1);
+
+/// How long the quick looks go on after the last blocking section was seen to begin or end.
+const QUICK_FOR: Duration = Duration::from_millis(100);
+
+/// How long a worker stays as it is before it counts as stuck: in a blocking section, and otherwise.
+const MARKED: Duration = Duration::from_micros(900);
+const UNMARKED: Duration = Duration::from_millis(9);
+
+/// How long all must be quiet before the monitor waits for the bell, and how long it then waits at most while some
+/// worker is stuck.
+const QUIET: Duration = Duration::from_secs(2);
+const DOZE: Duration = Duration::from_millis(100);
+
+/// The time between two returns of unused stack memory.
+const TRIM_PERIOD: Duration = Duration::from_secs(1);
+
+/// The time from a failure to start an OS thread to the next attempt.
+const RETRY_PERIOD: Duration = Duration::from_millis(200);
 
 /// Where the monitor waits while all workers sleep.
 pub(crate) struct Bell(AtomicU32);
@@ -50,58 +80,193 @@ impl Bell {
         self.0.store(LISTENING, Ordering::SeqCst);
     }
 
-    fn wait(&self) {
-        while self.0.load(Ordering::SeqCst) == LISTENING {
-            let _ = futex::wait(&self.0, futex::Flags::PRIVATE, LISTENING, None);
-        }
+    /// Waits for the bell, or for `limit`, or less.
+    fn wait(&self, limit: Option<Duration>) {
+        let limit = limit.map(timespec);
+        let _ = futex::wait(&self.0, futex::Flags::PRIVATE, LISTENING, limit.as_ref());
     }
 
     /// Lets `period` pass, or less.
     fn pause(&self, period: Duration) {
-        let timeout = Timespec {
-            tv_sec: 0,
-            tv_nsec: period.subsec_nanos().into(),
-        };
-        let _ = futex::wait(&self.0, futex::Flags::PRIVATE, RUNG, Some(&timeout));
+        let _ = futex::wait(
+            &self.0,
+            futex::Flags::PRIVATE,
+            RUNG,
+            Some(&timespec(period)),
+        );
+    }
+}
+
+/// A time below a second as system calls take it.
+fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: 0,
+        tv_nsec: time.subsec_nanos().into(),
     }
 }
 
 /// The body of the monitor's OS thread.
 pub(crate) fn main(shared: Weak<Shared>) {
-    let mut turns = Vec::new();
-    let mut looks = 0;
-    let mut quiet = 0;
+    let mut monitor = Monitor::new();
     while let Some(shared) = shared.upgrade().filter(|shared| !shared.is_over()) {
-        look(&shared, &mut turns);
-        looks += 1;
-        if looks >= TRIM_LOOKS {
-            looks = 0;
-            slot::trim();
-        }
-        quiet = if shared.all_sleep() { quiet + 1 } else { 0 };
-        if quiet <= 2 * TRIM_LOOKS {
-            shared.bell.pause(PERIOD);
-            continue;
-        }
-        shared.bell.listen();
-        if shared.all_sleep() && !shared.is_over() {
-            shared.bell.wait();
-        }
-        shared.bell.ring();
-        quiet = 0;
+        let census = monitor.look(&shared);
+        monitor.compensate(&shared, &census);
+        monitor.rest(&shared, &census);
     }
 }
 
-/// Finds workers that have taken no turn since the last look though their run-next slot is full.
-fn look(shared: &Shared, turns: &mut Vec<u32>) {
-    turns.resize(shared.shards.len(), 0);
-    for (shard, before) in shared.shards.iter().zip(turns) {
-        let now = shard.turns.load(Ordering::Relaxed);
-        let stuck = now == *before && shard.has_next();
-        *before = now;
-        shard.stuck.store(stuck, Ordering::SeqCst);
-        if stuck {
-            shared.notify();
+/// What the monitor remembers of a worker.
+#[derive(Clone, Copy)]
+struct Watched {
+    sight: Sight,
+    /// When it first looked so.
+    since: Deadline,
+    is_stuck: bool,
+}
+
+/// The workers at one look.
+#[derive(Default)]
+struct Census {
+    /// They do not get on.
+    stuck: usize,
+    /// They wait in the reactor.
+    asleep: usize,
+    /// Some worker is in a section and not stuck yet, or may be on the way to be stuck.
+    is_undecided: bool,
+}
+
+struct Monitor {
+    watched: Vec<Option<Watched>>,
+    now: Deadline,
+    /// Blocking sections are about until then.
+    quick_until: Deadline,
+    quiet_since: Option<Deadline>,
+    trims_at: Deadline,
+    /// Some worker should have retired at the last look.
+    had_surplus: bool,
+    /// No OS thread could be started; not before then is it tried again.
+    starts_from: Deadline,
+}
+
+impl Monitor {
+    fn new() -> Monitor {
+        let now = Deadline::now();
+        Monitor {
+            watched: Vec::new(),
+            now,
+            quick_until: now,
+            quiet_since: None,
+            trims_at: now.plus(TRIM_PERIOD),
+            had_surplus: false,
+            starts_from: now,
         }
     }
+
+    /// Looks at every worker, and frees the run-next slots of stuck ones.
+    fn look(&mut self, shared: &Shared) -> Census {
+        self.now = Deadline::now();
+        let mut census = Census::default();
+        self.watched.resize(shared.shards.len(), None);
+        for (index, shard) in shared.shards.iter().enumerate() {
+            self.look_at(index, shard, &mut census);
+            if shard.stuck.load(Ordering::Relaxed) && shard.has_work() {
+                shared.notify();
+            }
+        }
+        census
+    }
+
+    fn look_at(&mut self, index: usize, shard: &Shard, census: &mut Census) {
+        let sight = shard.progress.look();
+        let before = self.watched[index];
+        let fresh = Watched {
+            sight,
+            since: self.now,
+            is_stuck: false,
+        };
+        let is_serving = shard.post.is_serving();
+        let unmoved = before.filter(|seen| is_serving && seen.sight == sight);
+        let mut seen = unmoved.unwrap_or(fresh);
+        if before.is_some_and(|before| before.sight.section != sight.section) {
+            self.quick_until = self.now.plus(QUICK_FOR);
+        }
+        if sight.asleep {
+            census.asleep += 1;
+        } else if is_serving {
+            let limit = if sight.is_marked() { MARKED } else { UNMARKED };
+            seen.is_stuck = seen.since.plus(limit) <= self.now;
+            census.stuck += usize::from(seen.is_stuck);
+            census.is_undecided |= sight.is_marked() && !seen.is_stuck;
+        }
+        shard.stuck.store(seen.is_stuck, Ordering::SeqCst);
+        self.watched[index] = Some(seen);
+    }
+
+    /// Sees to it that as many workers get on as the runtime should have.
+    fn compensate(&mut self, shared: &Arc<Shared>, census: &Census) {
+        let settings = &shared.settings;
+        if settings.spare_workers() == 0 {
+            return;
+        }
+        shared.crew.set_target(settings.workers + census.stuck);
+        let moving = shared.crew.serving().saturating_sub(census.stuck);
+        let missing = settings.workers.saturating_sub(moving);
+        let wanted = if census.asleep == 0 && self.has_work(shared) {
+            missing
+        } else {
+            missing.min(usize::from(moving == 0))
+        };
+        for _ in 0..wanted {
+            if self.now < self.starts_from {
+                break;
+            }
+            match shared.add_worker() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(_) => self.starts_from = self.now.plus(RETRY_PERIOD),
+            }
+        }
+        // A surplus worker that sleeps in the reactor does not know.
+        let has_surplus = shared.crew.has_surplus();
+        if has_surplus && self.had_surplus {
+            shared.reactor.signal();
+        }
+        self.had_surplus = has_surplus;
+    }
+
+    /// Whether something waits to be run.
+    fn has_work(&self, shared: &Shared) -> bool {
+        shared.has_work() || Deadline::from_nanos(shared.next_timer()) <= self.now
+    }
+
+    /// Waits until the next look is due.
+    fn rest(&mut self, shared: &Shared, census: &Census) {
+        if self.trims_at <= self.now {
+            self.trims_at = self.now.plus(TRIM_PERIOD);
+            slot::trim();
+        }
+        if !is_quiet(shared, census) || self.had_surplus {
+            self.quiet_since = None;
+            let is_quick = census.is_undecided || self.now < self.quick_until;
+            let period = if is_quick { QUICK_PERIOD } else { PERIOD };
+            return shared.bell.pause(period);
+        }
+        let since = *self.quiet_since.get_or_insert(self.now);
+        if self.now < since.plus(QUIET) {
+            return shared.bell.pause(PERIOD);
+        }
+        shared.bell.listen();
+        if is_quiet(shared, census) && !shared.is_over() {
+            shared.bell.wait((census.stuck > 0).then_some(DOZE));
+        }
+        shared.bell.ring();
+        if census.stuck == 0 {
+            self.quiet_since = None;
+        }
+    }
+}
+
+/// Whether every worker sleeps, or was stuck at the last look.
+fn is_quiet(shared: &Shared, census: &Census) -> bool {
+    !census.is_undecided && shared.sleeping() + census.stuck >= shared.crew.serving()
 }

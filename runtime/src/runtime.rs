@@ -4,15 +4,12 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::{Arc, Once};
 use std::{fmt, io, mem, thread};
 
-use crossbeam_deque::Worker as Queue;
-
 use crate::context::{self, NativeSection};
 use crate::error::BuildError;
 use crate::patch::Patch;
 use crate::scheduler::Shared;
-use crate::settings::Given;
+use crate::settings::{Given, Switch};
 use crate::spawn::{Builder, JoinHandle};
-use crate::worker::{self, Shard};
 use crate::{descriptor, futex, monitor, overflow, slot, tls};
 
 /// A scheduler with its workers, on which green threads run.
@@ -150,6 +147,21 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Whether a spare worker takes the place of one that is blocked, be it in a [blocking section](crate::blocking)
+    /// or by a call that no shim reaches, or whose green thread computes for long. On by default; off, a blocked
+    /// worker blocks whatever waits for it, as a blocked hub of eventlet or gevent does.
+    pub fn compensation(mut self, on: bool) -> Self {
+        self.given.compensation = Some(Switch(on));
+        self
+    }
+
+    /// Spare workers that may serve at once beside the runtime's own, 64 by default. They are OS threads that
+    /// start when they are needed and end some seconds later.
+    pub fn max_spare_workers(mut self, workers: usize) -> Self {
+        self.given.max_spare_workers = Some(workers);
+        self
+    }
+
     /// The beginning of the names of the runtime's OS threads.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.given.name = Some(name.into());
@@ -167,29 +179,18 @@ impl RuntimeBuilder {
         let settings = self.given.resolve()?;
         tls::initialize()?;
         prepare_process();
-        let queues: Vec<_> = (0..settings.workers).map(|_| Queue::new_fifo()).collect();
-        let shards = queues
-            .iter()
-            .map(|queue| Shard::new(queue.stealer()))
-            .collect();
-        let shared = Arc::new(Shared::new(settings, shards)?);
+        let shared = Arc::new(Shared::new(settings)?);
         let runtime = Runtime {
             shared: shared.clone(),
         };
-        let name = &shared.settings.name;
-        for (index, queue) in queues.into_iter().enumerate() {
-            let shared = shared.clone();
-            thread::Builder::new()
-                .name(format!("{name}-{index}"))
-                .spawn(move || {
-                    let _stack = overflow::AlternateStack::install();
-                    worker::main(shared, index, queue);
-                })
+        for _ in 0..shared.settings.workers {
+            shared
+                .add_worker()
                 .map_err(|error| BuildError::io("start a worker thread", error))?;
         }
         let weak = Arc::downgrade(&shared);
         thread::Builder::new()
-            .name(format!("{name}-mon"))
+            .name(format!("{}-mon", shared.settings.name))
             .spawn(move || monitor::main(weak))
             .map_err(|error| BuildError::io("start the monitor thread", error))?;
         Ok(runtime)

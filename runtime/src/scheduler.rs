@@ -1,11 +1,14 @@
 //! What the workers of a runtime share.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use crossbeam_deque::Injector;
+use rustix::thread::futex;
 
 use crate::context::{self, NativeSection};
+use crate::crew::{Call, Crew, Post};
 use crate::descriptor;
 use crate::error::BuildError;
 use crate::green::GreenRef;
@@ -14,12 +17,14 @@ use crate::monitor::Bell;
 use crate::patch::Patch;
 use crate::reactor::Reactor;
 use crate::settings::Settings;
-use crate::worker::Shard;
+use crate::shard::Shards;
+use crate::worker;
 
 /// The shared part of a runtime. Workers, handles and each living green thread keep it alive.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    pub(crate) shards: Box<[Shard]>,
+    pub(crate) shards: Shards,
+    pub(crate) crew: Crew,
     pub(crate) injector: Injector<GreenRef>,
     pub(crate) idle: Idle,
     pub(crate) reactor: Arc<Reactor>,
@@ -28,15 +33,14 @@ pub(crate) struct Shared {
     /// Set when the handle is dropped: the workers leave once no green thread lives.
     closing: AtomicBool,
     live: AtomicUsize,
-    workers_left: AtomicUsize,
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings, shards: Box<[Shard]>) -> Result<Shared, BuildError> {
-        let workers_left = AtomicUsize::new(shards.len());
+    pub(crate) fn new(settings: Settings) -> Result<Shared, BuildError> {
         Ok(Shared {
+            shards: Shards::with_room_for(settings.workers + settings.spare_workers()),
+            crew: Crew::new(settings.workers),
             settings,
-            shards,
             injector: Injector::new(),
             idle: Idle::new(),
             reactor: Arc::new(Reactor::new()?),
@@ -44,7 +48,6 @@ impl Shared {
             sleeping: AtomicU32::new(0),
             closing: AtomicBool::new(false),
             live: AtomicUsize::new(0),
-            workers_left,
         })
     }
 
@@ -54,12 +57,12 @@ impl Shared {
 
     /// Whether some worker could find something to run outside its own queue.
     pub(crate) fn has_work(&self) -> bool {
-        !self.injector.is_empty() || self.shards.iter().any(Shard::has_work)
+        !self.injector.is_empty() || self.shards.iter().any(|shard| shard.has_work())
     }
 
     /// How many workers search at once: the more search, the less each finds.
     pub(crate) fn search_limit(&self) -> u64 {
-        self.shards.len().div_ceil(2) as u64
+        self.crew.serving().div_ceil(2) as u64
     }
 
     /// New work is visible: wakes a sleeping worker unless another one searches already.
@@ -78,18 +81,19 @@ impl Shared {
 
     /// A worker goes to sleep: the reactor must wake it for the next timer. False if that is due.
     pub(crate) fn arm_timer(&self) -> bool {
-        let next = self
-            .shards
-            .iter()
-            .map(Shard::next_timer)
-            .min()
-            .unwrap_or(u64::MAX);
+        let next = self.next_timer();
         next == u64::MAX || self.reactor.arm(next)
+    }
+
+    /// When the next timer of all is due, in nanoseconds.
+    pub(crate) fn next_timer(&self) -> u64 {
+        let timers = self.shards.iter().map(|shard| shard.next_timer());
+        timers.min().unwrap_or(u64::MAX)
     }
 
     /// A running worker has a new timer: if another one sleeps, it must wake in time.
     pub(crate) fn timer_inserted(&self, fires: u64) {
-        if self.shards.len() > 1 && self.idle.has_sleepers() && !self.reactor.arm(fires) {
+        if self.crew.serving() > 1 && self.idle.has_sleepers() && !self.reactor.arm(fires) {
             self.notify();
         }
     }
@@ -97,7 +101,7 @@ impl Shared {
     /// A worker goes on to run something: if it was the one to take the timer's event, and another one
     /// sleeps, the timer must be set for the next deadline.
     pub(crate) fn keep_timer_armed(&self) {
-        if self.shards.len() > 1
+        if self.crew.serving() > 1
             && self.reactor.is_disarmed()
             && self.idle.has_sleepers()
             && !self.arm_timer()
@@ -115,15 +119,17 @@ impl Shared {
         self.bell.ring();
     }
 
-    pub(crate) fn all_sleep(&self) -> bool {
-        self.sleeping.load(Ordering::SeqCst) as usize == self.shards.len()
+    /// How many workers wait in the reactor.
+    pub(crate) fn sleeping(&self) -> usize {
+        self.sleeping.load(Ordering::SeqCst) as usize
     }
 
     /// The handle is dropped: the runtime ends with its last green thread.
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
-        self.reactor.signal();
-        self.bell.ring();
+        if self.is_over() {
+            self.dismiss();
+        }
     }
 
     /// Whether the workers are to leave.
@@ -137,16 +143,53 @@ impl Shared {
 
     pub(crate) fn green_ended(&self) {
         if self.live.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_over() {
-            self.reactor.signal();
-            self.bell.ring();
+            self.dismiss();
         }
+    }
+
+    /// The runtime is over: workers, retired ones too, and the monitor are told.
+    fn dismiss(&self) {
+        self.reactor.signal();
+        self.bell.ring();
+        for shard in self.shards.iter() {
+            if shard.post.dismiss() {
+                wake_at(&shard.post);
+            }
+        }
+    }
+
+    /// Calls in one more worker; false if every place is taken. Only the monitor calls this, and who builds the
+    /// runtime.
+    ///
+    /// # Errors
+    ///
+    /// If no OS thread can be started.
+    pub(crate) fn add_worker(self: &Arc<Shared>) -> io::Result<bool> {
+        let find = |is_fit: fn(&Post) -> bool| self.shards.iter().position(|s| is_fit(&s.post));
+        let place = find(Post::is_retired)
+            .or_else(|| find(Post::is_vacant))
+            .or_else(|| self.shards.add());
+        let Some(index) = place else {
+            return Ok(false);
+        };
+        let post = &self.shards.get(index).post;
+        self.crew.join();
+        match post.call() {
+            Some(Call::Start) => worker::start(self, index).inspect_err(|_| {
+                post.cancel();
+                self.worker_leaves();
+            })?,
+            Some(Call::Wake) => wake_at(post),
+            None => self.worker_leaves(),
+        }
+        Ok(true)
     }
 
     /// A worker leaves. The next one is told; the last one gives up the registered descriptors, which green
     /// threads of other runtimes may wait on.
     pub(crate) fn worker_leaves(&self) {
         self.reactor.signal();
-        if self.workers_left.fetch_sub(1, Ordering::SeqCst) == 1 {
+        if self.crew.leave() {
             descriptor::abandon(&self.reactor);
         }
     }
@@ -154,6 +197,11 @@ impl Shared {
     pub(crate) fn live(&self) -> usize {
         self.live.load(Ordering::SeqCst)
     }
+}
+
+/// Wakes the OS thread that waits at a post.
+fn wake_at(post: &Post) {
+    let _ = futex::wake(post.word(), futex::Flags::PRIVATE, 1);
 }
 
 /// Queues a green thread that an unpark has made ready.

@@ -2,6 +2,7 @@
 
 use std::env;
 use std::num::NonZeroUsize;
+use std::str::FromStr;
 use std::thread::available_parallelism;
 
 use crate::error::BuildError;
@@ -11,8 +12,11 @@ use crate::slot::MAX_STACK;
 /// Stack of a green thread made by `spawn`, unless its builder asks otherwise.
 const STACK_SIZE: usize = 256 << 10;
 
-/// The most workers a runtime may have.
+/// The most workers a runtime may have, and the most spare ones.
 const MAX_WORKERS: usize = 1024;
+
+/// Spare workers a runtime may have, unless told otherwise.
+const SPARE_WORKERS: usize = 64;
 
 /// A row of the settings table.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +52,18 @@ pub const SETTINGS: &[Setting] = &[
         meaning: "shim families that yield: all, none, or some of time,socket,select,lock,thread",
     },
     Setting {
+        name: "compensation",
+        variable: "GREENPATCH_COMPENSATION",
+        default: "on",
+        meaning: "whether a spare worker serves while a worker is blocked or a green thread computes for long: on or off",
+    },
+    Setting {
+        name: "max_spare_workers",
+        variable: "GREENPATCH_MAX_SPARE_WORKERS",
+        default: "64",
+        meaning: "spare workers at most, 0 to 1024",
+    },
+    Setting {
         name: "name",
         variable: "GREENPATCH_NAME",
         default: "green",
@@ -61,7 +77,20 @@ pub(crate) struct Settings {
     pub(crate) workers: usize,
     pub(crate) stack_size: usize,
     pub(crate) patch: Patch,
+    pub(crate) compensation: bool,
+    pub(crate) max_spare_workers: usize,
     pub(crate) name: String,
+}
+
+impl Settings {
+    /// Spare workers there may be.
+    pub(crate) fn spare_workers(&self) -> usize {
+        if self.compensation {
+            self.max_spare_workers
+        } else {
+            0
+        }
+    }
 }
 
 /// What the builder was told; the rest comes from the environment, or is the default.
@@ -70,7 +99,25 @@ pub(crate) struct Given {
     pub(crate) workers: Option<usize>,
     pub(crate) stack_size: Option<usize>,
     pub(crate) patch: Option<Patch>,
+    pub(crate) compensation: Option<Switch>,
+    pub(crate) max_spare_workers: Option<usize>,
     pub(crate) name: Option<String>,
+}
+
+/// A setting that is on or off.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Switch(pub(crate) bool);
+
+impl FromStr for Switch {
+    type Err = ();
+
+    fn from_str(word: &str) -> Result<Switch, ()> {
+        match word {
+            "on" | "true" | "yes" | "1" => Ok(Switch(true)),
+            "off" | "false" | "no" | "0" => Ok(Switch(false)),
+            _ => Err(()),
+        }
+    }
 }
 
 impl Given {
@@ -84,6 +131,25 @@ impl Given {
         let patch = given_or(self.patch, "GREENPATCH_PATCH", families)?.unwrap_or(Patch::all());
         let name = given_or(self.name, "GREENPATCH_NAME", "use UTF-8 text")?
             .unwrap_or_else(|| "green".to_owned());
+        let compensation = given_or(
+            self.compensation,
+            "GREENPATCH_COMPENSATION",
+            "use on or off",
+        )?
+        .is_none_or(|Switch(on)| on);
+        let max_spare_workers = given_or(
+            self.max_spare_workers,
+            "GREENPATCH_MAX_SPARE_WORKERS",
+            count,
+        )?
+        .unwrap_or(SPARE_WORKERS);
+        if max_spare_workers > MAX_WORKERS {
+            return Err(BuildError::setting(
+                "max_spare_workers",
+                max_spare_workers.to_string(),
+                "use 0 to 1024",
+            ));
+        }
         if !(1..=MAX_WORKERS).contains(&workers) {
             return Err(BuildError::setting(
                 "workers",
@@ -103,13 +169,15 @@ impl Given {
             workers,
             stack_size,
             patch,
+            compensation,
+            max_spare_workers,
             name,
         })
     }
 }
 
 /// The builder's value, or the environment's.
-fn given_or<T: std::str::FromStr>(
+fn given_or<T: FromStr>(
     given: Option<T>,
     variable: &'static str,
     remedy: &'static str,

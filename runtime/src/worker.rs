@@ -22,21 +22,24 @@
 //! 61 in Go, costs a system call too many while turns are short, and is too rare when they are long.)
 
 use std::cell::{Cell, RefCell};
-use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
+use std::{io, ptr, thread};
 
-use crossbeam_deque::{Steal, Stealer, Worker as Queue};
+use crossbeam_deque::{Steal, Worker as Queue};
+use rustix::io::Errno;
+use rustix::thread::futex;
+use rustix::time::Timespec;
 
 use crate::arch;
 use crate::context;
 use crate::deadline::Deadline;
-use crate::green::{Action, Green, GreenRef};
+use crate::green::{Action, GreenRef};
+use crate::overflow;
 use crate::reactor::{EVENTS, Events};
 use crate::scheduler::Shared;
-use crate::spin::SpinLock;
+use crate::shard::Shard;
 use crate::tls;
-use crate::wheel::{Timer, Wheel};
 
 /// Green threads that a worker's queue holds in its first buffer, with which crossbeam-deque starts and
 /// below which it does not shrink.
@@ -60,101 +63,26 @@ const LOOK_AROUND_NANOS: u64 = 50_000;
 /// Turns in a row that the run-next slot may take while others wait in the queue.
 const NEXT_TURNS: u32 = 16;
 
-/// Timers that expire in one go, before the wheel's lock is let go.
-const EXPIRED: usize = 64;
+/// How long a retired worker waits to be called again, before its OS thread ends.
+const PATIENCE: Timespec = Timespec {
+    tv_sec: 2,
+    tv_nsec: 0,
+};
 
-/// The part of a worker that others see.
-pub(crate) struct Shard {
-    pub(crate) stealer: Stealer<GreenRef>,
-    run_next: AtomicPtr<Green>,
-    /// Turns taken; the monitor sees by it whether the worker gets on.
-    pub(crate) turns: AtomicU32,
-    /// Set by the monitor while the worker does not get on: its run-next slot may be stolen.
-    pub(crate) stuck: AtomicBool,
-    wheel: SpinLock<Wheel<GreenRef>>,
-    /// When the wheel's next timer is due, or earlier.
-    next_timer: AtomicU64,
-}
-
-impl Shard {
-    pub(crate) fn new(stealer: Stealer<GreenRef>) -> Shard {
-        Shard {
-            stealer,
-            run_next: AtomicPtr::new(ptr::null_mut()),
-            turns: AtomicU32::new(0),
-            stuck: AtomicBool::new(false),
-            wheel: SpinLock::new(Wheel::new(Deadline::now().as_nanos())),
-            next_timer: AtomicU64::new(u64::MAX),
-        }
-    }
-
-    fn take_next(&self) -> Option<GreenRef> {
-        if self.run_next.load(Ordering::Relaxed).is_null() {
-            return None;
-        }
-        let green = self.run_next.swap(ptr::null_mut(), Ordering::AcqRel);
-        // SAFETY: the slot holds null or a control block that stands in no other queue.
-        ptr::NonNull::new(green).map(|green| unsafe { GreenRef::new(green) })
-    }
-
-    /// Whether another worker could find something to run here.
-    pub(crate) fn has_work(&self) -> bool {
-        !self.stealer.is_empty() || self.stuck.load(Ordering::SeqCst) && self.has_next()
-    }
-
-    pub(crate) fn has_next(&self) -> bool {
-        !self.run_next.load(Ordering::SeqCst).is_null()
-    }
-
-    /// Gives when the timer will fire, in nanoseconds.
-    pub(crate) fn insert_timer(&self, green: GreenRef, deadline: Deadline) -> u64 {
-        let mut wheel = self.wheel.lock();
-        // SAFETY: control blocks stay in place, and a green thread waits for one timer at a time,
-        // which it cancels after each wait.
-        let fires =
-            unsafe { wheel.insert(ptr::NonNull::from(&green.timer), deadline.as_nanos(), green) };
-        if fires < self.next_timer.load(Ordering::SeqCst) {
-            self.next_timer.store(fires, Ordering::SeqCst);
-        }
-        fires
-    }
-
-    pub(crate) fn cancel_timer(&self, timer: &Timer<GreenRef>) {
-        // SAFETY: the caller remembers this shard as that of the timer.
-        unsafe { self.wheel.lock().cancel(timer) };
-    }
-
-    pub(crate) fn next_timer(&self) -> u64 {
-        self.next_timer.load(Ordering::SeqCst)
-    }
-
-    /// Unparks the green threads whose deadline has come.
-    fn expire_timers(&self, now: Deadline) {
-        while self.next_timer() <= now.as_nanos() {
-            let mut expired = [None; EXPIRED];
-            let mut count = 0;
-            {
-                let mut wheel = self.wheel.lock();
-                wheel.advance(now.as_nanos(), |green| {
-                    expired[count] = Some(green);
-                    count += 1;
-                    count < EXPIRED
-                });
-                self.next_timer
-                    .store(wheel.next_deadline(), Ordering::SeqCst);
-            }
-            for green in expired.into_iter().flatten() {
-                green.unpark();
-            }
-        }
-    }
+/// Why a worker stops running green threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Leave {
+    /// The runtime is over.
+    Over,
+    /// The worker has retired and was not called again.
+    Retired,
 }
 
 /// A worker; lives on its OS thread's stack.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     index: usize,
-    queue: Queue<GreenRef>,
+    shard: Arc<Shard>,
     thread_pointer: arch::ThreadPointer,
     home: usize,
     at_home: Cell<bool>,
@@ -171,11 +99,15 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, index: usize, queue: Queue<GreenRef>) -> Worker {
+    /// # Safety
+    ///
+    /// The calling OS thread was started for a call of the post at `index`.
+    unsafe fn new(shared: Arc<Shared>, index: usize) -> Worker {
+        let shard = shared.shards.get(index).clone();
         Worker {
             shared,
             index,
-            queue,
+            shard,
             thread_pointer: tls::layout().thread_pointer,
             home: arch::thread_pointer(),
             at_home: Cell::new(true),
@@ -189,18 +121,25 @@ impl Worker {
         }
     }
 
+    #[inline]
     pub(crate) fn shard(&self) -> &Shard {
-        &self.shared.shards[self.index]
+        &self.shard
     }
 
-    /// Runs green threads until the runtime is over.
+    #[inline]
+    fn queue(&self) -> &Queue<GreenRef> {
+        // SAFETY: a worker is used by its own OS thread only, which was called to this shard's post.
+        unsafe { self.shard.queue() }
+    }
+
+    /// Runs green threads until the runtime is over, or the worker has retired for good.
     #[inline(never)]
-    pub(crate) fn run(&self) {
+    fn run(&self) -> Leave {
         loop {
             if self.is_time_to_look_around() {
                 self.go_home();
-                if !self.look_around() {
-                    return;
+                if let Err(leave) = self.look_around() {
+                    return leave;
                 }
             }
             let green = match self.take() {
@@ -208,12 +147,13 @@ impl Worker {
                 None => {
                     self.go_home();
                     match self.find_work() {
-                        Some(green) => green,
-                        None => return,
+                        Ok(green) => green,
+                        Err(leave) => return leave,
                     }
                 }
             };
             self.at_home.set(false);
+            self.shard.progress.run(green);
             // SAFETY: the green thread came out of a queue, so its stack was left and no other
             // worker runs it; this function uses no thread-local variable.
             let action = unsafe {
@@ -245,11 +185,16 @@ impl Worker {
     }
 
     #[inline]
-    fn is_time_to_look_around(&self) -> bool {
+    fn count_turn(&self) -> u32 {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
-        self.shard().turns.store(turn, Ordering::Relaxed);
-        turn.is_multiple_of(CLOCK_TURNS)
+        self.shard.progress.take_turn(turn);
+        turn
+    }
+
+    #[inline]
+    fn is_time_to_look_around(&self) -> bool {
+        self.count_turn().is_multiple_of(CLOCK_TURNS)
             && Deadline::now().as_nanos() > self.last_look.get() + LOOK_AROUND_NANOS
     }
 
@@ -257,20 +202,20 @@ impl Worker {
     fn take(&self) -> Option<GreenRef> {
         let turns = self.next_turns.get();
         if turns < NEXT_TURNS
-            && let Some(green) = self.shard().take_next()
+            && let Some(green) = self.shard.take_next()
         {
             self.next_turns.set(turns + 1);
             return Some(green);
         }
         self.next_turns.set(0);
-        self.pop().or_else(|| self.shard().take_next())
+        self.pop().or_else(|| self.shard.take_next())
     }
 
     /// Queues a green thread behind all others, between two turns.
     #[inline]
     fn requeue(&self, green: GreenRef) {
-        if self.is_large.get() == 0 && self.queue.len() < SMALL_QUEUE {
-            self.queue.push(green);
+        if self.is_large.get() == 0 && self.queue().len() < SMALL_QUEUE {
+            self.queue().push(green);
         } else {
             self.go_home();
             self.push_large(green);
@@ -281,14 +226,14 @@ impl Worker {
     #[inline(never)]
     fn push_large(&self, green: GreenRef) {
         self.is_large.set(SETTLING_POPS);
-        self.queue.push(green);
+        self.queue().push(green);
     }
 
     /// Pops from a queue that may change its buffer.
     #[inline(never)]
     fn pop_large(&self) -> Option<GreenRef> {
-        let is_short = self.queue.len() <= SMALL_QUEUE / 4;
-        let green = self.queue.pop()?;
+        let is_short = self.queue().len() <= SMALL_QUEUE / 4;
+        let green = self.queue().pop()?;
         self.is_large.set(if is_short {
             self.is_large.get() - 1
         } else {
@@ -300,7 +245,7 @@ impl Worker {
     #[inline]
     fn pop(&self) -> Option<GreenRef> {
         if self.is_large.get() == 0 {
-            self.queue.pop()
+            self.queue().pop()
         } else {
             self.go_home();
             self.pop_large()
@@ -315,8 +260,8 @@ impl Worker {
 
     /// Queues a new or awakened green thread behind all others. Runs at home or on a green thread.
     pub(crate) fn push(&self, green: GreenRef) {
-        if self.is_large.get() == 0 && self.queue.len() < SMALL_QUEUE {
-            self.queue.push(green);
+        if self.is_large.get() == 0 && self.queue().len() < SMALL_QUEUE {
+            self.queue().push(green);
         } else {
             self.push_large(green);
         }
@@ -331,18 +276,19 @@ impl Worker {
         if self.dispatching.get() {
             return self.push(green);
         }
-        let before = self.shard().run_next.swap(green.as_ptr(), Ordering::AcqRel);
-        if let Some(before) = ptr::NonNull::new(before) {
-            // SAFETY: the slot holds null or a control block that stands in no other queue.
-            self.push(unsafe { GreenRef::new(before) });
+        if let Some(before) = self.shard.put_next(green) {
+            self.push(before);
         }
     }
 
-    /// Looks at timers, reactor and injector. False if the runtime is over.
+    /// Looks at timers, reactor and injector, or retires.
     #[inline(never)]
-    fn look_around(&self) -> bool {
+    fn look_around(&self) -> Result<(), Leave> {
         if self.shared.is_over() {
-            return false;
+            return Err(Leave::Over);
+        }
+        if self.shared.crew.has_surplus() {
+            self.retire()?;
         }
         self.dispatch(|| {
             self.expire_timers();
@@ -357,7 +303,7 @@ impl Worker {
         });
         self.take_share();
         self.shared.keep_timer_armed();
-        true
+        Ok(())
     }
 
     /// Takes some green threads from the injector, to wait their turn behind the worker's own.
@@ -366,20 +312,20 @@ impl Worker {
             if self.shared.injector.is_empty() {
                 return;
             }
-            if self.queue.len() + BATCH > SMALL_QUEUE {
+            if self.queue().len() + BATCH > SMALL_QUEUE {
                 self.is_large.set(SETTLING_POPS);
             }
             let _ = self
                 .shared
                 .injector
-                .steal_batch_with_limit(&self.queue, BATCH);
+                .steal_batch_with_limit(self.queue(), BATCH);
         }
     }
 
     fn expire_timers(&self) {
         let now = Deadline::now();
         self.last_look.set(now.as_nanos());
-        for shard in &self.shared.shards {
+        for shard in self.shared.shards.iter() {
             shard.expire_timers(now);
         }
     }
@@ -387,43 +333,52 @@ impl Worker {
     /// Handles events; what they wake is queued in order, and one more worker is woken if that is
     /// more than one green thread.
     fn dispatch(&self, handle: impl FnOnce()) {
-        let before = self.queue.len();
+        let before = self.queue().len();
         self.dispatching.set(true);
         handle();
         self.dispatching.set(false);
-        if self.queue.len() > before.max(1) {
+        if self.queue().len() > before.max(1) {
             self.shared.notify();
         }
     }
 
-    /// Finds a green thread to run, or sleeps until there is one. `None` if the runtime is over.
+    /// Finds a green thread to run, or sleeps until there is one. Without work, a surplus worker retires.
     #[inline(never)]
-    fn find_work(&self) -> Option<GreenRef> {
-        let idle = &self.shared.idle;
+    fn find_work(&self) -> Result<GreenRef, Leave> {
+        let shared = &*self.shared;
         let mut searching = false;
         loop {
-            if self.shared.is_over() {
+            if shared.is_over() {
                 if searching {
-                    idle.stop_searching();
+                    shared.idle.stop_searching();
                 }
-                return None;
+                return Err(Leave::Over);
             }
             self.dispatch(|| self.expire_timers());
             let mut found = self.take().or_else(|| self.take_injected());
-            if found.is_none() && self.shared.shards.len() > 1 {
+            if found.is_none() && shared.crew.serving() > 1 {
                 if !searching {
-                    searching = idle.start_searching(self.shared.search_limit());
+                    searching = shared.idle.start_searching(shared.search_limit());
                 }
                 if searching {
                     found = self.steal();
                 }
             }
-            if found.is_some() {
-                if searching && idle.stop_searching() && self.shared.has_work() {
-                    self.shared.notify();
-                }
-                self.shared.keep_timer_armed();
-                return found;
+            let retires = found.is_none() && shared.crew.has_surplus();
+            if (found.is_some() || retires)
+                && std::mem::take(&mut searching)
+                && shared.idle.stop_searching()
+                && shared.has_work()
+            {
+                shared.notify();
+            }
+            if let Some(green) = found {
+                shared.keep_timer_armed();
+                return Ok(green);
+            }
+            if retires {
+                self.retire()?;
+                continue;
             }
             self.sleep(searching);
             searching = true;
@@ -438,14 +393,47 @@ impl Worker {
         if stay {
             return shared.idle.wake(false);
         }
+        self.shard.progress.set_asleep(true);
         shared.worker_sleeps();
         // No notification here: this worker still counts as a sleeper. As a searcher that finds work
         // it will look whether there is more.
         self.dispatching.set(true);
         let signalled = shared.reactor.turn(&mut self.events.borrow_mut(), true);
         self.dispatching.set(false);
+        self.count_turn();
         shared.worker_wakes();
+        self.shard.progress.set_asleep(false);
         shared.idle.wake(signalled);
+    }
+
+    /// Leaves the work to the others if they are enough, and waits to be called again; see `crew.rs`.
+    #[cold]
+    fn retire(&self) -> Result<(), Leave> {
+        let (shared, post) = (&*self.shared, &self.shard.post);
+        if !shared.crew.retire() {
+            return Ok(());
+        }
+        self.hand_over();
+        let retired = post.retire();
+        while !shared.is_over() && post.word().load(Ordering::SeqCst) == retired {
+            let waited = futex::wait(post.word(), futex::Flags::PRIVATE, retired, Some(&PATIENCE));
+            if waited == Err(Errno::TIMEDOUT) {
+                break;
+            }
+        }
+        if post.give_up() {
+            return Err(Leave::Retired);
+        }
+        self.count_turn();
+        Ok(())
+    }
+
+    /// Gives up all that stands in the queue and the run-next slot, in order.
+    fn hand_over(&self) {
+        while let Some(green) = self.shard.take_next().or_else(|| self.pop()) {
+            self.shared.injector.push(green);
+        }
+        self.shared.notify();
     }
 
     fn take_injected(&self) -> Option<GreenRef> {
@@ -453,7 +441,7 @@ impl Worker {
             match self
                 .shared
                 .injector
-                .steal_batch_with_limit_and_pop(&self.queue, BATCH)
+                .steal_batch_with_limit_and_pop(self.queue(), BATCH)
             {
                 Steal::Success(green) => return Some(green),
                 Steal::Empty => return None,
@@ -470,11 +458,11 @@ impl Worker {
             if index == self.index {
                 continue;
             }
-            let shard = &self.shared.shards[index];
+            let shard = self.shared.shards.get(index);
             loop {
                 match shard
                     .stealer
-                    .steal_batch_with_limit_and_pop(&self.queue, BATCH)
+                    .steal_batch_with_limit_and_pop(self.queue(), BATCH)
                 {
                     Steal::Success(green) => return Some(green),
                     Steal::Empty => break,
@@ -501,11 +489,19 @@ impl Worker {
     }
 }
 
-/// The body of a worker's OS thread.
-pub(crate) fn main(shared: Arc<Shared>, index: usize, queue: Queue<GreenRef>) {
-    let worker = Worker::new(shared, index, queue);
-    context::set_worker(&worker);
-    worker.run();
-    worker.shared.worker_leaves();
-    context::set_worker(ptr::null());
+/// Starts an OS thread for the worker at `index`, whose post was called.
+pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
+    let name = format!("{}-{index}", shared.settings.name);
+    let shared = shared.clone();
+    thread::Builder::new().name(name).spawn(move || {
+        let _stack = overflow::AlternateStack::install();
+        // SAFETY: this is the OS thread for the call.
+        let worker = unsafe { Worker::new(shared, index) };
+        context::set_worker(&worker);
+        if worker.run() == Leave::Over {
+            worker.shared.worker_leaves();
+        }
+        context::set_worker(ptr::null());
+    })?;
+    Ok(())
 }

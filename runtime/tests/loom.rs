@@ -1,5 +1,5 @@
-//! loom models of the two protocols that every green thread's life depends on: park and unpark, and
-//! who sleeps and who is woken.
+//! loom models of the protocols that every green thread's life depends on: park and unpark, who sleeps and
+//! who is woken, and which workers serve.
 //!
 //! The files under test are compiled here once more, against loom's atomics. What surrounds them (run
 //! queues, the epoll set) is modelled by a lock and a condition variable, so a lost wake-up shows as a
@@ -15,6 +15,8 @@ use loom::thread;
 mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 }
+#[path = "../src/crew.rs"]
+mod crew;
 #[path = "../src/idle.rs"]
 mod idle;
 #[path = "../src/park.rs"]
@@ -209,15 +211,18 @@ impl EventSet {
 
 struct Pool {
     idle: idle::Idle,
+    crew: crew::Crew,
     events: EventSet,
     work: AtomicUsize,
     left: AtomicUsize,
 }
 
 impl Pool {
+    /// `work` pieces are to be done, by workers of whom one is to remain.
     fn new(work: usize) -> Arc<Pool> {
         Arc::new(Pool {
             idle: idle::Idle::new(),
+            crew: crew::Crew::new(1),
             events: EventSet::default(),
             work: AtomicUsize::new(0),
             left: AtomicUsize::new(work),
@@ -271,6 +276,18 @@ impl Pool {
                 self.left.fetch_sub(1, Ordering::SeqCst);
                 continue;
             }
+            if self.crew.has_surplus() {
+                if std::mem::take(&mut searching)
+                    && self.idle.stop_searching()
+                    && self.work.load(Ordering::Relaxed) != 0
+                {
+                    self.notify();
+                }
+                if self.crew.retire() {
+                    return;
+                }
+                continue;
+            }
             self.idle.sleep(searching);
             searching = true;
             if self.work.load(Ordering::Relaxed) != 0 || self.is_done() {
@@ -312,5 +329,173 @@ fn a_single_worker_finds_what_is_pushed_while_it_goes_to_sleep() {
         pool.push();
         pool.push();
         worker.join().unwrap();
+    });
+}
+
+#[test]
+fn a_surplus_worker_retires_and_leaves_no_work_behind() {
+    check(3, || {
+        let pool = Pool::new(2);
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                pool.crew.join();
+                let pool = pool.clone();
+                thread::spawn(move || pool.run())
+            })
+            .collect();
+        pool.push();
+        pool.push();
+        for worker in workers {
+            worker.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn no_fewer_workers_remain_than_should_serve() {
+    check(5, || {
+        let crew = Arc::new(crew::Crew::new(1));
+        (0..3).for_each(|_| crew.join());
+        let retired: Vec<_> = (0..3)
+            .map(|_| {
+                let crew = crew.clone();
+                thread::spawn(move || usize::from(crew.retire()))
+            })
+            .collect();
+        // One gets stuck: as the monitor sees it, two should serve from now on.
+        crew.set_target(2);
+        let serving = crew.serving();
+        (serving..2).for_each(|_| crew.join());
+        let joined = 2_usize.saturating_sub(serving);
+        let retired: usize = retired.into_iter().map(|one| one.join().unwrap()).sum();
+        assert_eq!(crew.serving(), 3 + joined - retired);
+        assert!(crew.serving() >= 2);
+    });
+}
+
+/// A worker's place with what belongs to it; the wait on the post's word is a lock and a condition variable.
+struct Place {
+    post: crew::Post,
+    lock: Mutex<()>,
+    changed: Condvar,
+    /// Stands for the run queue: loom fails the model if two threads use it without order between them.
+    queue: loom::cell::UnsafeCell<usize>,
+    over: loom::sync::atomic::AtomicBool,
+}
+
+// SAFETY: the protocol under test is what makes the queue's users exclusive; loom checks that.
+unsafe impl Sync for Place {}
+
+impl Place {
+    /// A place whose worker serves.
+    fn serving() -> Arc<Place> {
+        let place = Place {
+            post: crew::Post::vacant(),
+            lock: Mutex::new(()),
+            changed: Condvar::new(),
+            queue: loom::cell::UnsafeCell::new(0),
+            over: loom::sync::atomic::AtomicBool::new(false),
+        };
+        assert_eq!(place.post.call(), Some(crew::Call::Start));
+        Arc::new(place)
+    }
+
+    fn serve(&self) {
+        // SAFETY: checked by loom.
+        self.queue.with_mut(|queue| unsafe { *queue += 1 });
+    }
+
+    /// `Worker::retire`: true if the OS thread ends. It waits for ever, or not at all.
+    fn retire(&self, waits: bool) -> bool {
+        let retired = self.post.retire();
+        if waits && !self.over.load(Ordering::SeqCst) {
+            let mut guard = self.lock.lock().unwrap();
+            while self.post.word().load(Ordering::SeqCst) == retired {
+                guard = self.changed.wait(guard).unwrap();
+            }
+        }
+        self.post.give_up()
+    }
+
+    fn wake(&self) {
+        let _guard = self.lock.lock().unwrap();
+        self.changed.notify_one();
+    }
+
+    /// `Shared::add_worker`, with the new OS thread's work done by the caller.
+    fn call(&self) {
+        match self.post.call() {
+            Some(crew::Call::Start) => self.serve(),
+            Some(crew::Call::Wake) => self.wake(),
+            None => {}
+        }
+    }
+}
+
+#[test]
+fn a_retired_worker_hears_the_call() {
+    check(5, || {
+        let place = Place::serving();
+        let worker = {
+            let place = place.clone();
+            thread::spawn(move || {
+                place.serve();
+                assert!(!place.retire(true));
+                place.serve();
+            })
+        };
+        while place.post.is_serving() {
+            thread::yield_now();
+        }
+        place.call();
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn a_place_has_one_worker_though_it_is_called_as_the_old_one_gives_up() {
+    check(5, || {
+        let place = Place::serving();
+        let worker = {
+            let place = place.clone();
+            thread::spawn(move || {
+                place.serve();
+                if !place.retire(false) {
+                    place.serve();
+                }
+            })
+        };
+        place.call();
+        worker.join().unwrap();
+    });
+}
+
+#[test]
+fn a_retired_worker_does_not_miss_the_end() {
+    check(5, || {
+        let place = Place::serving();
+        let worker = {
+            let place = place.clone();
+            thread::spawn(move || {
+                place.serve();
+                // Ends, or is called just before and finds the runtime over.
+                let ended = place.retire(true);
+                assert!(ended || place.post.is_serving());
+            })
+        };
+        let monitor = {
+            let place = place.clone();
+            thread::spawn(move || {
+                if let Some(crew::Call::Wake) = place.post.call() {
+                    place.wake();
+                }
+            })
+        };
+        place.over.store(true, Ordering::SeqCst);
+        if place.post.dismiss() {
+            place.wake();
+        }
+        worker.join().unwrap();
+        monitor.join().unwrap();
     });
 }

@@ -33,6 +33,8 @@ impl Server {
         let runtime = Runtime::builder()
             .workers(workers.get())
             .patch(patch)
+            // A family that is left out is to block the hub, as it does eventlet's.
+            .compensation(patch.is_all())
             .name("green")
             .build()?;
         runtime.run(move || accept_and_spawn(self, Arc::new(handler)))

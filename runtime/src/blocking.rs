@@ -1,0 +1,75 @@
+//! Blocking sections: code that may block the OS thread, said so in advance.
+//!
+//! A section marks the worker by one store; nobody is woken, no lock is taken. The monitor finds the mark at its
+//! next look, or the one after, and calls in a spare worker. Most sections end before that, and have cost a few
+//! nanoseconds.
+//!
+//! The mark names the worker's turn and is worth nothing in any other one (see `Progress` in `shard.rs`). So a
+//! section may park: the mark ends with the turn, whichever worker the green thread goes on on, and no worker
+//! stays marked for a green thread that has left it. (Rejected: marking again after each park. It would cost
+//! every switch a look, to spare the rest of a rare section the longer time after which any worker without a
+//! turn counts as stuck.)
+
+use crate::green::GreenRef;
+use crate::hook;
+
+/// Runs `f`, which may block the OS thread, where it is called.
+///
+/// On a green thread, its worker counts as blocked while `f` runs. If that takes longer than a millisecond or two,
+/// a spare worker takes over what else the worker would have run (unless
+/// [`compensation`](crate::RuntimeBuilder::compensation) is off). Inside `f`, libc calls block as they do on an OS
+/// thread, whatever the patch set: `f` is to be used for what no shim reaches, a call into a C library that reads
+/// files or waits for a device, say. It costs a few nanoseconds.
+///
+/// `f` should not wait for another green thread by such a call. The runtime's own types ([`sync`](crate::sync),
+/// [`net`](crate::net), [`time`](crate::time)) still park the green thread inside `f`; what `f` does after such a
+/// wait is compensated only once it has gone on for ten milliseconds, as ordinary code is.
+///
+/// On an OS thread, just calls `f`. Sections may be nested.
+///
+/// ```
+/// use greenpatch_runtime::{blocking, run};
+///
+/// let lines = run(|| blocking(|| std::fs::read_to_string("Cargo.toml")).unwrap().lines().count());
+/// assert!(lines > 0);
+/// ```
+///
+/// # Panics
+///
+/// If `f` panics, the panic goes on in the caller.
+pub fn blocking<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T,
+{
+    match hook::enter_own() {
+        Some(section) => section.blocking(f),
+        None => f(),
+    }
+}
+
+/// Runs `f` with the worker of `green`, the calling green thread, marked.
+pub(crate) fn marked<F, T>(green: GreenRef, f: F) -> T
+where
+    F: FnOnce() -> T,
+{
+    let _mark = Mark {
+        green,
+        is_outermost: green.worker().shard().progress.open_section(),
+    };
+    f()
+}
+
+struct Mark {
+    green: GreenRef,
+    is_outermost: bool,
+}
+
+impl Drop for Mark {
+    #[inline]
+    fn drop(&mut self) {
+        if self.is_outermost {
+            // The worker of now, which need not be the one that was marked.
+            self.green.worker().shard().progress.close_section();
+        }
+    }
+}

@@ -1,0 +1,265 @@
+//! The part of a worker that others see, and the list of them.
+//!
+//! A shard is a worker's place: its run queue, its timers, and what the monitor and other workers may know of
+//! it. It outlives the OS thread that serves there (see `crew.rs`) and lasts as long as the runtime.
+//!
+//! Who touches which field:
+//!
+//! | field | by |
+//! |---|---|
+//! | `queue` | the OS thread that serves here |
+//! | `stealer` | anyone |
+//! | `run_next` | put in by the worker, taken out by it, and by anyone while `stuck` |
+//! | `progress` | stored by the worker, loaded by anyone |
+//! | `stuck` | stored by the monitor, loaded by anyone |
+//! | `wheel` | under its lock |
+
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use crossbeam_deque::{Stealer, Worker as Queue};
+
+use crate::crew::Post;
+use crate::deadline::Deadline;
+use crate::green::{Green, GreenRef};
+use crate::spin::SpinLock;
+use crate::wheel::{Timer, Wheel};
+
+/// Timers that expire in one go, before the wheel's lock is let go.
+const EXPIRED: usize = 64;
+
+/// What a worker tells of itself as it goes along, by plain stores.
+pub(crate) struct Progress {
+    /// Turns taken, and waits in the reactor: it changes as long as the worker gets on.
+    turns: AtomicU32,
+    /// The turn of the latest blocking section, times two, plus one until the section ends. It counts only
+    /// during that very turn: a green thread that parks in its section leaves the mark behind.
+    section: AtomicU64,
+    /// The green thread of the latest turn.
+    running: AtomicPtr<Green>,
+    /// Whether the worker waits in the reactor.
+    asleep: AtomicBool,
+}
+
+/// What the monitor sees of a worker at one look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Sight {
+    pub(crate) turns: u32,
+    pub(crate) section: u64,
+    pub(crate) asleep: bool,
+}
+
+impl Sight {
+    /// Whether the turn is in a blocking section.
+    pub(crate) fn is_marked(&self) -> bool {
+        self.section == u64::from(self.turns) * 2 + 1
+    }
+}
+
+impl Progress {
+    fn new() -> Progress {
+        Progress {
+            turns: AtomicU32::new(0),
+            section: AtomicU64::new(0),
+            running: AtomicPtr::new(ptr::null_mut()),
+            asleep: AtomicBool::new(false),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn take_turn(&self, turn: u32) {
+        self.turns.store(turn, Ordering::Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn run(&self, green: GreenRef) {
+        self.running.store(green.as_ptr(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_asleep(&self, asleep: bool) {
+        self.asleep.store(asleep, Ordering::Relaxed);
+    }
+
+    fn open_mark(&self) -> u64 {
+        u64::from(self.turns.load(Ordering::Relaxed)) * 2 + 1
+    }
+
+    /// On the running green thread: marks this turn. False if it is marked already.
+    #[inline]
+    pub(crate) fn open_section(&self) -> bool {
+        let mark = self.open_mark();
+        let is_new = self.section.load(Ordering::Relaxed) != mark;
+        self.section.store(mark, Ordering::Relaxed);
+        is_new
+    }
+
+    /// On the running green thread: takes back this turn's mark, if it has one.
+    #[inline]
+    pub(crate) fn close_section(&self) {
+        let mark = self.open_mark();
+        if self.section.load(Ordering::Relaxed) == mark {
+            self.section.store(mark - 1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn look(&self) -> Sight {
+        Sight {
+            turns: self.turns.load(Ordering::Relaxed),
+            section: self.section.load(Ordering::Relaxed),
+            asleep: self.asleep.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A worker's place; see the module's page.
+pub(crate) struct Shard {
+    queue: Queue<GreenRef>,
+    pub(crate) stealer: Stealer<GreenRef>,
+    run_next: AtomicPtr<Green>,
+    pub(crate) progress: Progress,
+    /// Set by the monitor while the worker does not get on: its run-next slot may be stolen.
+    pub(crate) stuck: AtomicBool,
+    pub(crate) post: Post,
+    wheel: SpinLock<Wheel<GreenRef>>,
+    /// When the wheel's next timer is due, or earlier.
+    next_timer: AtomicU64,
+}
+
+// SAFETY: `queue` is the only field that is not Sync; `Shard::queue` says who may use it.
+unsafe impl Sync for Shard {}
+
+impl Shard {
+    fn new() -> Shard {
+        let queue = Queue::new_fifo();
+        Shard {
+            stealer: queue.stealer(),
+            queue,
+            run_next: AtomicPtr::new(ptr::null_mut()),
+            progress: Progress::new(),
+            stuck: AtomicBool::new(false),
+            post: Post::vacant(),
+            wheel: SpinLock::new(Wheel::new(Deadline::now().as_nanos())),
+            next_timer: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// The worker's own end of its queue.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the OS thread that serves here, be it on a green thread or in the scheduler: the post's
+    /// protocol hands the queue from one OS thread to the next.
+    #[inline]
+    pub(crate) unsafe fn queue(&self) -> &Queue<GreenRef> {
+        &self.queue
+    }
+
+    pub(crate) fn take_next(&self) -> Option<GreenRef> {
+        if self.run_next.load(Ordering::Relaxed).is_null() {
+            return None;
+        }
+        let green = self.run_next.swap(ptr::null_mut(), Ordering::AcqRel);
+        // SAFETY: the slot holds null or a control block that stands in no other queue.
+        ptr::NonNull::new(green).map(|green| unsafe { GreenRef::new(green) })
+    }
+
+    /// Puts a green thread into the run-next slot, and gives the one that was there.
+    pub(crate) fn put_next(&self, green: GreenRef) -> Option<GreenRef> {
+        let before = self.run_next.swap(green.as_ptr(), Ordering::AcqRel);
+        // SAFETY: as in `take_next`.
+        ptr::NonNull::new(before).map(|before| unsafe { GreenRef::new(before) })
+    }
+
+    /// Whether another worker could find something to run here.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.stealer.is_empty() || self.stuck.load(Ordering::SeqCst) && self.has_next()
+    }
+
+    pub(crate) fn has_next(&self) -> bool {
+        !self.run_next.load(Ordering::SeqCst).is_null()
+    }
+
+    /// Gives when the timer will fire, in nanoseconds.
+    pub(crate) fn insert_timer(&self, green: GreenRef, deadline: Deadline) -> u64 {
+        let mut wheel = self.wheel.lock();
+        // SAFETY: control blocks stay in place, and a green thread waits for one timer at a time,
+        // which it cancels after each wait.
+        let fires =
+            unsafe { wheel.insert(ptr::NonNull::from(&green.timer), deadline.as_nanos(), green) };
+        if fires < self.next_timer.load(Ordering::SeqCst) {
+            self.next_timer.store(fires, Ordering::SeqCst);
+        }
+        fires
+    }
+
+    pub(crate) fn cancel_timer(&self, timer: &Timer<GreenRef>) {
+        // SAFETY: the caller remembers this shard as that of the timer.
+        unsafe { self.wheel.lock().cancel(timer) };
+    }
+
+    pub(crate) fn next_timer(&self) -> u64 {
+        self.next_timer.load(Ordering::SeqCst)
+    }
+
+    /// Unparks the green threads whose deadline has come.
+    pub(crate) fn expire_timers(&self, now: Deadline) {
+        while self.next_timer() <= now.as_nanos() {
+            let mut expired = [None; EXPIRED];
+            let mut count = 0;
+            {
+                let mut wheel = self.wheel.lock();
+                wheel.advance(now.as_nanos(), |green| {
+                    expired[count] = Some(green);
+                    count += 1;
+                    count < EXPIRED
+                });
+                self.next_timer
+                    .store(wheel.next_deadline(), Ordering::SeqCst);
+            }
+            for green in expired.into_iter().flatten() {
+                green.unpark();
+            }
+        }
+    }
+}
+
+/// The shards of a runtime: as many as ever had a worker at once. None is ever taken away.
+pub(crate) struct Shards {
+    places: Box<[OnceLock<Arc<Shard>>]>,
+    /// How many are in use; stored after the shard itself.
+    used: AtomicUsize,
+}
+
+impl Shards {
+    pub(crate) fn with_room_for(capacity: usize) -> Shards {
+        Shards {
+            places: (0..capacity).map(|_| OnceLock::new()).collect(),
+            used: AtomicUsize::new(0),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.used.load(Ordering::Acquire)
+    }
+
+    /// The shard at `index`, below [`len`](Self::len).
+    pub(crate) fn get(&self, index: usize) -> &Arc<Shard> {
+        self.places[index]
+            .get()
+            .expect("a shard stands at every index in use")
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<Shard>> {
+        (0..self.len()).map(|index| self.get(index))
+    }
+
+    /// Adds a shard without a worker and gives its index, if there is room. Only the monitor calls this, and who
+    /// builds the runtime.
+    pub(crate) fn add(&self) -> Option<usize> {
+        let index = self.len();
+        self.places.get(index)?.set(Arc::new(Shard::new())).ok()?;
+        self.used.store(index + 1, Ordering::Release);
+        Some(index)
+    }
+}

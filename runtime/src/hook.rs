@@ -9,6 +9,7 @@
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -23,6 +24,7 @@ use crate::green::GreenRef;
 use crate::interrupt::{End, Interrupted, Limits};
 use crate::patch::Patch;
 use crate::reason::Packed;
+use crate::time;
 
 pub use crate::descriptor::Interest;
 
@@ -314,6 +316,38 @@ impl Section {
     /// The socket's `SO_RCVTIMEO` or `SO_SNDTIMEO`, counted from now; `None` is no limit.
     pub fn socket_deadline(&self, fd: RawFd, interest: Interest) -> Option<Deadline> {
         descriptor::entry(fd).ok()?.socket_deadline(fd, interest)
+    }
+}
+
+/// As [`Section::retry`] for the calls whose `EAGAIN` no readiness event ends: looks again after 0.5 ms,
+/// then after ever longer times up to 10 ms. Sleeps in between, on threads of either kind.
+///
+/// # Errors
+///
+/// What `attempt` gives; what `patience` gives; `ETIMEDOUT` or `ECANCELED` if a deadline scope or a cancellation cuts the
+/// wait short.
+pub fn retry_by_timer<T>(
+    patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
+    mut attempt: impl FnMut() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    const FIRST: Duration = Duration::from_micros(500);
+    const LONGEST: Duration = Duration::from_millis(10);
+
+    let outcome = attempt();
+    if !matches!(outcome, Err(Errno::AGAIN)) {
+        return outcome;
+    }
+    let deadline = patience()?;
+    let mut pause = FIRST;
+    loop {
+        let next = Deadline::after(pause);
+        time::sleep_within_limits(deadline.map_or(next, |deadline| deadline.min(next)))?;
+        let outcome = attempt();
+        let again = matches!(outcome, Err(Errno::AGAIN));
+        if !again || deadline.is_some_and(Deadline::has_passed) {
+            return outcome;
+        }
+        pause = (pause * 2).min(LONGEST);
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::deadline::Deadline;
 use crate::hook;
-use crate::interrupt::Limits;
+use crate::interrupt::{End, Interrupted, Limits};
 
 pub use crate::interrupt::{Elapsed, timeout};
 
@@ -21,17 +21,27 @@ pub use crate::interrupt::{Elapsed, timeout};
 /// });
 /// ```
 pub fn sleep(duration: Duration) {
+    // That it was cut short, `checkpoint` tells who wants to know.
+    drop(sleep_within_limits(Deadline::after(duration)));
+}
+
+/// Sleeps until `deadline`, or fails if a deadline scope or a cancellation cuts that short.
+pub(crate) fn sleep_within_limits(deadline: Deadline) -> Result<(), Interrupted> {
     match hook::enter_own() {
-        // That it was cut short, `checkpoint` tells who wants to know.
-        Some(section) => drop(section.sleep_until(Deadline::after(duration))),
-        None => sleep_in_kernel(Deadline::after(duration)),
+        Some(section) => section.sleep_until(deadline),
+        None => sleep_in_kernel(deadline),
     }
 }
 
 /// The kernel's sleep, within the scopes of an OS thread.
-fn sleep_in_kernel(deadline: Deadline) {
+fn sleep_in_kernel(deadline: Deadline) -> Result<(), Interrupted> {
     let limits = Limits::new(Some(deadline));
-    while limits.check().is_ok() {
+    loop {
+        match limits.check() {
+            Ok(()) => {}
+            Err(End::Deadline) => return Ok(()),
+            Err(End::Interrupted(interrupted)) => return Err(interrupted),
+        }
         let until = limits.until().unwrap_or(deadline);
         std::thread::sleep(until.remaining());
     }

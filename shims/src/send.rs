@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use crate::kernel::{finish, finish_count};
 use crate::socket::is_unix_address;
-use crate::transfer::{move_all, retry_by_timer, socket_patience};
+use crate::transfer::{move_all, socket_patience};
 use crate::vectors::Vectors;
 
 originals! {
@@ -82,7 +82,7 @@ unsafe fn transmit(
     // SAFETY: the caller's promise.
     } else if unsafe { is_unix_address(address.cast(), address_length) } {
         // If the peer's queue is full, poll(2) calls the socket writable all the same.
-        retry_by_timer(section, patience, || attempt(0))
+        hook::retry_by_timer(patience, || attempt(0))
     } else {
         move_all(section, fd, Interest::Write, length, patience, attempt)
     }
@@ -114,7 +114,7 @@ unsafe fn transmit_message(
     // SAFETY: the caller's promise.
     if unsafe { is_unix_address(header.msg_name, header.msg_namelen) } {
         // As in `transmit`.
-        return retry_by_timer(section, patience, || once(flags | attempt_flags(0)));
+        return hook::retry_by_timer(patience, || once(flags | attempt_flags(0)));
     }
     move_all(
         section,

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use crate::fd::{opened, opened_pair};
 use crate::kernel::{finish, is_ready};
-use crate::transfer::{retry, retry_by_timer, socket_patience};
+use crate::transfer::{retry, socket_patience};
 
 originals! {
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
@@ -196,7 +196,7 @@ unsafe fn connect_on(
     // SAFETY: the caller's promise.
     if unsafe { is_unix_address(address.cast(), length) } {
         // If the listener's queue is full, nothing tells of its end.
-        return retry_by_timer(section, patience, attempt);
+        return hook::retry_by_timer(patience, attempt);
     }
     match attempt() {
         // EALREADY: an earlier connect of a socket that was in non-blocking mode then.

@@ -7,7 +7,6 @@
 
 use std::cell::OnceCell;
 use std::os::fd::RawFd;
-use std::time::Duration;
 
 use greenpatch_runtime::deadline::Deadline;
 use greenpatch_runtime::hook::{self, Interest, Section};
@@ -94,34 +93,6 @@ pub(crate) fn move_all(
             return Ok(done);
         };
         outcome = section.retry(fd, interest, || Ok(deadline), || attempt(done));
-    }
-}
-
-/// As [`retry`] for the calls whose `EAGAIN` no readiness event ends: looks again after 0.5 ms,
-/// then after ever longer times up to 10 ms.
-pub(crate) fn retry_by_timer<T>(
-    section: &Section,
-    patience: impl FnOnce() -> Patience,
-    mut attempt: impl FnMut() -> Result<T, Errno>,
-) -> Result<T, Errno> {
-    const FIRST: Duration = Duration::from_micros(500);
-    const LONGEST: Duration = Duration::from_millis(10);
-
-    let outcome = attempt();
-    if !matches!(outcome, Err(Errno::AGAIN)) {
-        return outcome;
-    }
-    let deadline = patience()?;
-    let mut pause = FIRST;
-    loop {
-        let next = Deadline::after(pause);
-        section.sleep_until(deadline.map_or(next, |deadline| deadline.min(next)))?;
-        let outcome = attempt();
-        let again = matches!(outcome, Err(Errno::AGAIN));
-        if !again || deadline.is_some_and(Deadline::has_passed) {
-            return outcome;
-        }
-        pause = (pause * 2).min(LONGEST);
     }
 }
 

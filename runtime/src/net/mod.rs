@@ -1,7 +1,8 @@
-//! TCP sockets that park the green thread where std's would block it.
+//! Sockets that park the green thread where std's would block it.
 //!
-//! The types bear std's names, methods and errors. They need no shim, and also work on OS threads,
-//! which they block. A server built on them yields in its own I/O even if its handlers are not patched.
+//! The types bear the names, methods and errors of [`std::net`] and [`std::os::unix::net`], whose stable methods
+//! they all have, and use std's address types. They need no shim, so a server built on them yields in its own I/O
+//! even if its handlers are not patched. On OS threads they block, and both kinds of thread may use one socket.
 //!
 //! ```
 //! use std::io::{Read, Write};
@@ -22,11 +23,38 @@
 //! # Ok::<(), std::io::Error>(())
 //! ```
 //!
-//! The descriptors are in non-blocking mode, which shows in [`as_fd`](std::os::fd::AsFd); `into_std`
-//! gives a blocking std socket. Host names are resolved by the C library, which blocks the worker.
+//! # Against std
+//!
+//! Each type converts `From` std's and back, and from and to `OwnedFd`; descriptors keep the mode their user
+//! gave them. Listeners are the exception: while a descriptor is one of ours, it is in non-blocking mode, which whoever
+//! shares it sees (a duplicate made by hand, a program that inherits it). Converting gives it back in the mode that
+//! `set_nonblocking` asked for.
+//!
+//! What can be told from std: a vectored write may take less than everything; a connect or a send to a Unix
+//! socket whose queue is full looks again at least every 10 ms. std's deprecated and unstable methods are left out.
+//!
+//! | file | what |
+//! |---|---|
+//! | `socket` | how a call waits; reading, writing and closing |
+//! | `listener` | accepting |
+//! | `address` | resolving names, and Unix addresses |
+//! | `mirror` | the methods that several types share |
+//! | `tcp`, `udp`, `unix` | the types |
 
+mod address;
+mod listener;
+#[macro_use]
+mod mirror;
 mod socket;
 mod tcp;
+mod udp;
+pub mod unix;
 
-pub use std::net::Shutdown;
+#[doc(no_inline)]
+pub use std::net::{
+    AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
+    ToSocketAddrs,
+};
 pub use tcp::{Incoming, TcpListener, TcpStream};
+pub use udp::UdpSocket;
+pub use unix::{UnixDatagram, UnixListener, UnixStream};

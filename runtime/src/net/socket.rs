@@ -1,263 +1,266 @@
-//! A socket of ours: what the types of this module have in common.
+//! A socket of ours: std's own, and how a call on it waits.
+//!
+//! The socket stays in the mode that its user gave it, and std carries out all that never waits. What may wait
+//! is tried with `MSG_DONTWAIT`; when there is nothing to do, and the user does not want `WouldBlock` for that, the
+//! thread waits and tries again: a green thread parks, by [`Section::retry`], an OS thread polls, in
+//! [`retry_on_os_thread`].
 
-use std::io::{self, IoSlice};
-use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags, SocketFlags};
-use rustix::time::Timespec;
-use socket2::{Domain, Protocol, SockAddr, SockRef, Type};
+use rustix::net::sockopt::{Timeout, socket_timeout};
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvFlags, SendAncillaryBuffer, SendFlags, SocketAddrAny,
+    SocketFlags, SocketType,
+};
 
 use crate::context::NativeSection;
 use crate::deadline::Deadline;
 use crate::descriptor;
-use crate::hook::{self, Interest};
+use crate::hook::{self, Interest, Section};
 
-/// An open socket in non-blocking mode. Clones share the mode that the user asked for, as they
-/// share the open file.
-pub(super) struct Socket {
+/// std's socket `S`, whose descriptor the runtime knows while it is here.
+pub(super) struct Socket<S: AsFd> {
     /// `None` only while the socket is taken apart.
-    fd: Option<OwnedFd>,
-    nonblocking: Arc<AtomicBool>,
+    std: Option<S>,
 }
 
-impl Socket {
-    /// Takes over a descriptor and puts it into non-blocking mode. `nonblocking` tells what
-    /// its user asked for.
-    pub(super) fn new(fd: OwnedFd, nonblocking: bool) -> io::Result<Socket> {
-        let _native = NativeSection::enter();
-        SockRef::from(&fd).set_nonblocking(true)?;
-        Ok(Socket::opened(fd, nonblocking))
+/// Until when a call may wait; `Ok(None)` is without limit, `Err` says what it returns instead.
+pub(super) type Patience = Result<Option<Deadline>, Errno>;
+
+impl<S: AsFd> Socket<S> {
+    pub(super) fn new(std: S) -> Socket<S> {
+        descriptor::opened(std.as_fd().as_raw_fd());
+        Socket { std: Some(std) }
     }
 
-    fn opened(fd: OwnedFd, nonblocking: bool) -> Socket {
-        descriptor::opened(fd.as_raw_fd());
-        Socket {
-            fd: Some(fd),
-            nonblocking: Arc::new(AtomicBool::new(nonblocking)),
-        }
+    /// A stream socket to be connected, in non-blocking mode until [`connected`](Self::connected).
+    pub(super) fn unconnected(family: AddressFamily) -> io::Result<Socket<S>>
+    where
+        S: From<OwnedFd>,
+    {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
+        Ok(Socket::new(S::from(fd)))
     }
 
-    /// Opens a TCP socket and connects it; `EINPROGRESS` becomes `TimedOut` at the deadline.
-    pub(super) fn connect(address: &SocketAddr, deadline: Option<Deadline>) -> io::Result<Socket> {
+    /// The socket in blocking mode. Nobody else has seen it in the other.
+    pub(super) fn connected(self) -> io::Result<Socket<S>> {
+        rustix::io::ioctl_fionbio(&self, false)?;
+        Ok(self)
+    }
+
+    pub(super) fn std(&self) -> &S {
+        self.std
+            .as_ref()
+            .expect("a socket has its descriptor until it is taken apart")
+    }
+
+    pub(super) fn into_std(mut self) -> S {
+        self.std
+            .take()
+            .expect("a socket has its descriptor until it is taken apart")
+    }
+
+    pub(super) fn try_clone(&self) -> io::Result<Socket<S>>
+    where
+        S: From<OwnedFd>,
+    {
         let _native = NativeSection::enter();
-        let stream = Type::STREAM.nonblocking();
-        let new = socket2::Socket::new(Domain::for_address(*address), stream, Some(Protocol::TCP))?;
-        let socket = Socket::opened(new.into(), false);
-        match socket.options().connect(&SockAddr::from(*address)) {
-            Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
-            outcome => return outcome.map(|()| socket),
-        }
-        let connected = socket.retry_until(Interest::Write, deadline, || {
-            let mut entry = [PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::OUT)];
-            let now = Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            };
-            if poll(&mut entry, Some(&now))? == 0 {
-                Err(Errno::AGAIN)
-            } else {
-                Ok(())
+        Ok(Socket::new(S::from(self.as_fd().try_clone_to_owned()?)))
+    }
+
+    pub(super) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
+        Ok(rustix::io::ioctl_fionbio(self, nonblocking)?)
+    }
+
+    pub(super) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.take(buffer.len(), || {
+            rustix::net::recv(self, &mut *buffer, RecvFlags::DONTWAIT).map(|(read, _)| read)
+        })
+    }
+
+    pub(super) fn recv_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let length = buffers.iter().map(|buffer| buffer.len()).sum();
+        self.take(length, || {
+            let mut control = RecvAncillaryBuffer::default();
+            rustix::net::recvmsg(self, buffers, &mut control, RecvFlags::DONTWAIT)
+                .map(|message| message.bytes)
+        })
+    }
+
+    /// A datagram and where it comes from; what does not fit is cut off.
+    pub(super) fn recv_from(
+        &self,
+        buffer: &mut [u8],
+    ) -> io::Result<(usize, Option<SocketAddrAny>)> {
+        let mut from = None;
+        let read = self.take(buffer.len(), || {
+            let (read, _, address) =
+                rustix::net::recvfrom(self, &mut *buffer, RecvFlags::DONTWAIT)?;
+            from = address;
+            Ok(read)
+        })?;
+        Ok((read, from))
+    }
+
+    /// As [`recv_from`](Self::recv_from), without taking the data off the socket.
+    pub(super) fn peek_from(
+        &self,
+        buffer: &mut [u8],
+    ) -> io::Result<(usize, Option<SocketAddrAny>)> {
+        let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
+        self.retry(Interest::Read, || {
+            rustix::net::recvfrom(self, &mut *buffer, flags).map(|(read, _, from)| (read, from))
+        })
+    }
+
+    /// Sends all of `buffer`, as a blocking call does, as long as the socket's user wants to wait.
+    pub(super) fn send(&self, buffer: &[u8]) -> io::Result<usize> {
+        let mut sent = 0;
+        let outcome = self.retry(Interest::Write, || {
+            loop {
+                sent += rustix::net::send(self, &buffer[sent..], SEND)?;
+                if sent >= buffer.len() {
+                    return Ok(sent);
+                }
             }
         });
-        match connected {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "connection timed out",
-                ));
-            }
-            outcome => outcome?,
+        match outcome {
+            // What was sent counts; the error comes again with the next call.
+            Err(_) if sent > 0 => Ok(sent),
+            outcome => outcome,
         }
-        match socket.options().take_error()? {
-            Some(error) => Err(error),
-            None => Ok(socket),
-        }
-    }
-
-    pub(super) fn accept(&self) -> io::Result<(Socket, SocketAddr)> {
-        let (fd, address) = self.retry(Interest::Read, || {
-            rustix::net::acceptfrom_with(self, SocketFlags::NONBLOCK | SocketFlags::CLOEXEC)
-        })?;
-        let address = address.and_then(|address| SocketAddr::try_from(address).ok());
-        let address =
-            address.ok_or_else(|| io::Error::other("the peer has no internet address"))?;
-        Ok((Socket::opened(fd, false), address))
-    }
-
-    pub(super) fn recv(&self, buffer: &mut [u8], flags: RecvFlags) -> io::Result<usize> {
-        let Some(section) = hook::enter_own() else {
-            return self.retry(Interest::Read, || receive(self, buffer, flags));
-        };
-        let fd = self.as_fd().as_raw_fd();
-        if self.nonblocking.load(Ordering::Relaxed) || !flags.is_empty() {
-            drop(section);
-            return self.retry(Interest::Read, || receive(self, buffer, flags));
-        }
-        let patience = || Ok(section.socket_deadline(fd, Interest::Read));
-        Ok(section
-            .retry_stream_read(fd, buffer.len(), patience, || receive(self, buffer, flags))?)
-    }
-
-    pub(super) fn send(&self, buffer: &[u8]) -> io::Result<usize> {
-        self.retry(Interest::Write, || {
-            rustix::net::send(self, buffer, SendFlags::NOSIGNAL)
-        })
     }
 
     pub(super) fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         self.retry(Interest::Write, || {
-            let mut control = SendAncillaryBuffer::default();
-            rustix::net::sendmsg(self, buffers, &mut control, SendFlags::NOSIGNAL)
+            rustix::net::sendmsg(self, buffers, &mut SendAncillaryBuffer::default(), SEND)
         })
     }
 
-    /// Tries until the socket is ready, its time-out has passed, or at once in the mode that the user
-    /// asked for.
-    fn retry<T>(
+    /// Takes up to `length` bytes off the socket.
+    fn take(
         &self,
-        interest: Interest,
-        mut attempt: impl FnMut() -> Result<T, Errno>,
-    ) -> io::Result<T> {
-        if self.nonblocking.load(Ordering::Relaxed) {
-            return Ok(attempt()?);
-        }
-        let fd = self.as_fd().as_raw_fd();
-        let deadline = descriptor::entry(fd)?.socket_deadline(fd, interest);
-        self.retry_until(interest, deadline, attempt)
-    }
-
-    fn retry_until<T>(
-        &self,
-        interest: Interest,
-        deadline: Option<Deadline>,
-        mut attempt: impl FnMut() -> Result<T, Errno>,
-    ) -> io::Result<T> {
-        if let Some(section) = hook::enter_own() {
-            return Ok(section.retry(
-                self.as_fd().as_raw_fd(),
-                interest,
-                || Ok(deadline),
-                attempt,
-            )?);
-        }
-        let flags = match interest {
-            Interest::Read => PollFlags::IN,
-            Interest::Write => PollFlags::OUT,
+        length: usize,
+        attempt: impl FnMut() -> Result<usize, Errno>,
+    ) -> io::Result<usize> {
+        let Some(section) = hook::enter_own() else {
+            return self.retry(Interest::Read, attempt);
         };
-        loop {
-            match attempt() {
-                Err(Errno::AGAIN) => {}
-                Err(Errno::INTR) => continue,
-                outcome => return Ok(outcome?),
-            }
-            if deadline.is_some_and(Deadline::has_passed) {
-                return Err(Errno::AGAIN.into());
-            }
-            let timeout = deadline.map(Deadline::timeout);
-            match poll(
-                &mut [PollFd::from_borrowed_fd(self.as_fd(), flags)],
-                timeout.as_ref(),
-            ) {
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
-        }
+        let patience = || self.patience(Some(&section), Interest::Read);
+        Ok(section.retry_stream_read(self.number(), length, patience, attempt)?)
     }
 
-    pub(super) fn try_clone(&self) -> io::Result<Socket> {
-        let _native = NativeSection::enter();
-        let fd = self.as_fd().try_clone_to_owned()?;
-        descriptor::opened(fd.as_raw_fd());
-        Ok(Socket {
-            fd: Some(fd),
-            nonblocking: self.nonblocking.clone(),
-        })
-    }
-
-    pub(super) fn set_nonblocking(&self, nonblocking: bool) {
-        self.nonblocking.store(nonblocking, Ordering::Relaxed);
-    }
-
-    pub(super) fn set_timeout(
+    /// Tries until the socket is ready, or its time-out has passed, or once if it is in non-blocking mode.
+    pub(super) fn retry<T>(
         &self,
         interest: Interest,
-        timeout: Option<Duration>,
-    ) -> io::Result<()> {
-        if timeout == Some(Duration::ZERO) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "cannot set a zero duration time-out; None is no time-out",
-            ));
+        attempt: impl FnMut() -> Result<T, Errno>,
+    ) -> io::Result<T> {
+        let patience = |section: Option<&Section>| self.patience(section, interest);
+        self.retry_patiently(interest, patience, attempt)
+    }
+
+    /// As [`retry`](Self::retry), for as long as `patience`, which is asked when the call first has to wait, allows.
+    pub(super) fn retry_patiently<T>(
+        &self,
+        interest: Interest,
+        patience: impl FnOnce(Option<&Section>) -> Patience,
+        attempt: impl FnMut() -> Result<T, Errno>,
+    ) -> io::Result<T> {
+        let outcome = match hook::enter_own() {
+            Some(section) => section.retry(
+                self.number(),
+                interest,
+                || patience(Some(&section)),
+                attempt,
+            ),
+            None => retry_on_os_thread(self.as_fd(), interest, || patience(None), attempt),
+        };
+        Ok(outcome?)
+    }
+
+    /// How long a call on this socket may wait, by its mode and time-outs.
+    pub(super) fn patience(&self, section: Option<&Section>, interest: Interest) -> Patience {
+        if hook::is_nonblocking(self.number()) {
+            return Err(Errno::AGAIN);
         }
-        match interest {
-            Interest::Read => self.options().set_read_timeout(timeout)?,
-            Interest::Write => self.options().set_write_timeout(timeout)?,
+        Ok(self.deadline(section, interest))
+    }
+
+    /// When the socket's time-out will have passed.
+    pub(super) fn deadline(
+        &self,
+        section: Option<&Section>,
+        interest: Interest,
+    ) -> Option<Deadline> {
+        if let Some(section) = section {
+            return section.socket_deadline(self.number(), interest);
         }
-        hook::timeouts_changed();
-        Ok(())
+        let which = match interest {
+            Interest::Read => Timeout::Recv,
+            Interest::Write => Timeout::Send,
+        };
+        let timeout = socket_timeout(self, which).ok().flatten();
+        timeout.map(Deadline::after)
     }
 
-    pub(super) fn local_address(&self) -> io::Result<SocketAddr> {
-        internet(&self.options().local_addr()?)
-    }
-
-    pub(super) fn peer_address(&self) -> io::Result<SocketAddr> {
-        internet(&self.options().peer_addr()?)
-    }
-
-    pub(super) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
-        self.options().shutdown(how)
-    }
-
-    /// The socket's options, none of which blocks.
-    pub(super) fn options(&self) -> SockRef<'_> {
-        SockRef::from(self)
-    }
-
-    /// The bare descriptor, in the mode that the user asked for.
-    pub(super) fn into_fd(mut self) -> io::Result<OwnedFd> {
-        let _native = NativeSection::enter();
-        self.options()
-            .set_nonblocking(self.nonblocking.load(Ordering::Relaxed))?;
-        Ok(self
-            .fd
-            .take()
-            .expect("a socket has its descriptor until it is taken apart"))
+    pub(super) fn number(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
     }
 }
 
-fn receive(socket: &Socket, buffer: &mut [u8], flags: RecvFlags) -> Result<usize, Errno> {
-    rustix::net::recv(socket, buffer, flags).map(|(read, _)| read)
+/// How everything is sent.
+pub(super) const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
+
+/// As [`Section::retry`], on an OS thread, which is blocked in between.
+fn retry_on_os_thread<T>(
+    fd: BorrowedFd<'_>,
+    interest: Interest,
+    patience: impl FnOnce() -> Patience,
+    mut attempt: impl FnMut() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let flags = match interest {
+        Interest::Read => PollFlags::IN,
+        Interest::Write => PollFlags::OUT,
+    };
+    let mut patience = Some(patience);
+    let mut deadline = None;
+    loop {
+        match attempt() {
+            Err(Errno::AGAIN) => {}
+            Err(Errno::INTR) => continue,
+            outcome => return outcome,
+        }
+        if let Some(ask) = patience.take() {
+            deadline = ask()?;
+        } else if deadline.is_some_and(Deadline::has_passed) {
+            return Err(Errno::AGAIN);
+        }
+        let timeout = deadline.map(Deadline::timeout);
+        match poll(&mut [PollFd::from_borrowed_fd(fd, flags)], timeout.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
-fn internet(address: &SockAddr) -> io::Result<SocketAddr> {
-    address
-        .as_socket()
-        .ok_or_else(|| io::Error::other("the socket has no internet address"))
-}
-
-impl AsFd for Socket {
+impl<S: AsFd> AsFd for Socket<S> {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.fd
-            .as_ref()
-            .expect("a socket has its descriptor until it is taken apart")
-            .as_fd()
+        self.std().as_fd()
     }
 }
 
-impl Drop for Socket {
+impl<S: AsFd> Drop for Socket<S> {
     fn drop(&mut self) {
-        if let Some(fd) = self.fd.take() {
+        if let Some(std) = self.std.take() {
             let _native = NativeSection::enter();
-            let number = fd.as_raw_fd();
+            let number = std.as_fd().as_raw_fd();
             descriptor::closing(number);
-            drop(fd);
+            drop(std);
             descriptor::closed(number);
         }
     }

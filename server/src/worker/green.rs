@@ -52,7 +52,7 @@ fn accept_and_spawn(server: Server, handler: Arc<dyn Handler>) -> Result<(), Ser
         .max(1);
     let free_slots = Arc::new(Semaphore::new(slots));
     let settings = Arc::new(server.settings);
-    let listener = TcpListener::from_std(server.listener)?;
+    let listener = TcpListener::from(server.listener);
     let mut number = 0u64;
     accept_until_stopped(&listener, &connections, settings.backlog, |stream| {
         number += 1;

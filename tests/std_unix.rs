@@ -18,6 +18,7 @@ on_every_kind_of_thread! {
     timeouts_end_reads_and_writes,
     nonblocking_sockets_say_would_block,
     shutdown_from_another_thread_wakes_a_reader,
+    shutdown_from_another_thread_wakes_a_receiver_of_datagrams,
     one_write_to_a_slow_reader_completes,
     datagrams_arrive_whole_and_in_order,
     a_full_datagram_socket_blocks_the_sender,
@@ -140,6 +141,18 @@ fn shutdown_from_another_thread_wakes_a_reader() {
     thread::sleep(SHORT);
     left.shutdown(Shutdown::Both).unwrap();
     assert_eq!(reader.join().unwrap(), 0);
+}
+
+fn shutdown_from_another_thread_wakes_a_receiver_of_datagrams() {
+    let (ours, _theirs) = UnixDatagram::pair().unwrap();
+    let receiver = ours.try_clone().unwrap();
+    let receiver = thread::spawn(move || receiver.recv(&mut [0; 1]).unwrap());
+    thread::sleep(SHORT);
+    ours.shutdown(Shutdown::Both).unwrap();
+    assert_eq!(receiver.join().unwrap(), 0);
+    // And whoever comes later.
+    assert_eq!(ours.recv(&mut [0; 1]).unwrap(), 0);
+    assert_eq!(ours.recv(&mut [0; 1]).unwrap(), 0);
 }
 
 fn one_write_to_a_slow_reader_completes() {

@@ -245,7 +245,7 @@ impl Descriptor {
 
     /// A read of a TCP socket gave less than was asked for.
     pub(crate) fn clear_after_short_read(&self, snapshot: Snapshot) {
-        if snapshot.readiness & Edges::UNUSUAL.bits() == 0 {
+        if !snapshot.is_unusual() {
             self.replace(snapshot, snapshot.readiness & !Edges::READ.bits());
         }
     }
@@ -460,6 +460,13 @@ impl State {
 pub(crate) struct Snapshot {
     readiness: u32,
     generation: u32,
+}
+
+impl Snapshot {
+    /// Whether the latest edges told of more than data: an end, an error, urgent data.
+    pub(crate) fn is_unusual(self) -> bool {
+        self.readiness & Edges::UNUSUAL.bits() != 0
+    }
 }
 
 /// A token has room for this much of the generation; mio's own tokens stand above.

@@ -5,7 +5,7 @@
 //! every libc function called passes straight through its shim, so a shim may call what it replaces.
 //! `None` means: make the original call.
 //!
-//! The same functions carry [`net`](crate::net), [`sync`](crate::sync) and [`time`](crate::time).
+//! The same functions carry [`net`](crate::net), [`sync`](crate::sync) and [`time`].
 
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -148,8 +148,8 @@ impl Section {
         }
     }
 
-    /// As [`retry`](Self::retry), for reads of up to `length` bytes from a stream socket. After a
-    /// read from a TCP socket that gave less, the next one parks without asking the kernel.
+    /// As [`retry`](Self::retry), for reads of up to `length` bytes from a socket. After a read from a TCP socket
+    /// that gave less, the next one parks without asking the kernel.
     ///
     /// # Errors
     ///
@@ -179,6 +179,10 @@ impl Section {
                         return outcome;
                     }
                 }
+            }
+            // A datagram socket that is shut tells of its end only those whom it may let wait.
+            let has_ended = snapshot.is_unusual() && is_shut(fd);
+            if !has_ended {
                 descriptor.clear(snapshot, Interest::Read);
             }
             let deadline = match patience.ask() {
@@ -187,6 +191,9 @@ impl Section {
                 Err(_) if is_known_unready => return attempt(),
                 Err(error) => return Err(error),
             };
+            if has_ended {
+                return Ok(0);
+            }
             self.wait(descriptor, fd, Interest::Read, snapshot, deadline)?;
         }
     }
@@ -421,6 +428,12 @@ fn is_ready(fd: RawFd, events: PollFlags) -> Result<bool, Errno> {
         return Err(Errno::BADF);
     }
     Ok(!entry[0].revents().is_empty())
+}
+
+/// Whether nothing will come any more.
+fn is_shut(fd: RawFd) -> bool {
+    let mut entry = [PollFd::from_borrowed_fd(borrow(fd), PollFlags::RDHUP)];
+    poll(&mut entry, Some(&NO_TIME)).is_ok() && entry[0].revents().contains(PollFlags::RDHUP)
 }
 
 /// poll(2) without waiting.

@@ -22,7 +22,7 @@ pub use crate::interrupt::{Elapsed, timeout};
 /// ```
 pub fn sleep(duration: Duration) {
     // That it was cut short, `checkpoint` tells who wants to know.
-    drop(sleep_within_limits(Deadline::after(duration)));
+    let _ = sleep_within_limits(Deadline::after(duration));
 }
 
 /// Sleeps until `deadline`, or fails if a deadline scope or a cancellation cuts that short.

@@ -1,184 +1,189 @@
-//! The yielding TCP types, over real loopback sockets.
+//! The TCP types: what std's promise, on std's and on ours, and what only ours do.
+
+mod threads;
+
+mod of_std {
+    use std::net::{Incoming, TcpListener, TcpStream};
+    use std::os::linux::net::TcpStreamExt;
+
+    use crate::threads::{on_os_threads as everywhere, start};
+
+    include!("spec/tcp.rs");
+}
+
+mod ours {
+    use greenpatch_runtime::net::{Incoming, TcpListener, TcpStream};
+
+    use crate::threads::{everywhere, start};
+
+    include!("spec/tcp.rs");
+}
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, TcpListener as StdListener};
+use std::net::{TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use greenpatch_runtime::net::{TcpListener, TcpStream};
-use greenpatch_runtime::{Patch, Runtime, spawn};
-
-/// Runs `test` on an OS thread, and on green threads without any shim.
-fn everywhere(test: fn()) {
-    test();
-    for workers in [1, 2] {
-        let runtime = Runtime::builder()
-            .workers(workers)
-            .patch(Patch::none())
-            .build()
-            .unwrap();
-        runtime.run(test);
-    }
-}
-
-/// Starts `f` on a thread of the caller's kind.
-fn start<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Box<dyn FnOnce() -> T> {
-    if greenpatch_runtime::thread::is_green() {
-        let thread = spawn(f);
-        Box::new(|| thread.join().unwrap())
-    } else {
-        let thread = std::thread::spawn(f);
-        Box::new(|| thread.join().unwrap())
-    }
-}
-
-fn pair() -> (TcpStream, TcpStream) {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let ours = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-    let (theirs, address) = listener.accept().unwrap();
-    assert_eq!(address, ours.local_addr().unwrap());
-    (ours, theirs)
-}
+use greenpatch_runtime::{spawn, yield_now};
+use threads::{everywhere, on_green_threads, pause, start};
 
 #[test]
-fn megabytes_arrive_in_order_through_small_buffers() {
-    everywhere(|| {
-        let (mut ours, mut theirs) = pair();
-        let data: Vec<u8> = (0..4_000_000_u32).map(|n| (n % 251) as u8).collect();
-        let expected = data.clone();
-        let writer = start(move || {
-            ours.write_all(&data).unwrap();
-            ours.shutdown(Shutdown::Write).unwrap();
-            let mut rest = Vec::new();
-            ours.read_to_end(&mut rest).unwrap();
-            assert_eq!(rest, b"done");
-        });
-        let mut received = Vec::new();
-        let mut buffer = [0; 1500];
-        loop {
-            match theirs.read(&mut buffer).unwrap() {
-                0 => break,
-                read => received.extend_from_slice(&buffer[..read]),
-            }
-        }
-        assert!(received == expected);
-        theirs.write_all(b"done").unwrap();
-        drop(theirs);
-        writer();
-    });
-}
-
-#[test]
-fn a_read_ends_with_would_block_when_its_time_is_over() {
-    everywhere(|| {
-        let (mut ours, _theirs) = pair();
-        let timeout = Duration::from_millis(30);
-        ours.set_read_timeout(Some(timeout)).unwrap();
-        let start = Instant::now();
-        let error = ours.read(&mut [0; 10]).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::WouldBlock);
-        assert!(start.elapsed() >= timeout);
-        assert!(ours.set_read_timeout(Some(Duration::ZERO)).is_err());
-    });
-}
-
-#[test]
-fn in_non_blocking_mode_nothing_waits() {
-    everywhere(|| {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        assert_eq!(listener.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
-        let (ours, theirs) = pair();
-        ours.try_clone().unwrap().set_nonblocking(true).unwrap();
-        assert_eq!(
-            (&ours).read(&mut [0; 1]).unwrap_err().kind(),
-            ErrorKind::WouldBlock
-        );
-        drop(theirs);
-    });
-}
-
-#[test]
-fn a_refused_connection_says_so() {
-    everywhere(|| {
-        let port = StdListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        assert_eq!(
-            TcpStream::connect(port).unwrap_err().kind(),
-            ErrorKind::ConnectionRefused
-        );
-        let timeout = Duration::from_secs(5);
-        let error = TcpStream::connect_timeout(&port, timeout).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
-    });
-}
-
-#[test]
-fn a_shutdown_wakes_a_reader_on_another_thread() {
-    everywhere(|| {
-        let (ours, theirs) = pair();
-        let reader = {
-            let ours = ours.try_clone().unwrap();
-            start(move || (&ours).read(&mut [0; 10]).unwrap())
+fn others_run_while_a_green_thread_waits_for_its_socket() {
+    on_green_threads(1, || {
+        let done = Arc::new(AtomicBool::new(false));
+        let other = {
+            let done = done.clone();
+            spawn(move || {
+                let mut turns = 0_u64;
+                while !done.load(Ordering::Relaxed) {
+                    turns += 1;
+                    yield_now();
+                }
+                turns
+            })
         };
-        greenpatch_runtime::time::sleep(Duration::from_millis(5));
-        ours.shutdown(Shutdown::Both).unwrap();
-        assert_eq!(reader(), 0);
-        drop(theirs);
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        // The peer is an OS thread that does nothing until it has seen for itself that the green one waits.
+        let peer = thread::spawn(move || {
+            pause();
+            let mut stream = StdStream::connect(address).unwrap();
+            pause();
+            stream.write_all(b"!").unwrap();
+        });
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.read_exact(&mut [0]).unwrap();
+        done.store(true, Ordering::Relaxed);
+        assert!(other.join().unwrap() > 2);
+        peer.join().unwrap();
     });
 }
 
 #[test]
-fn two_readers_of_one_connection_share_what_comes() {
-    everywhere(|| {
-        let (ours, mut theirs) = pair();
-        let total = Arc::new(AtomicUsize::new(0));
-        let readers: Vec<_> = (0..2)
-            .map(|_| {
-                let (ours, total) = (ours.try_clone().unwrap(), total.clone());
-                start(move || {
-                    let mut buffer = [0; 7];
-                    loop {
-                        match (&ours).read(&mut buffer).unwrap() {
-                            0 => return,
-                            read => total.fetch_add(read, Ordering::Relaxed),
-                        };
+fn green_threads_and_os_threads_talk_over_ours() {
+    on_green_threads(1, || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let os_threads: Vec<_> = (0..4_u8)
+            .map(|n| {
+                thread::spawn(move || {
+                    let mut stream = TcpStream::connect(address).unwrap();
+                    for round in 0..100 {
+                        stream.write_all(&[n, round]).unwrap();
+                        let mut answer = [0; 2];
+                        stream.read_exact(&mut answer).unwrap();
+                        assert_eq!(answer, [n, round]);
                     }
                 })
             })
             .collect();
-        for _ in 0..1000 {
-            theirs.write_all(b"0123456789").unwrap();
-        }
-        drop(theirs);
-        readers.into_iter().for_each(|reader| reader());
-        assert_eq!(total.load(Ordering::Relaxed), 10_000);
+        let echoes: Vec<_> = listener
+            .incoming()
+            .take(4)
+            .map(|stream| {
+                spawn(move || {
+                    let mut stream = stream.unwrap();
+                    let mut bytes = [0; 2];
+                    while stream.read_exact(&mut bytes).is_ok() {
+                        stream.write_all(&bytes).unwrap();
+                    }
+                })
+            })
+            .collect();
+        echoes.into_iter().for_each(|echo| echo.join().unwrap());
+        os_threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
     });
 }
 
 #[test]
-fn descriptor_numbers_are_used_again_without_a_stale_event_or_a_lost_one() {
-    everywhere(|| {
+fn one_handle_serves_a_green_thread_and_an_os_thread_at_once() {
+    on_green_threads(1, || {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let server = start(move || {
-            for _ in 0..2000 {
-                let (mut stream, _) = listener.accept().unwrap();
-                let mut byte = [0];
-                stream.read_exact(&mut byte).unwrap();
-                stream.write_all(&byte).unwrap();
-            }
-        });
-        for n in 0..2000_u32 {
-            let mut stream = TcpStream::connect(address).unwrap();
-            stream.write_all(&[n as u8]).unwrap();
-            let mut answer = Vec::new();
-            stream.read_to_end(&mut answer).unwrap();
-            assert_eq!(answer, [n as u8]);
+        let stream = Arc::new(TcpStream::connect(address).unwrap());
+        let (mut theirs, _) = listener.accept().unwrap();
+        let total = {
+            let stream = stream.clone();
+            thread::spawn(move || std::io::copy(&mut &*stream, &mut std::io::sink()).unwrap())
+        };
+        let mine = spawn(move || std::io::copy(&mut &*stream, &mut std::io::sink()).unwrap());
+        for _ in 0..100 {
+            theirs.write_all(&[0; 1000]).unwrap();
+            yield_now();
         }
-        server();
+        drop(theirs);
+        // Joins the green thread first: the OS thread ends without help from this one.
+        assert_eq!(mine.join().unwrap() + total.join().unwrap(), 100_000);
     });
+}
+
+#[test]
+fn streams_keep_their_descriptors_mode() {
+    everywhere(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        stream
+            .set_read_timeout(Some(std::time::Duration::from_millis(1)))
+            .unwrap();
+        assert!(stream.read(&mut [0]).is_err());
+        for stream in [&stream, &accepted] {
+            assert!(!is_nonblocking(stream));
+        }
+        let std = StdStream::from(stream);
+        std.set_nonblocking(true).unwrap();
+        let mut stream = TcpStream::from(std);
+        let error = stream.read(&mut [0]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::WouldBlock);
+        assert!(is_nonblocking(&stream));
+    });
+}
+
+#[test]
+fn a_listener_is_given_back_in_the_mode_it_was_asked_for() {
+    everywhere(|| {
+        for nonblocking in [false, true] {
+            let std = StdListener::bind("127.0.0.1:0").unwrap();
+            std.set_nonblocking(nonblocking).unwrap();
+            let ours = TcpListener::from(std);
+            if nonblocking {
+                assert_eq!(ours.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+            }
+            assert_eq!(is_nonblocking(&StdListener::from(ours)), nonblocking);
+        }
+        let ours = TcpListener::bind("127.0.0.1:0").unwrap();
+        ours.set_nonblocking(true).unwrap();
+        assert!(is_nonblocking(&StdListener::from(ours)));
+    });
+}
+
+#[test]
+fn handles_to_a_listener_that_std_has_as_well_still_wait() {
+    everywhere(|| {
+        let ours = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = ours.local_addr().unwrap();
+        let std = StdListener::from(ours.try_clone().unwrap());
+        assert!(!is_nonblocking(&std));
+        let acceptor = {
+            let ours = ours.try_clone().unwrap();
+            start(move || ours.accept().unwrap().1)
+        };
+        pause();
+        let client = TcpStream::connect(address).unwrap();
+        assert_eq!(acceptor(), client.local_addr().unwrap());
+        std.set_nonblocking(true).unwrap();
+        assert_eq!(ours.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+        ours.set_nonblocking(false).unwrap();
+        assert!(!is_nonblocking(&std));
+    });
+}
+
+fn is_nonblocking(socket: &impl std::os::fd::AsFd) -> bool {
+    rustix::fs::fcntl_getfl(socket)
+        .unwrap()
+        .contains(rustix::fs::OFlags::NONBLOCK)
 }

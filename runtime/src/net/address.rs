@@ -44,11 +44,11 @@ pub(super) fn internet(address: Option<SocketAddrAny>) -> io::Result<SocketAddr>
 
 /// A peer's Unix address.
 pub(super) fn unix(address: Option<SocketAddrAny>) -> io::Result<UnixAddress> {
-    // A path that fills the kernel's structure to the last byte is told to be longer than it; std has no
-    // way to make such an address, so its owner goes unnamed.
-    let fits =
-        |address: &SocketAddrAny| address.addr_len() as usize <= size_of::<libc::sockaddr_un>();
-    let Some(address) = address.filter(fits) else {
+    // An address without a path or name is of an unnamed socket. A path that fills the kernel's structure to the
+    // last byte is told to be longer than it; std has no way to make such an address, so its owner goes unnamed too.
+    let named = size_of::<libc::sa_family_t>() + 1..=size_of::<libc::sockaddr_un>();
+    let Some(address) = address.filter(|address| named.contains(&(address.addr_len() as usize)))
+    else {
         return UnixAddress::from_pathname("");
     };
     let address = SocketAddrUnix::try_from(address)?;

@@ -77,14 +77,14 @@ impl<S: AsFd> Socket<S> {
     }
 
     pub(super) fn recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.take(buffer.len(), || {
+        self.read(buffer.len(), || {
             rustix::net::recv(self, &mut *buffer, RecvFlags::DONTWAIT).map(|(read, _)| read)
         })
     }
 
     pub(super) fn recv_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
         let length = buffers.iter().map(|buffer| buffer.len()).sum();
-        self.take(length, || {
+        self.read(length, || {
             let mut control = RecvAncillaryBuffer::default();
             rustix::net::recvmsg(self, buffers, &mut control, RecvFlags::DONTWAIT)
                 .map(|message| message.bytes)
@@ -96,14 +96,8 @@ impl<S: AsFd> Socket<S> {
         &self,
         buffer: &mut [u8],
     ) -> io::Result<(usize, Option<SocketAddrAny>)> {
-        let mut from = None;
-        let read = self.take(buffer.len(), || {
-            let (read, _, address) =
-                rustix::net::recvfrom(self, &mut *buffer, RecvFlags::DONTWAIT)?;
-            from = address;
-            Ok(read)
-        })?;
-        Ok((read, from))
+        let length = buffer.len();
+        self.recv_from_with(buffer, RecvFlags::DONTWAIT, length)
     }
 
     /// As [`recv_from`](Self::recv_from), without taking the data off the socket.
@@ -112,9 +106,7 @@ impl<S: AsFd> Socket<S> {
         buffer: &mut [u8],
     ) -> io::Result<(usize, Option<SocketAddrAny>)> {
         let flags = RecvFlags::PEEK | RecvFlags::DONTWAIT;
-        self.retry(Interest::Read, || {
-            rustix::net::recvfrom(self, &mut *buffer, flags).map(|(read, _, from)| (read, from))
-        })
+        self.recv_from_with(buffer, flags, 0)
     }
 
     /// Sends all of `buffer`, as a blocking call does, as long as the socket's user wants to wait.
@@ -141,17 +133,44 @@ impl<S: AsFd> Socket<S> {
         })
     }
 
-    /// Takes up to `length` bytes off the socket.
-    fn take(
+    fn recv_from_with(
         &self,
-        length: usize,
-        attempt: impl FnMut() -> Result<usize, Errno>,
+        buffer: &mut [u8],
+        flags: RecvFlags,
+        taken: usize,
+    ) -> io::Result<(usize, Option<SocketAddrAny>)> {
+        let mut from = None;
+        let read = self.read(taken, || {
+            let (read, _, address) = rustix::net::recvfrom(self, &mut *buffer, flags)?;
+            from = address;
+            Ok(read)
+        })?;
+        Ok((read, from))
+    }
+
+    /// Reads, and takes up to so many bytes off the socket.
+    fn read(
+        &self,
+        taken: usize,
+        mut attempt: impl FnMut() -> Result<usize, Errno>,
     ) -> io::Result<usize> {
-        let Some(section) = hook::enter_own() else {
-            return self.retry(Interest::Read, attempt);
+        let outcome = match hook::enter_own() {
+            Some(section) => {
+                let patience = || self.patience(Some(&section), Interest::Read);
+                section.retry_stream_read(self.number(), taken, patience, attempt)
+            }
+            None => retry_on_os_thread(
+                self.as_fd(),
+                Interest::Read,
+                || self.patience(None, Interest::Read),
+                |is_shut| match attempt() {
+                    // As in `Section::retry_stream_read`.
+                    Err(Errno::AGAIN) if is_shut => Ok(0),
+                    outcome => outcome,
+                },
+            ),
         };
-        let patience = || self.patience(Some(&section), Interest::Read);
-        Ok(section.retry_stream_read(self.number(), length, patience, attempt)?)
+        Ok(outcome?)
     }
 
     /// Tries until the socket is ready, or its time-out has passed, or once if it is in non-blocking mode.
@@ -169,7 +188,7 @@ impl<S: AsFd> Socket<S> {
         &self,
         interest: Interest,
         patience: impl FnOnce(Option<&Section>) -> Patience,
-        attempt: impl FnMut() -> Result<T, Errno>,
+        mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> io::Result<T> {
         let outcome = match hook::enter_own() {
             Some(section) => section.retry(
@@ -178,7 +197,7 @@ impl<S: AsFd> Socket<S> {
                 || patience(Some(&section)),
                 attempt,
             ),
-            None => retry_on_os_thread(self.as_fd(), interest, || patience(None), attempt),
+            None => retry_on_os_thread(self.as_fd(), interest, || patience(None), |_| attempt()),
         };
         Ok(outcome?)
     }
@@ -216,21 +235,23 @@ impl<S: AsFd> Socket<S> {
 /// How everything is sent.
 pub(super) const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
-/// As [`Section::retry`], on an OS thread, which is blocked in between.
+/// As [`Section::retry`], on an OS thread, which is blocked in between. `attempt` is told whether nothing more will
+/// come.
 fn retry_on_os_thread<T>(
     fd: BorrowedFd<'_>,
     interest: Interest,
     patience: impl FnOnce() -> Patience,
-    mut attempt: impl FnMut() -> Result<T, Errno>,
+    mut attempt: impl FnMut(bool) -> Result<T, Errno>,
 ) -> Result<T, Errno> {
     let flags = match interest {
-        Interest::Read => PollFlags::IN,
+        Interest::Read => PollFlags::IN | PollFlags::RDHUP,
         Interest::Write => PollFlags::OUT,
     };
     let mut patience = Some(patience);
     let mut deadline = None;
+    let mut is_shut = false;
     loop {
-        match attempt() {
+        match attempt(is_shut) {
             Err(Errno::AGAIN) => {}
             Err(Errno::INTR) => continue,
             outcome => return outcome,
@@ -241,8 +262,10 @@ fn retry_on_os_thread<T>(
             return Err(Errno::AGAIN);
         }
         let timeout = deadline.map(Deadline::timeout);
-        match poll(&mut [PollFd::from_borrowed_fd(fd, flags)], timeout.as_ref()) {
-            Ok(_) | Err(Errno::INTR) => {}
+        let mut entry = [PollFd::from_borrowed_fd(fd, flags)];
+        match poll(&mut entry, timeout.as_ref()) {
+            Ok(_) => is_shut = entry[0].revents().contains(PollFlags::RDHUP),
+            Err(Errno::INTR) => {}
             Err(error) => return Err(error),
         }
     }

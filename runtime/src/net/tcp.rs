@@ -59,9 +59,9 @@ impl TcpListener {
 ///     stream.set_read_timeout(Some(Duration::from_millis(10)))?;
 ///     // Nobody writes.
 ///     assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), ErrorKind::WouldBlock);
-///     Ok(())
-/// })?;
-/// # Ok::<(), std::io::Error>(())
+///     # Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
 /// ```
 pub struct TcpStream(Socket<net::TcpStream>);
 

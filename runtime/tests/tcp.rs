@@ -19,13 +19,15 @@ mod ours {
     include!("spec/tcp.rs");
 }
 
-use std::io::{ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::time::Duration;
+use std::{fs, process, thread};
 
 use greenpatch_runtime::net::{TcpListener, TcpStream};
+use greenpatch_runtime::time::timeout;
 use greenpatch_runtime::{spawn, yield_now};
 use threads::{everywhere, on_green_threads, pause, start};
 
@@ -108,9 +110,9 @@ fn one_handle_serves_a_green_thread_and_an_os_thread_at_once() {
         let (mut theirs, _) = listener.accept().unwrap();
         let total = {
             let stream = stream.clone();
-            thread::spawn(move || std::io::copy(&mut &*stream, &mut std::io::sink()).unwrap())
+            thread::spawn(move || io::copy(&mut &*stream, &mut io::sink()).unwrap())
         };
-        let mine = spawn(move || std::io::copy(&mut &*stream, &mut std::io::sink()).unwrap());
+        let mine = spawn(move || io::copy(&mut &*stream, &mut io::sink()).unwrap());
         for _ in 0..100 {
             theirs.write_all(&[0; 1000]).unwrap();
             yield_now();
@@ -128,7 +130,7 @@ fn streams_keep_their_descriptors_mode() {
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (accepted, _) = listener.accept().unwrap();
         stream
-            .set_read_timeout(Some(std::time::Duration::from_millis(1)))
+            .set_read_timeout(Some(Duration::from_millis(1)))
             .unwrap();
         assert!(stream.read(&mut [0]).is_err());
         for stream in [&stream, &accepted] {
@@ -186,4 +188,46 @@ fn is_nonblocking(socket: &impl std::os::fd::AsFd) -> bool {
     rustix::fs::fcntl_getfl(socket)
         .unwrap()
         .contains(rustix::fs::OFlags::NONBLOCK)
+}
+
+#[test]
+fn a_deadline_scope_ends_every_wait_on_a_socket() {
+    use greenpatch_runtime::net::{UdpSocket, UnixDatagram, UnixStream};
+    everywhere(|| {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let stream = TcpStream::connect(address).unwrap();
+        let (_theirs, _) = listener.accept().unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let (unix, _other) = UnixStream::pair().unwrap();
+        let path = std::env::temp_dir().join(format!("greenpatch-scope-{}", process::id()));
+        let _ = fs::remove_file(&path);
+        let full = UnixDatagram::bind(&path).unwrap();
+        let sender = UnixDatagram::unbound().unwrap();
+        ends_in_time(|| listener.accept().map(drop));
+        ends_in_time(|| (&stream).read(&mut [0]).map(drop));
+        ends_in_time(|| stream.peek(&mut [0]).map(drop));
+        ends_in_time(|| (&stream).write_all(&vec![0; 64 << 20]));
+        ends_in_time(|| udp.recv_from(&mut [0]).map(drop));
+        ends_in_time(|| (&unix).read(&mut [0]).map(drop));
+        ends_in_time(|| full.recv(&mut [0]).map(drop));
+        ends_in_time(|| {
+            loop {
+                // Ends once the queue is full.
+                sender.send_to(b"unread", &path)?;
+            }
+        });
+        rustix::net::listen(&listener, 0).unwrap();
+        let queued = TcpStream::connect(address).unwrap();
+        ends_in_time(|| TcpStream::connect(address).map(drop));
+        drop(queued);
+        fs::remove_file(&path).unwrap();
+    });
+}
+
+/// Calls what would wait for ever.
+fn ends_in_time(call: impl FnOnce() -> io::Result<()>) {
+    let late = timeout(Duration::from_millis(5), call).unwrap_err();
+    let error = late.into_inner().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TimedOut);
 }

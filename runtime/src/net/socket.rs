@@ -20,6 +20,7 @@ use crate::context::NativeSection;
 use crate::deadline::Deadline;
 use crate::descriptor;
 use crate::hook::{self, Interest, Section};
+use crate::interrupt::{End, Limits};
 
 /// std's socket `S`, whose descriptor the runtime knows while it is here.
 pub(super) struct Socket<S: AsFd> {
@@ -235,8 +236,8 @@ impl<S: AsFd> Socket<S> {
 /// How everything is sent.
 pub(super) const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
-/// As [`Section::retry`], on an OS thread, which is blocked in between. `attempt` is told whether nothing more will
-/// come.
+/// As [`Section::retry`], on an OS thread, which is blocked in between. `attempt` is told whether the socket is shut for
+/// reading.
 fn retry_on_os_thread<T>(
     fd: BorrowedFd<'_>,
     interest: Interest,
@@ -247,26 +248,26 @@ fn retry_on_os_thread<T>(
         Interest::Read => PollFlags::IN | PollFlags::RDHUP,
         Interest::Write => PollFlags::OUT,
     };
-    let mut patience = Some(patience);
-    let mut deadline = None;
-    let mut is_shut = false;
+    match attempt(false) {
+        Err(Errno::AGAIN | Errno::INTR) => {}
+        outcome => return outcome,
+    }
+    let limits = Limits::new(patience()?);
     loop {
-        match attempt(is_shut) {
-            Err(Errno::AGAIN) => {}
-            Err(Errno::INTR) => continue,
-            outcome => return outcome,
+        match limits.check() {
+            Ok(()) => {}
+            Err(End::Deadline) => return Err(Errno::AGAIN),
+            Err(End::Interrupted(interrupted)) => return Err(interrupted.into()),
         }
-        if let Some(ask) = patience.take() {
-            deadline = ask()?;
-        } else if deadline.is_some_and(Deadline::has_passed) {
-            return Err(Errno::AGAIN);
-        }
-        let timeout = deadline.map(Deadline::timeout);
+        let timeout = limits.until().map(Deadline::timeout);
         let mut entry = [PollFd::from_borrowed_fd(fd, flags)];
         match poll(&mut entry, timeout.as_ref()) {
-            Ok(_) => is_shut = entry[0].revents().contains(PollFlags::RDHUP),
-            Err(Errno::INTR) => {}
+            Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(error),
+        }
+        match attempt(entry[0].revents().contains(PollFlags::RDHUP)) {
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            outcome => return outcome,
         }
     }
 }

@@ -10,12 +10,11 @@ use std::os::unix::net::SocketAddr as UnixAddress;
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
-use crate::context::NativeSection;
+use crate::blocking;
 
-/// The addresses that `name` stands for. The C library resolves host names, which blocks the worker.
+/// The addresses that `name` stands for. The C library resolves host names, which blocks the OS thread.
 pub(super) fn resolve<A: ToSocketAddrs>(name: A) -> io::Result<A::Iter> {
-    let _native = NativeSection::enter();
-    name.to_socket_addrs()
+    blocking(|| name.to_socket_addrs())
 }
 
 /// The outcome of `act` for the first address it succeeds with, or its last error.

@@ -56,9 +56,9 @@
 //! [`net`], [`sync`], [`thread`] and [`time`] hold yielding types with std's names and methods; they need no feature.
 
 pub use greenpatch_runtime::{
-    BuildError, Builder, Interrupted, JoinHandle, Patch, Runtime, RuntimeBuilder, SETTINGS,
-    Setting, UnknownFamily, blocking, checkpoint, interrupt, is_cancellation, net, run, scope,
-    shield, spawn, spawn_after, sync, thread, time, yield_now,
+    BuildError, Builder, Interrupted, JoinHandle, OnDrop, Patch, Runtime, RuntimeBuilder, SETTINGS,
+    Setting, ShutdownError, UnknownFamily, blocking, checkpoint, interrupt, is_cancellation, net,
+    run, scope, shield, spawn, spawn_after, sync, thread, time, yield_now,
 };
 #[doc(inline)]
 pub use greenpatch_shims as shims;

@@ -15,6 +15,7 @@
 //! | `next_free` | whoever holds the pool's lock |
 //! | `yielder`, `entry_frame`, `budget`, `alternate_stack`, `cancellation` | its own green thread |
 //! | `wait` | written by its own green thread, read by anyone |
+//! | `runtime` | written by the spawner, read by anyone |
 //! | `life` | the spawner until the green thread is queued, then read-only until its slot is released |
 //! | `name` | under its lock; the overflow handler reads it without |
 
@@ -23,7 +24,7 @@ use std::ffi::c_void;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
@@ -138,6 +139,9 @@ pub(crate) struct Green {
     budget: Cell<u32>,
     patch: Cell<Patch>,
     pub(crate) slot: Slot,
+    /// The runtime of the present green thread, or of the last one, to be compared only; for those who look from
+    /// outside.
+    runtime: AtomicUsize,
     /// The state word of the life's task, which tells whether it was cancelled.
     cancellation: Cell<*const AtomicU32>,
     /// What it waits for (see `reason.rs`), since when and until when, in nanoseconds; for those who look from outside.
@@ -175,6 +179,7 @@ impl Green {
             budget: Cell::new(BUDGET),
             patch: Cell::new(Patch::none()),
             slot,
+            runtime: AtomicUsize::new(0),
             cancellation: Cell::new(ptr::null()),
             wait: [const { AtomicU64::new(0) }; 3],
             timer: Timer::new(),
@@ -238,7 +243,12 @@ impl Green {
     pub(crate) fn is_cancelled(&self) -> bool {
         // SAFETY: the task stays as long as this green thread's life.
         let state = unsafe { &*self.cancellation.get() };
-        state.load(Ordering::Acquire) & state::CANCELLED != 0
+        state.load(Ordering::Acquire) & state::CANCELLED != 0 || self.life().shared.is_cancelled()
+    }
+
+    /// Whether its green thread runs on `shared`, or did last.
+    pub(crate) fn is_of(&self, shared: &Shared) -> bool {
+        self.runtime.load(Ordering::Relaxed) == ptr::from_ref(shared) as usize
     }
 
     /// Waits for an unpark; may return without one. Runs on this green thread.
@@ -410,6 +420,8 @@ impl GreenRef {
             std::mem::forget(unwinding);
         });
         green.patch.set(life.shared.patch());
+        let runtime = Arc::as_ptr(&life.shared) as usize;
+        green.runtime.store(runtime, Ordering::Relaxed);
         let head = life.task.head();
         green.set_name(head.name.clone());
         green.cancellation.set(&head.state);

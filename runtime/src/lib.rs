@@ -26,7 +26,8 @@
 //! | `park`, `idle`, `wheel`, `futex`, `descriptor` | the protocols and data structures of waiting |
 //! | `worker`, `shard`, `scheduler`, `reactor` | who runs what, when |
 //! | `blocking`, `monitor`, `crew` | what does not yield, and the workers in its place |
-//! | `runtime`, `spawn`, `settings` | building and using it |
+//! | `runtime`, `ending`, `spawn`, `settings` | building, using and ending it |
+//! | `report` | what is said without being asked |
 //! | `context`, `hook` | where the shims come in |
 
 mod arch;
@@ -36,6 +37,7 @@ mod context;
 mod crew;
 pub mod deadline;
 mod descriptor;
+mod ending;
 mod error;
 pub mod futex;
 mod green;
@@ -49,6 +51,7 @@ mod park;
 mod patch;
 mod reactor;
 mod reason;
+mod report;
 mod runtime;
 mod scheduler;
 mod scoped;
@@ -65,6 +68,7 @@ mod wheel;
 mod worker;
 
 pub use blocking::blocking;
+pub use ending::{OnDrop, ShutdownError};
 pub use error::BuildError;
 pub use interrupt::{Interrupted, checkpoint, is_cancellation, shield};
 pub use patch::{Patch, UnknownFamily};

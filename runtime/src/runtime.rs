@@ -5,6 +5,7 @@ use std::sync::{Arc, Once};
 use std::{fmt, io, mem, thread};
 
 use crate::context::{self, NativeSection};
+use crate::ending::OnDrop;
 use crate::error::BuildError;
 use crate::patch::Patch;
 use crate::scheduler::Shared;
@@ -15,7 +16,8 @@ use crate::{descriptor, futex, monitor, overflow, slot, tls};
 /// A scheduler with its workers, on which green threads run.
 ///
 /// Dropping the runtime detaches its green threads, as dropping a [`std::thread::JoinHandle`] does: they go on
-/// until they end or the process exits, and the workers leave with the last of them.
+/// until they end or the process exits, and the workers leave with the last of them. To wait for them, use
+/// [`shutdown`](Runtime::shutdown), or [`on_drop`](RuntimeBuilder::on_drop).
 ///
 /// ```
 /// use greenpatch_runtime::Runtime;
@@ -26,7 +28,7 @@ use crate::{descriptor, futex, monitor, overflow, slot, tls};
 /// # Ok::<(), greenpatch_runtime::BuildError>(())
 /// ```
 pub struct Runtime {
-    shared: Arc<Shared>,
+    pub(crate) shared: Arc<Shared>,
 }
 
 impl Runtime {
@@ -104,13 +106,6 @@ impl Runtime {
 /// The main green thread gets at least as much stack as Linux gives a program's main thread.
 const MAIN_STACK: usize = 8 << 20;
 
-impl Drop for Runtime {
-    fn drop(&mut self) {
-        let _native = NativeSection::enter();
-        self.shared.close();
-    }
-}
-
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runtime")
@@ -159,6 +154,12 @@ impl RuntimeBuilder {
     /// start when they are needed and end some seconds later.
     pub fn max_spare_workers(mut self, workers: usize) -> Self {
         self.given.max_spare_workers = Some(workers);
+        self
+    }
+
+    /// What becomes of the green threads when the runtime is dropped; [`OnDrop::Detach`] by default.
+    pub fn on_drop(mut self, on_drop: OnDrop) -> Self {
+        self.given.on_drop = Some(on_drop);
         self
     }
 

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use crossbeam_deque::Injector;
-use rustix::thread::futex;
+use rustix::thread::futex as rustix_futex;
 
 use crate::context::{self, NativeSection};
 use crate::crew::{Call, Crew, Post};
+use crate::deadline::Deadline;
 use crate::descriptor;
 use crate::error::BuildError;
+use crate::futex;
 use crate::green::GreenRef;
 use crate::idle::Idle;
 use crate::monitor::Bell;
@@ -18,6 +20,7 @@ use crate::patch::Patch;
 use crate::reactor::Reactor;
 use crate::settings::Settings;
 use crate::shard::Shards;
+use crate::slot;
 use crate::worker;
 
 /// The shared part of a runtime. Workers, handles and each living green thread keep it alive.
@@ -33,6 +36,14 @@ pub(crate) struct Shared {
     /// Set when the handle is dropped: the workers leave once no green thread lives.
     closing: AtomicBool,
     live: AtomicUsize,
+    /// Set once all green threads, and those still to start, are cancelled.
+    cancelled: AtomicBool,
+    /// Somebody waits in [`wait_for_all`](Self::wait_for_all).
+    awaited: AtomicBool,
+    /// Changes when all green threads but one have ended, and when that one has, while that is awaited.
+    ended: AtomicU32,
+    /// Tells a forked child that this runtime is its parent's.
+    forks: u32,
 }
 
 impl Shared {
@@ -48,6 +59,10 @@ impl Shared {
             sleeping: AtomicU32::new(0),
             closing: AtomicBool::new(false),
             live: AtomicUsize::new(0),
+            cancelled: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
+            ended: AtomicU32::new(0),
+            forks: context::forks(),
         })
     }
 
@@ -132,6 +147,11 @@ impl Shared {
         }
     }
 
+    /// Whether the handle is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
     /// Whether the workers are to leave.
     pub(crate) fn is_over(&self) -> bool {
         self.closing.load(Ordering::SeqCst) && self.live.load(Ordering::SeqCst) == 0
@@ -142,9 +162,48 @@ impl Shared {
     }
 
     pub(crate) fn green_ended(&self) {
-        if self.live.fetch_sub(1, Ordering::SeqCst) == 1 && self.is_over() {
+        let left = self.live.fetch_sub(1, Ordering::SeqCst) - 1;
+        if left <= 1 && self.awaited.load(Ordering::SeqCst) {
+            self.ended.fetch_add(1, Ordering::SeqCst);
+            futex::wake(&self.ended, u32::MAX);
+        }
+        if left == 0 && self.is_over() {
             self.dismiss();
         }
+    }
+
+    /// Waits until no more than `left` green threads live, 0 or 1: the caller may be one. False if the deadline comes
+    /// first.
+    pub(crate) fn wait_for_all(&self, left: usize, deadline: Option<Deadline>) -> bool {
+        self.awaited.store(true, Ordering::SeqCst);
+        loop {
+            let seen = self.ended.load(Ordering::SeqCst);
+            if self.live() <= left {
+                return true;
+            }
+            if deadline.is_some_and(Deadline::has_passed) {
+                return false;
+            }
+            futex::wait(&self.ended, seen, deadline);
+        }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Cuts short the waits of all green threads, and of those still to start.
+    pub(crate) fn cancel_all(&self) {
+        self.cancelled.store(true, Ordering::Release);
+        // One that starts now, or is about to park, finds the flag itself: it looks before each park.
+        for green in slot::all().filter(|green| green.is_of(self)) {
+            green.unpark();
+        }
+    }
+
+    /// Whether this process is a child forked from the runtime's.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.forks != context::forks()
     }
 
     /// The runtime is over: workers, retired ones too, and the monitor are told.
@@ -201,7 +260,7 @@ impl Shared {
 
 /// Wakes the OS thread that waits at a post.
 fn wake_at(post: &Post) {
-    let _ = futex::wake(post.word(), futex::Flags::PRIVATE, 1);
+    let _ = rustix_futex::wake(post.word(), rustix_futex::Flags::PRIVATE, 1);
 }
 
 /// Queues a green thread that an unpark has made ready.

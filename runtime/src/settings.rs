@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::thread::available_parallelism;
 
+use crate::ending::OnDrop;
 use crate::error::BuildError;
 use crate::patch::Patch;
 use crate::slot::MAX_STACK;
@@ -64,6 +65,12 @@ pub const SETTINGS: &[Setting] = &[
         meaning: "spare workers at most, 0 to 1024",
     },
     Setting {
+        name: "on_drop",
+        variable: "GREENPATCH_ON_DROP",
+        default: "detach",
+        meaning: "what a dropped runtime does about its green threads: detach, wait for their end, or cancel them and wait",
+    },
+    Setting {
         name: "name",
         variable: "GREENPATCH_NAME",
         default: "green",
@@ -79,6 +86,7 @@ pub(crate) struct Settings {
     pub(crate) patch: Patch,
     pub(crate) compensation: bool,
     pub(crate) max_spare_workers: usize,
+    pub(crate) on_drop: OnDrop,
     pub(crate) name: String,
 }
 
@@ -101,6 +109,7 @@ pub(crate) struct Given {
     pub(crate) patch: Option<Patch>,
     pub(crate) compensation: Option<Switch>,
     pub(crate) max_spare_workers: Option<usize>,
+    pub(crate) on_drop: Option<OnDrop>,
     pub(crate) name: Option<String>,
 }
 
@@ -143,6 +152,12 @@ impl Given {
             count,
         )?
         .unwrap_or(SPARE_WORKERS);
+        let on_drop = given_or(
+            self.on_drop,
+            "GREENPATCH_ON_DROP",
+            "use detach, wait or cancel",
+        )?
+        .unwrap_or_default();
         if max_spare_workers > MAX_WORKERS {
             return Err(BuildError::setting(
                 "max_spare_workers",
@@ -171,6 +186,7 @@ impl Given {
             patch,
             compensation,
             max_spare_workers,
+            on_drop,
             name,
         })
     }

@@ -314,6 +314,26 @@ fn take_free(pool: &SpinLock<Pool>) -> Option<GreenRef> {
     Some(green)
 }
 
+/// Every control block there is, in use or not. New ones may be left out.
+pub(crate) fn all() -> impl Iterator<Item = GreenRef> {
+    let count = REGION_COUNT.load(Ordering::Acquire).min(MAX_REGIONS);
+    REGIONS[..count].iter().flat_map(|region| {
+        let start = region.start.load(Ordering::Acquire);
+        let end = region.end.load(Ordering::Relaxed);
+        let size = region.slot_size.load(Ordering::Relaxed);
+        (start..carved(end)).step_by(size.max(1)).filter_map(find)
+    })
+}
+
+/// Up to where slots were carved from the region that ends at `end`.
+fn carved(end: usize) -> usize {
+    let youngest = POOLS.iter().find_map(|pool| {
+        let pool = pool.lock();
+        (pool.end == end).then_some(pool.next)
+    });
+    youngest.unwrap_or(end)
+}
+
 /// The green thread in whose slot `address` lies. Safe in signal handlers.
 ///
 /// A slot that was carved but is still being made is not found by the address of its thread

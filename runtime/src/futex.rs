@@ -238,11 +238,17 @@ pub(crate) fn wait_to_join(word: &AtomicU32, expected: u32, id: u64) {
 
 /// Wakes up to `count` waiters of `word`, green threads first, then OS threads; gives how many.
 pub fn wake(word: &AtomicU32, count: u32) -> u32 {
-    let address = word.as_ptr();
-    let woken = wake_green(address, count, ANY);
-    if woken >= count || !has_kernel_waiters(address) {
+    wake_address(word, count)
+}
+
+/// As [`wake`], for a word that may be gone by now: only its address counts.
+pub(crate) fn wake_address(word: *const AtomicU32, count: u32) -> u32 {
+    let woken = wake_green(word.cast(), count, ANY);
+    if woken >= count || !has_kernel_waiters(word.cast()) {
         return woken;
     }
+    // SAFETY: the kernel looks for waiters of the address, and does not read what is there; nor does anybody here.
+    let word = unsafe { &*word };
     let rest = futex::wake(
         word,
         futex::Flags::PRIVATE,

@@ -1,23 +1,20 @@
-//! The condition variable: a counter of notifications.
-//!
-//! A waiter reads the counter while it holds the mutex, unlocks, and waits while the counter stands; a
-//! notifier raises it first and wakes then. A notification between unlock and wait is seen by the
-//! comparison. (2^32 of them in between would not be.)
+//! The condition variable.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{LockResult, PoisonError};
+use std::sync::LockResult;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use super::mutex::MutexGuard;
+use super::raw::condvar::RawCondvar;
+use super::raw::patience::Patience;
 use crate::deadline::Deadline;
-use crate::futex;
 
 /// A condition variable; mirrors [`std::sync::Condvar`].
-#[derive(Default)]
-pub struct Condvar {
-    notifications: AtomicU32,
-}
+///
+/// The timed waits are cut short by a deadline scope and by cancellation, and report the time to be over then; the
+/// others are not.
+pub struct Condvar(RawCondvar);
 
 /// Whether a wait ended because its time was over; mirrors [`std::sync::WaitTimeoutResult`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,9 +30,10 @@ impl WaitTimeoutResult {
 impl Condvar {
     /// A condition variable that nobody waits for.
     pub const fn new() -> Condvar {
-        Condvar {
+        Condvar(RawCondvar {
             notifications: AtomicU32::new(0),
-        }
+            waiters: AtomicU32::new(0),
+        })
     }
 
     /// Unlocks the mutex, waits for a notification, and locks again; may return without one.
@@ -44,7 +42,8 @@ impl Condvar {
     ///
     /// If a holder of the mutex has panicked meanwhile; the error holds the guard.
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
-        poisonable(self.wait_until(guard, None).0)
+        let (guard, _) = self.wait_until(guard, Patience::Endless);
+        guard.watch.poison.check(guard)
     }
 
     /// Waits until `condition` is false.
@@ -76,11 +75,9 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         timeout: Duration,
     ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
-        let (guard, outcome) = self.wait_until(guard, Some(Deadline::after(timeout)));
-        match poisonable(guard) {
-            Ok(guard) => Ok((guard, outcome)),
-            Err(error) => Err(PoisonError::new((error.into_inner(), outcome))),
-        }
+        let patience = Patience::Until(Some(Deadline::after(timeout)));
+        let (guard, outcome) = self.wait_until(guard, patience);
+        guard.watch.poison.check((guard, outcome))
     }
 
     /// As [`wait_while`](Self::wait_while), for at most `timeout`; the result tells whether the
@@ -99,47 +96,43 @@ impl Condvar {
         F: FnMut(&mut T) -> bool,
     {
         let deadline = Deadline::after(timeout);
-        loop {
-            if !condition(&mut *guard) {
-                return Ok((guard, WaitTimeoutResult(false)));
-            }
-            if deadline.has_passed() {
+        let mut timed_out = false;
+        while condition(&mut *guard) {
+            if timed_out || deadline.has_passed() {
                 return Ok((guard, WaitTimeoutResult(true)));
             }
-            guard = self.wait_timeout(guard, deadline.remaining())?.0;
+            let outcome;
+            (guard, outcome) = self.wait_timeout(guard, deadline.remaining())?;
+            timed_out = outcome.timed_out();
         }
+        Ok((guard, WaitTimeoutResult(false)))
     }
 
     fn wait_until<'a, T>(
         &self,
         mut guard: MutexGuard<'a, T>,
-        deadline: Option<Deadline>,
+        patience: Patience,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
-        let seen = self.notifications.load(Ordering::Acquire);
-        let outcome = lock_api::MutexGuard::unlocked(&mut guard.inner, || {
-            futex::wait(&self.notifications, seen, deadline)
-        });
-        (guard, WaitTimeoutResult(outcome == futex::Wait::TimedOut))
+        let seen = self.0.begin();
+        let outcome =
+            lock_api::MutexGuard::unlocked(&mut guard.inner, || self.0.wait(seen, patience));
+        (guard, WaitTimeoutResult(outcome.is_err()))
     }
 
     /// Wakes one waiter.
     pub fn notify_one(&self) {
-        self.notifications.fetch_add(1, Ordering::Release);
-        futex::wake(&self.notifications, 1);
+        self.0.notify(1);
     }
 
     /// Wakes all waiters.
     pub fn notify_all(&self) {
-        self.notifications.fetch_add(1, Ordering::Release);
-        futex::wake(&self.notifications, u32::MAX);
+        self.0.notify(u32::MAX);
     }
 }
 
-fn poisonable<T>(guard: MutexGuard<'_, T>) -> LockResult<MutexGuard<'_, T>> {
-    if guard.poisoned.load(Ordering::Relaxed) {
-        Err(PoisonError::new(guard))
-    } else {
-        Ok(guard)
+impl Default for Condvar {
+    fn default() -> Condvar {
+        Condvar::new()
     }
 }
 

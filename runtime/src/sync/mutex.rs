@@ -1,73 +1,27 @@
-//! The mutex: a futex of three states under `lock_api`, with std's poisoning.
+//! The mutex: a lock word under `lock_api`, with std's poisoning.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
-use std::thread;
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::{LockResult, TryLockError, TryLockResult};
 
-use lock_api::{GuardNoSend, RawMutex};
-
-use crate::futex;
-
-/// The lock word's states; CONTENDED is LOCKED with somebody who may wait.
-const FREE: u32 = 0;
-const LOCKED: u32 = 1;
-const CONTENDED: u32 = 2;
-
-/// The lock word.
-pub(super) struct RawLock(AtomicU32);
-
-// SAFETY: the word leaves FREE by one successful exchange or swap only, with acquire order, and goes
-// back with release order.
-unsafe impl RawMutex for RawLock {
-    #[allow(clippy::declare_interior_mutable_const)]
-    const INIT: RawLock = RawLock(AtomicU32::new(FREE));
-
-    type Guard = GuardNoSend;
-
-    #[inline]
-    fn lock(&self) -> GuardNoSend {
-        if self.try_lock().is_none() {
-            // From here on the word says that somebody may wait, so that the unlock wakes.
-            while self.0.swap(CONTENDED, Ordering::Acquire) != FREE {
-                futex::wait(&self.0, CONTENDED, None);
-            }
-        }
-        GuardNoSend::new()
-    }
-
-    #[inline]
-    fn try_lock(&self) -> Option<GuardNoSend> {
-        self.0
-            .compare_exchange(FREE, LOCKED, Ordering::Acquire, Ordering::Relaxed)
-            .ok()
-            .map(|_| GuardNoSend::new())
-    }
-
-    #[inline]
-    unsafe fn unlock(&self, _guard: GuardNoSend) {
-        if self.0.swap(FREE, Ordering::Release) == CONTENDED {
-            futex::wake(&self.0, 1);
-        }
-    }
-
-    fn is_locked(&self) -> bool {
-        self.0.load(Ordering::Relaxed) != FREE
-    }
-}
+use super::poison::{Poison, Watch};
+use super::raw::mutex::RawMutex;
 
 /// Mutual exclusion; mirrors [`std::sync::Mutex`], poisoning included.
 pub struct Mutex<T: ?Sized> {
-    poisoned: AtomicBool,
-    inner: lock_api::Mutex<RawLock, T>,
+    poison: Poison,
+    inner: lock_api::Mutex<RawMutex, T>,
 }
+
+impl<T: ?Sized> UnwindSafe for Mutex<T> {}
+impl<T: ?Sized> RefUnwindSafe for Mutex<T> {}
 
 impl<T> Mutex<T> {
     /// A mutex that is not locked.
     pub const fn new(value: T) -> Mutex<T> {
         Mutex {
-            poisoned: AtomicBool::new(false),
+            poison: Poison::none(),
             inner: lock_api::Mutex::new(value),
         }
     }
@@ -78,13 +32,7 @@ impl<T> Mutex<T> {
     ///
     /// If a holder has panicked; the error holds the value.
     pub fn into_inner(self) -> LockResult<T> {
-        let poisoned = self.is_poisoned();
-        let value = self.inner.into_inner();
-        if poisoned {
-            Err(PoisonError::new(value))
-        } else {
-            Ok(value)
-        }
+        self.poison.check(self.inner.into_inner())
     }
 }
 
@@ -110,28 +58,22 @@ impl<T: ?Sized> Mutex<T> {
 
     fn guard<'a>(
         &'a self,
-        inner: lock_api::MutexGuard<'a, RawLock, T>,
+        inner: lock_api::MutexGuard<'a, RawMutex, T>,
     ) -> LockResult<MutexGuard<'a, T>> {
-        let guard = MutexGuard {
+        self.poison.check(MutexGuard {
+            watch: self.poison.watch(),
             inner,
-            poisoned: &self.poisoned,
-            panicking: thread::panicking(),
-        };
-        if self.is_poisoned() {
-            Err(PoisonError::new(guard))
-        } else {
-            Ok(guard)
-        }
+        })
     }
 
     /// Whether a holder has panicked.
     pub fn is_poisoned(&self) -> bool {
-        self.poisoned.load(Ordering::Relaxed)
+        self.poison.is_set()
     }
 
     /// Forgets that a holder has panicked.
     pub fn clear_poison(&self) {
-        self.poisoned.store(false, Ordering::Relaxed);
+        self.poison.clear();
     }
 
     /// The value; the exclusive borrow stands for the lock.
@@ -140,13 +82,7 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// As [`into_inner`](Self::into_inner).
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
-        let poisoned = self.is_poisoned();
-        let value = self.inner.get_mut();
-        if poisoned {
-            Err(PoisonError::new(value))
-        } else {
-            Ok(value)
-        }
+        self.poison.check(self.inner.get_mut())
     }
 }
 
@@ -176,17 +112,9 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 /// The right to use a mutex's value, until it is dropped.
 #[must_use = "the mutex is unlocked as soon as the guard is dropped"]
 pub struct MutexGuard<'a, T: ?Sized> {
-    pub(super) inner: lock_api::MutexGuard<'a, RawLock, T>,
-    pub(super) poisoned: &'a AtomicBool,
-    panicking: bool,
-}
-
-impl<T: ?Sized> Drop for MutexGuard<'_, T> {
-    fn drop(&mut self) {
-        if !self.panicking && thread::panicking() {
-            self.poisoned.store(true, Ordering::Relaxed);
-        }
-    }
+    // Ends before the lock does.
+    pub(super) watch: Watch<'a>,
+    pub(super) inner: lock_api::MutexGuard<'a, RawMutex, T>,
 }
 
 impl<T: ?Sized> Deref for MutexGuard<'_, T> {

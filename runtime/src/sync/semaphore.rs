@@ -1,13 +1,19 @@
 //! The semaphore: a number of permits.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::thread;
 use std::time::Duration;
 
+use super::raw::line::Line;
+use super::raw::lock::Lock;
+use super::raw::patience::Patience;
+use super::raw::permits::{ONE, RawPermits};
 use crate::deadline::Deadline;
-use crate::futex;
 
-/// A number of permits, for so many users of something at once.
+/// A number of permits, for so many users of something at once; those who wait are served in the order in which
+/// they came.
 ///
 /// ```
 /// use greenpatch_runtime::sync::Semaphore;
@@ -21,77 +27,133 @@ use crate::futex;
 /// # drop(second);
 /// ```
 pub struct Semaphore {
-    permits: AtomicU32,
-    waiters: AtomicU32,
+    raw: RawPermits,
+    limit: u32,
 }
 
 impl Semaphore {
-    /// A semaphore with so many permits.
+    /// A semaphore with so many permits, to which [`release`](Self::release) may add more.
     pub const fn new(permits: u32) -> Semaphore {
+        Semaphore::with_limit(permits, u32::MAX)
+    }
+
+    /// A semaphore that never has more than these permits: a release too many is an error, as with eventlet's and
+    /// gevent's `BoundedSemaphore`.
+    ///
+    /// ```
+    /// use greenpatch_runtime::sync::Semaphore;
+    ///
+    /// let semaphore = Semaphore::bounded(1);
+    /// semaphore.acquire().forget();
+    /// assert_eq!(semaphore.try_release(1), Ok(()));
+    /// let error = semaphore.try_release(1).unwrap_err();
+    /// assert_eq!(error.to_string(), "the semaphore has no more than 1 permit");
+    /// ```
+    pub const fn bounded(permits: u32) -> Semaphore {
+        Semaphore::with_limit(permits, permits)
+    }
+
+    const fn with_limit(permits: u32, limit: u32) -> Semaphore {
         Semaphore {
-            permits: AtomicU32::new(permits),
-            waiters: AtomicU32::new(0),
+            raw: RawPermits {
+                word: AtomicU64::new(permits as u64 * ONE),
+                line: Lock::new(Line::new()),
+            },
+            limit,
         }
     }
 
-    /// Waits for a permit.
+    /// Waits for a permit. Nothing cuts the wait short.
     pub fn acquire(&self) -> SemaphorePermit<'_> {
-        self.acquire_until(None)
-            .expect("a wait without deadline ends with a permit")
+        self.wait(Patience::Endless)
+            .expect("endless patience is not cut short")
     }
 
     /// Takes a permit if there is one.
     pub fn try_acquire(&self) -> Option<SemaphorePermit<'_>> {
-        self.permits
-            .try_update(Ordering::Acquire, Ordering::Relaxed, |permits| {
-                permits.checked_sub(1)
-            })
-            .ok()
-            .map(|_| SemaphorePermit { semaphore: self })
+        self.raw
+            .try_acquire()
+            .then(|| SemaphorePermit { semaphore: self })
     }
 
-    /// Waits for a permit for at most `timeout`.
+    /// Waits for a permit for at most `timeout`; a deadline scope and cancellation cut the wait short too.
     pub fn acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit<'_>> {
-        self.acquire_until(Some(Deadline::after(timeout)))
+        match self.try_acquire() {
+            None => self.wait(Patience::Until(Some(Deadline::after(timeout)))),
+            permit => permit,
+        }
     }
 
-    fn acquire_until(&self, deadline: Option<Deadline>) -> Option<SemaphorePermit<'_>> {
-        if let Some(permit) = self.try_acquire() {
-            return Some(permit);
-        }
-        self.waiters.fetch_add(1, Ordering::SeqCst);
-        let permit = loop {
-            let outcome = futex::wait(&self.permits, 0, deadline);
-            let permit = self.try_acquire();
-            if permit.is_some() || outcome == futex::Wait::TimedOut {
-                break permit;
-            }
-        };
-        self.waiters.fetch_sub(1, Ordering::SeqCst);
-        permit
+    fn wait(&self, patience: Patience) -> Option<SemaphorePermit<'_>> {
+        self.raw
+            .acquire(patience)
+            .is_ok()
+            .then(|| SemaphorePermit { semaphore: self })
+    }
+
+    /// As [`acquire`](Self::acquire), for a permit that can be moved to another thread.
+    ///
+    /// ```
+    /// # greenpatch_runtime::run(|| {
+    /// use std::sync::Arc;
+    /// use greenpatch_runtime::{spawn, sync::Semaphore};
+    ///
+    /// let at_most_ten = Arc::new(Semaphore::new(10));
+    /// for _ in 0..100 {
+    ///     let permit = at_most_ten.clone().acquire_owned();
+    ///     spawn(move || drop(permit));
+    /// }
+    /// # });
+    /// ```
+    pub fn acquire_owned(self: Arc<Self>) -> OwnedSemaphorePermit {
+        self.acquire().forget();
+        OwnedSemaphorePermit { semaphore: self }
+    }
+
+    /// As [`try_acquire`](Self::try_acquire), for a permit that can be moved to another thread.
+    pub fn try_acquire_owned(self: Arc<Self>) -> Option<OwnedSemaphorePermit> {
+        self.try_acquire()?.forget();
+        Some(OwnedSemaphorePermit { semaphore: self })
     }
 
     /// Adds `permits` more.
     ///
     /// # Panics
     ///
-    /// If there would be more than `u32::MAX`.
+    /// If there would be more than `u32::MAX`, or than a [`bounded`](Self::bounded) semaphore has.
+    #[track_caller]
     pub fn release(&self, permits: u32) {
-        let before = self
-            .permits
-            .try_update(Ordering::SeqCst, Ordering::Relaxed, |count| {
-                count.checked_add(permits)
-            });
-        assert!(before.is_ok(), "a semaphore holds at most u32::MAX permits");
-        // Ordered against `acquire_until`, which counts itself before it looks at the permits.
-        if self.waiters.load(Ordering::SeqCst) != 0 {
-            futex::wake(&self.permits, permits);
+        if let Err(error) = self.try_release(permits) {
+            panic!("{error}");
+        }
+    }
+
+    /// As [`release`](Self::release).
+    ///
+    /// # Errors
+    ///
+    /// Where `release` panics. No permit is added then.
+    pub fn try_release(&self, permits: u32) -> Result<(), ReleaseError> {
+        if self.raw.release(permits.into(), self.limit.into()) {
+            Ok(())
+        } else {
+            Err(ReleaseError { limit: self.limit })
         }
     }
 
     /// Permits that are free now.
     pub fn available_permits(&self) -> u32 {
-        self.permits.load(Ordering::Relaxed)
+        u32::try_from(self.raw.free()).expect("a semaphore holds at most u32::MAX permits")
+    }
+
+    /// At the end of a permit.
+    fn give_back(&self) {
+        let result = self.try_release(1);
+        if let Err(error) = result
+            && !thread::panicking()
+        {
+            panic!("{error}, but one was released that somebody still held");
+        }
     }
 }
 
@@ -103,7 +165,31 @@ impl fmt::Debug for Semaphore {
     }
 }
 
+/// A release of more permits than a [`Semaphore`] can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReleaseError {
+    limit: u32,
+}
+
+impl fmt::Display for ReleaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.limit == 1 { "" } else { "s" };
+        write!(
+            f,
+            "the semaphore has no more than {} permit{plural}",
+            self.limit
+        )
+    }
+}
+
+impl std::error::Error for ReleaseError {}
+
 /// A permit of a [`Semaphore`], given back when it is dropped.
+///
+/// # Panics
+///
+/// The drop panics if the semaphore is [`bounded`](Semaphore::bounded) and has all its permits, because somebody
+/// released one too many.
 #[derive(Debug)]
 #[must_use = "the permit is given back as soon as it is dropped"]
 pub struct SemaphorePermit<'a> {
@@ -119,6 +205,28 @@ impl SemaphorePermit<'_> {
 
 impl Drop for SemaphorePermit<'_> {
     fn drop(&mut self) {
-        self.semaphore.release(1);
+        self.semaphore.give_back();
+    }
+}
+
+/// As [`SemaphorePermit`], with a share in the semaphore instead of a borrow.
+#[derive(Debug)]
+#[must_use = "the permit is given back as soon as it is dropped"]
+pub struct OwnedSemaphorePermit {
+    semaphore: Arc<Semaphore>,
+}
+
+impl OwnedSemaphorePermit {
+    /// Keeps the permit for good: the semaphore has one less.
+    pub fn forget(self) {
+        let permit = std::mem::ManuallyDrop::new(self);
+        // SAFETY: the permit is neither used nor dropped afterwards.
+        drop(unsafe { std::ptr::read(&permit.semaphore) });
+    }
+}
+
+impl Drop for OwnedSemaphorePermit {
+    fn drop(&mut self) {
+        self.semaphore.give_back();
     }
 }

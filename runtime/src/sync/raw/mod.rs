@@ -1,0 +1,27 @@
+//! The protocols under the types: words to wait on, and lines to wait in.
+//!
+//! | file | protocol | under |
+//! |---|---|---|
+//! | `mutex.rs` | exclusion that lets newcomers overtake, but not for long | `Mutex`, and every `Lock` here |
+//! | `rwlock.rs` | shared and exclusive holders, behind a gate | `RwLock` |
+//! | `condvar.rs` | notifications, and how many wait for one | `Condvar` |
+//! | `once.rs` | something is done once | `Once`, and through it `OnceLock`, `LazyLock` |
+//! | `barrier.rs` | so many have come | `Barrier` |
+//! | `line.rs` | waiters to whom something is handed, first come, first served | the next |
+//! | `permits.rs` | a number of permits | `Semaphore` |
+//!
+//! Each is compiled once more by `tests/loom_sync.rs`, against loom's atomics and a futex modelled there. So these files
+//! name nothing but `crate::atomic`, `crate::futex`, `crate::deadline` and each other, and have no `const fn` that
+//! makes an atomic: the fields are visible, and the type above fills them in.
+//!
+//! All of them allow for spurious wake-ups. None wakes when nobody waits.
+
+pub(crate) mod barrier;
+pub(crate) mod condvar;
+pub(crate) mod line;
+pub(crate) mod lock;
+pub(crate) mod mutex;
+pub(crate) mod once;
+pub(crate) mod patience;
+pub(crate) mod permits;
+pub(crate) mod rwlock;

@@ -1,0 +1,219 @@
+//! The readers-writer lock: a word and a gate under `lock_api`, with std's poisoning.
+
+use std::fmt;
+use std::mem;
+use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::{LockResult, TryLockError, TryLockResult};
+
+use super::poison::{Poison, Watch};
+use super::raw::rwlock::RawRwLock;
+
+/// Many readers or one writer; mirrors [`std::sync::RwLock`], poisoning included.
+///
+/// Neither readers nor writers starve: no reader overtakes a writer that waits, and a writer that comes again
+/// and again overtakes others for a millisecond at most. So a thread that holds a read guard must not ask for another.
+///
+/// ```
+/// use greenpatch_runtime::sync::RwLock;
+///
+/// let routes = RwLock::new(vec!["/"]);
+/// routes.write().unwrap().push("/health");
+/// let (mine, theirs) = (routes.read().unwrap(), routes.read().unwrap());
+/// assert_eq!(mine.len(), theirs.len());
+/// assert!(routes.try_write().is_err());
+/// ```
+pub struct RwLock<T: ?Sized> {
+    poison: Poison,
+    inner: lock_api::RwLock<RawRwLock, T>,
+}
+
+impl<T: ?Sized> UnwindSafe for RwLock<T> {}
+impl<T: ?Sized> RefUnwindSafe for RwLock<T> {}
+
+impl<T> RwLock<T> {
+    /// A lock that nobody holds.
+    pub const fn new(value: T) -> RwLock<T> {
+        RwLock {
+            poison: Poison::none(),
+            inner: lock_api::RwLock::new(value),
+        }
+    }
+
+    /// The value.
+    ///
+    /// # Errors
+    ///
+    /// If a writer has panicked; the error holds the value.
+    pub fn into_inner(self) -> LockResult<T> {
+        self.poison.check(self.inner.into_inner())
+    }
+}
+
+impl<T: ?Sized> RwLock<T> {
+    /// Waits until no writer holds the lock, and locks it for reading.
+    ///
+    /// # Errors
+    ///
+    /// If a writer has panicked; the error holds the guard.
+    ///
+    /// # Panics
+    ///
+    /// If half a thousand million readers hold it.
+    pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
+        let inner = self.inner.read();
+        self.poison.check(RwLockReadGuard { inner })
+    }
+
+    /// Locks for reading if that needs no wait.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if it does; `Poisoned` as [`read`](Self::read).
+    pub fn try_read(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
+        let inner = self.inner.try_read().ok_or(TryLockError::WouldBlock)?;
+        Ok(self.poison.check(RwLockReadGuard { inner })?)
+    }
+
+    /// Waits until nobody holds the lock, and locks it for writing.
+    ///
+    /// # Errors
+    ///
+    /// If a writer has panicked; the error holds the guard.
+    pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
+        self.write_guard(self.inner.write())
+    }
+
+    /// Locks for writing if that needs no wait.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if it does; `Poisoned` as [`write`](Self::write).
+    pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
+        let inner = self.inner.try_write().ok_or(TryLockError::WouldBlock)?;
+        Ok(self.write_guard(inner)?)
+    }
+
+    fn write_guard<'a>(
+        &'a self,
+        inner: lock_api::RwLockWriteGuard<'a, RawRwLock, T>,
+    ) -> LockResult<RwLockWriteGuard<'a, T>> {
+        self.poison.check(RwLockWriteGuard {
+            watch: self.poison.watch(),
+            inner,
+        })
+    }
+
+    /// Whether a writer has panicked.
+    pub fn is_poisoned(&self) -> bool {
+        self.poison.is_set()
+    }
+
+    /// Forgets that a writer has panicked.
+    pub fn clear_poison(&self) {
+        self.poison.clear();
+    }
+
+    /// The value; the exclusive borrow stands for the lock.
+    ///
+    /// # Errors
+    ///
+    /// As [`into_inner`](Self::into_inner).
+    pub fn get_mut(&mut self) -> LockResult<&mut T> {
+        self.poison.check(self.inner.get_mut())
+    }
+}
+
+impl<T: Default> Default for RwLock<T> {
+    fn default() -> RwLock<T> {
+        RwLock::new(T::default())
+    }
+}
+
+impl<T> From<T> for RwLock<T> {
+    fn from(value: T) -> RwLock<T> {
+        RwLock::new(value)
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLock<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("RwLock");
+        match self.inner.try_read() {
+            Some(guard) => debug.field("data", &&*guard),
+            None => debug.field("data", &format_args!("<locked>")),
+        };
+        debug.field("poisoned", &self.is_poisoned()).finish()
+    }
+}
+
+/// The right to read a lock's value, until it is dropped.
+#[must_use = "the lock is released as soon as the guard is dropped"]
+pub struct RwLockReadGuard<'a, T: ?Sized> {
+    inner: lock_api::RwLockReadGuard<'a, RawRwLock, T>,
+}
+
+impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockReadGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for RwLockReadGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// The right to change a lock's value, until it is dropped.
+#[must_use = "the lock is released as soon as the guard is dropped"]
+pub struct RwLockWriteGuard<'a, T: ?Sized> {
+    // Ends before the lock does.
+    watch: Watch<'a>,
+    inner: lock_api::RwLockWriteGuard<'a, RawRwLock, T>,
+}
+
+impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
+    /// Turns the right to write into one to read, with no writer in between.
+    pub fn downgrade(guard: RwLockWriteGuard<'a, T>) -> RwLockReadGuard<'a, T> {
+        let RwLockWriteGuard { watch, inner } = guard;
+        mem::forget(watch);
+        RwLockReadGuard {
+            inner: lock_api::RwLockWriteGuard::downgrade(inner),
+        }
+    }
+}
+
+impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.inner
+    }
+}
+
+impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
+    fn deref_mut(&mut self) -> &mut T {
+        &mut self.inner
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockWriteGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for RwLockWriteGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}

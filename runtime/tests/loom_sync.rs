@@ -1,0 +1,621 @@
+//! loom models of the protocols under `sync`.
+//!
+//! The files under test are compiled here once more, against loom's atomics and a futex modelled below. Its
+//! waiters sleep until they are woken, so a lost wake-up shows as a deadlock, which loom reports; cells that loom watches
+//! stand for what the protocols guard.
+//!
+//! No time passes in a model. Where patience counts, it is spent at once: a waiter that may starve does after its
+//! first wait, and a wait with a deadline ends without a wake-up; what happens before that end is up to loom.
+
+#![allow(dead_code, unreachable_pub)]
+
+use loom::cell::UnsafeCell;
+use loom::model::Builder;
+use loom::sync::Arc;
+use loom::thread;
+
+mod atomic {
+    pub(crate) use loom::cell::Cell;
+    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+}
+
+mod deadline {
+    #[derive(Clone, Copy, Debug)]
+    pub(crate) struct Deadline;
+
+    impl Deadline {
+        pub(crate) fn after(_: std::time::Duration) -> Deadline {
+            Deadline
+        }
+
+        pub(crate) fn has_passed(self) -> bool {
+            true
+        }
+    }
+}
+
+mod futex {
+    use loom::sync::Mutex;
+    use loom::thread::{self, Thread};
+
+    use crate::atomic::{AtomicU32, Ordering};
+    use crate::deadline::Deadline;
+    use crate::sync::raw::patience::Interrupted;
+
+    struct Waiter {
+        address: *const AtomicU32,
+        thread: Thread,
+    }
+
+    // SAFETY: the address is never followed.
+    unsafe impl Send for Waiter {}
+
+    loom::lazy_static! {
+        static ref QUEUE: Mutex<Vec<Waiter>> = Mutex::new(Vec::new());
+    }
+
+    #[derive(PartialEq)]
+    pub(crate) enum Wait {
+        Woken,
+        TimedOut,
+    }
+
+    pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Wait {
+        if deadline.is_some() {
+            return Wait::TimedOut;
+        }
+        let address: *const AtomicU32 = word;
+        let mut queue = QUEUE.lock().unwrap();
+        if word.load(Ordering::SeqCst) != expected {
+            return Wait::Woken;
+        }
+        let thread = thread::current();
+        let me = thread.id();
+        queue.push(Waiter { address, thread });
+        while queue.iter().any(|waiter| waiter.thread.id() == me) {
+            drop(queue);
+            thread::park();
+            queue = QUEUE.lock().unwrap();
+        }
+        Wait::Woken
+    }
+
+    pub(crate) fn wait_interruptible(
+        word: &AtomicU32,
+        expected: u32,
+        deadline: Option<Deadline>,
+    ) -> Result<(), Interrupted> {
+        if deadline.is_some() {
+            return Err(Interrupted::TimedOut);
+        }
+        wait(word, expected, None);
+        Ok(())
+    }
+
+    pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
+        wake_address(word, count)
+    }
+
+    pub(crate) fn wake_address(address: *const AtomicU32, count: u32) -> u32 {
+        let mut queue = QUEUE.lock().unwrap();
+        let mut woken = 0;
+        while woken < count
+            && let Some(first) = queue.iter().position(|waiter| waiter.address == address)
+        {
+            queue.remove(first).thread.unpark();
+            woken += 1;
+        }
+        woken
+    }
+}
+
+/// What the protocols take a lock from; the real one is a model of its own.
+mod lock {
+    use loom::sync::{Mutex, MutexGuard};
+
+    pub(crate) struct Lock<T>(Mutex<T>);
+
+    pub(crate) type Guard<'a, T> = MutexGuard<'a, T>;
+
+    impl<T> Lock<T> {
+        pub(crate) fn new(value: T) -> Lock<T> {
+            Lock(Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> Guard<'_, T> {
+            self.0.lock().unwrap()
+        }
+    }
+}
+
+#[path = "../src/sync/raw/barrier.rs"]
+mod barrier;
+#[path = "../src/sync/raw/condvar.rs"]
+mod condvar;
+#[path = "../src/sync/raw/line.rs"]
+mod line;
+#[path = "../src/sync/raw/mutex.rs"]
+mod mutex;
+#[path = "../src/sync/raw/once.rs"]
+mod once;
+#[path = "../src/sync/raw/patience.rs"]
+mod patience;
+#[path = "../src/sync/raw/permits.rs"]
+mod permits;
+#[path = "../src/sync/raw/rwlock.rs"]
+mod rwlock;
+
+mod sync {
+    pub(crate) mod raw {
+        pub(crate) use crate::{line, lock, patience};
+    }
+}
+
+use atomic::{AtomicU32, AtomicU64};
+use deadline::Deadline;
+use patience::{Interrupted, Patience};
+
+/// Is cut short as soon as it has to wait.
+const IMPATIENT: Patience = Patience::Until(Some(Deadline));
+
+/// Waits until it is served.
+const PATIENT: Patience = Patience::Until(None);
+
+/// All interleavings with at most so many involuntary switches; more find nothing in reasonable time.
+fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    // Without optimization a model takes ten times as long.
+    let preemptions = if cfg!(debug_assertions) {
+        preemptions - 1
+    } else {
+        preemptions
+    };
+    let mut builder = Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.check(model);
+}
+
+/// Runs the bodies, each on a thread of its own but the last one, which runs on this.
+macro_rules! together {
+    ($($body:expr),+ ; $last:expr) => {{
+        let threads = [$(thread::spawn($body)),+];
+        $last;
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }};
+}
+
+/// A protocol and what it guards: loom fails a model that touches the number without order.
+struct Guarded<P> {
+    protocol: P,
+    number: UnsafeCell<u32>,
+}
+
+// SAFETY: the protocol under test is what makes the accesses exclusive; loom checks that.
+unsafe impl<P: Sync> Sync for Guarded<P> {}
+// SAFETY: as above.
+unsafe impl<P: Send> Send for Guarded<P> {}
+
+impl<P> Guarded<P> {
+    fn new(protocol: P) -> Arc<Guarded<P>> {
+        Arc::new(Guarded {
+            protocol,
+            number: UnsafeCell::new(0),
+        })
+    }
+
+    fn add_one(&self) {
+        // SAFETY: checked by loom.
+        self.number.with_mut(|number| unsafe { *number += 1 });
+    }
+
+    fn number(&self) -> u32 {
+        // SAFETY: checked by loom.
+        self.number.with(|number| unsafe { *number })
+    }
+}
+
+mod a_mutex {
+    use super::*;
+    use mutex::RawMutex;
+
+    impl Guarded<RawMutex> {
+        fn visit(&self) {
+            self.protocol.lock();
+            self.add_one();
+            self.protocol.unlock();
+        }
+    }
+
+    #[test]
+    fn lets_in_one_at_a_time_and_in_the_end_everybody() {
+        check(4, || {
+            let it = Guarded::new(RawMutex(AtomicU32::new(mutex::FREE)));
+            let (first, second) = (it.clone(), it.clone());
+            together!(move || first.visit(), move || second.visit(); it.visit());
+            assert_eq!(it.number(), 3);
+            assert!(!it.protocol.is_locked());
+        });
+    }
+
+    #[test]
+    fn is_handed_to_a_waiter_that_starves() {
+        check(4, || {
+            let it = Guarded::new(RawMutex(AtomicU32::new(mutex::FREE)));
+            let greedy = it.clone();
+            together!(
+                move || (0..3).for_each(|_| greedy.visit());
+                (0..2).for_each(|_| it.visit())
+            );
+            assert_eq!(it.number(), 5);
+        });
+    }
+}
+
+mod a_readers_writer_lock {
+    use super::*;
+    use lock::Lock;
+    use rwlock::RawRwLock;
+
+    fn new() -> Arc<Guarded<RawRwLock>> {
+        Guarded::new(RawRwLock {
+            word: AtomicU32::new(0),
+            gate: Lock::new(()),
+        })
+    }
+
+    impl Guarded<RawRwLock> {
+        fn write(&self) {
+            self.protocol.write();
+            self.add_one();
+            self.protocol.unlock_exclusive();
+        }
+
+        fn look(&self) {
+            self.read();
+        }
+
+        fn read(&self) -> u32 {
+            self.protocol.read();
+            let number = self.number();
+            self.protocol.unlock_shared();
+            number
+        }
+    }
+
+    #[test]
+    fn keeps_writers_apart_from_each_other_and_from_readers() {
+        check(3, || {
+            let it = new();
+            let (first, second) = (it.clone(), it.clone());
+            together!(move || first.write(), move || second.look(); it.write());
+            assert_eq!(it.read(), 2);
+            assert!(!it.protocol.is_locked());
+        });
+    }
+
+    #[test]
+    fn lets_a_writer_in_between_readers() {
+        check(3, || {
+            let it = new();
+            let (first, second) = (it.clone(), it.clone());
+            together!(
+                move || (0..2).for_each(|_| first.look()),
+                move || second.look();
+                it.write()
+            );
+            assert_eq!(it.read(), 1);
+        });
+    }
+
+    #[test]
+    fn lets_everybody_in_between_two_visits_of_a_writer() {
+        check(2, || {
+            let it = new();
+            let (first, second) = (it.clone(), it.clone());
+            together!(
+                move || first.look(),
+                move || second.write();
+                (0..2).for_each(|_| it.write())
+            );
+            assert_eq!(it.read(), 3);
+        });
+    }
+
+    #[test]
+    fn is_never_without_a_holder_while_a_writer_turns_into_a_reader() {
+        check(2, || {
+            let it = new();
+            let (writer, reader) = (it.clone(), it.clone());
+            together!(
+                move || writer.write(),
+                move || reader.look();
+                {
+                    it.protocol.write();
+                    it.add_one();
+                    let written = it.number();
+                    it.protocol.downgrade();
+                    assert_eq!(it.number(), written);
+                    it.protocol.unlock_shared();
+                }
+            );
+            assert_eq!(it.read(), 2);
+        });
+    }
+
+    #[test]
+    fn tries_without_a_wait() {
+        check(4, || {
+            let it = new();
+            let (writer, reader) = (it.clone(), it.clone());
+            together!(
+                move || {
+                    if writer.protocol.try_write() {
+                        writer.add_one();
+                        writer.protocol.unlock_exclusive();
+                    }
+                },
+                move || {
+                    if reader.protocol.try_read() {
+                        reader.number();
+                        reader.protocol.unlock_shared();
+                    }
+                };
+                it.write()
+            );
+            assert!(matches!(it.read(), 1 | 2));
+        });
+    }
+}
+
+mod a_condition_variable {
+    use super::*;
+    use condvar::RawCondvar;
+    use lock::Lock;
+
+    struct Queue {
+        items: Lock<u32>,
+        changed: RawCondvar,
+    }
+
+    impl Queue {
+        fn new() -> Arc<Queue> {
+            Arc::new(Queue {
+                items: Lock::new(0),
+                changed: RawCondvar {
+                    notifications: AtomicU32::new(0),
+                    waiters: AtomicU32::new(0),
+                },
+            })
+        }
+
+        fn push(&self, items: u32, wake: u32) {
+            *self.items.lock() += items;
+            self.changed.notify(wake);
+        }
+
+        fn pop(&self, patience: Patience) -> Result<(), Interrupted> {
+            let mut items = self.items.lock();
+            let mut outcome = Ok(());
+            while *items == 0 {
+                outcome?;
+                let seen = self.changed.begin();
+                drop(items);
+                outcome = self.changed.wait(seen, patience);
+                items = self.items.lock();
+            }
+            *items -= 1;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn wakes_one_waiter_for_each_notification() {
+        check(3, || {
+            let it = Queue::new();
+            let (first, second) = (it.clone(), it.clone());
+            together!(
+                move || first.pop(Patience::Endless).unwrap(),
+                move || second.pop(Patience::Endless).unwrap();
+                {
+                    it.push(1, 1);
+                    it.push(1, 1);
+                }
+            );
+        });
+    }
+
+    #[test]
+    fn wakes_all_waiters_at_once() {
+        check(3, || {
+            let it = Queue::new();
+            let (first, second) = (it.clone(), it.clone());
+            together!(
+                move || first.pop(Patience::Endless).unwrap(),
+                move || second.pop(Patience::Endless).unwrap();
+                it.push(2, u32::MAX)
+            );
+        });
+    }
+
+    #[test]
+    fn does_not_waste_a_notification_on_a_wait_that_was_cut_short() {
+        check(3, || {
+            let it = Queue::new();
+            let (first, second) = (it.clone(), it.clone());
+            together!(
+                move || if first.pop(IMPATIENT).is_ok() { first.push(1, 1) },
+                move || second.pop(PATIENT).unwrap();
+                it.push(1, 1)
+            );
+        });
+    }
+}
+
+mod once_only {
+    use super::*;
+    use once::{INCOMPLETE, RawOnce, Turn};
+
+    fn new() -> Arc<Guarded<RawOnce>> {
+        Guarded::new(RawOnce(AtomicU32::new(INCOMPLETE)))
+    }
+
+    impl Guarded<RawOnce> {
+        fn call(&self, panics: bool) {
+            if let Turn::Mine { .. } = self.protocol.begin(true) {
+                if !panics {
+                    self.add_one();
+                }
+                self.protocol.end(panics);
+            }
+        }
+    }
+
+    #[test]
+    fn one_does_it_and_all_see_it_done() {
+        check(4, || {
+            let it = new();
+            let (first, second) = (it.clone(), it.clone());
+            together!(
+                move || {
+                    first.call(false);
+                    assert_eq!(first.number(), 1);
+                },
+                move || {
+                    assert_eq!(second.protocol.wait(true, PATIENT), Ok(true));
+                    assert_eq!(second.number(), 1);
+                };
+                it.call(false)
+            );
+            assert_eq!(it.number(), 1);
+        });
+    }
+
+    #[test]
+    fn whoever_forgives_a_panic_does_it_again() {
+        check(4, || {
+            let it = new();
+            let (first, second) = (it.clone(), it.clone());
+            together!(
+                move || first.call(true),
+                move || assert!(second.protocol.wait(false, PATIENT).is_ok());
+                it.call(false)
+            );
+            // The panic may have come last.
+            it.call(false);
+            assert_eq!(it.number(), 1);
+        });
+    }
+
+    #[test]
+    fn a_wait_can_be_cut_short() {
+        check(4, || {
+            let it = new();
+            let theirs = it.clone();
+            together!(
+                move || if theirs.protocol.wait(true, IMPATIENT).is_ok() {
+                    assert_eq!(theirs.number(), 1);
+                };
+                it.call(false)
+            );
+        });
+    }
+}
+
+mod a_barrier {
+    use super::*;
+    use barrier::RawBarrier;
+    use lock::Lock;
+
+    #[test]
+    fn lets_each_generation_go_when_it_is_complete() {
+        check(3, || {
+            let it = Arc::new(RawBarrier {
+                arrived: Lock::new(0),
+                generation: AtomicU32::new(0),
+            });
+            let leaders = Arc::new(AtomicU32::new(0));
+            let visit = |it: Arc<RawBarrier>, leaders: Arc<AtomicU32>| {
+                move || {
+                    for generation in 1..=2 {
+                        let led = it.wait(2);
+                        leaders.fetch_add(led.into(), atomic::Ordering::Relaxed);
+                        assert!(generation <= 2);
+                    }
+                }
+            };
+            together!(visit(it.clone(), leaders.clone()); visit(it, leaders.clone())());
+            assert_eq!(leaders.load(atomic::Ordering::Relaxed), 2);
+        });
+    }
+}
+
+mod permits_for {
+    use super::*;
+    use line::Line;
+    use lock::Lock;
+    use permits::{ONE, RawPermits};
+
+    fn new(permits: u64) -> Arc<Guarded<RawPermits>> {
+        Guarded::new(RawPermits {
+            word: AtomicU64::new(permits * ONE),
+            line: Lock::new(Line::new()),
+        })
+    }
+
+    impl Guarded<RawPermits> {
+        /// With one permit in all, a mutex.
+        fn visit(&self, patience: Patience) -> bool {
+            let acquired = self.protocol.acquire(patience).is_ok();
+            if acquired {
+                self.add_one();
+                assert!(self.protocol.release(1, 1));
+            }
+            acquired
+        }
+    }
+
+    #[test]
+    fn one_at_a_time_reach_everybody() {
+        check(3, || {
+            let it = new(1);
+            let (first, second) = (it.clone(), it.clone());
+            together!(
+                move || assert!(first.visit(PATIENT)),
+                move || assert!(second.visit(Patience::Endless));
+                assert!(it.visit(PATIENT))
+            );
+            assert_eq!(it.number(), 3);
+            assert_eq!(it.protocol.free(), 1);
+        });
+    }
+
+    #[test]
+    fn a_waiter_that_was_cut_short_go_to_the_next() {
+        check(3, || {
+            let it = new(1);
+            let (first, second) = (it.clone(), it.clone());
+            together!(
+                move || _ = first.visit(IMPATIENT),
+                move || assert!(second.visit(PATIENT));
+                assert!(it.visit(PATIENT))
+            );
+            assert!(matches!(it.number(), 2 | 3));
+            assert_eq!(it.protocol.free(), 1);
+        });
+    }
+
+    #[test]
+    fn several_come_from_one_release() {
+        check(3, || {
+            let it = new(0);
+            let (first, second) = (it.clone(), it.clone());
+            together!(
+                move || first.protocol.acquire(PATIENT).unwrap(),
+                move || second.protocol.acquire(PATIENT).unwrap();
+                assert!(it.protocol.release(3, 3))
+            );
+            assert_eq!(it.protocol.free(), 1);
+        });
+    }
+}

@@ -38,9 +38,9 @@ mod futex {
     use loom::sync::Mutex;
     use loom::thread::{self, Thread};
 
+    use crate::Interrupted;
     use crate::atomic::{AtomicU32, Ordering};
     use crate::deadline::Deadline;
-    use crate::sync::raw::patience::Interrupted;
 
     struct Waiter {
         address: *const AtomicU32,
@@ -54,20 +54,11 @@ mod futex {
         static ref QUEUE: Mutex<Vec<Waiter>> = Mutex::new(Vec::new());
     }
 
-    #[derive(PartialEq)]
-    pub(crate) enum Wait {
-        Woken,
-        TimedOut,
-    }
-
-    pub(crate) fn wait(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Wait {
-        if deadline.is_some() {
-            return Wait::TimedOut;
-        }
+    pub(crate) fn wait(word: &AtomicU32, expected: u32, _: Option<Deadline>) {
         let address: *const AtomicU32 = word;
         let mut queue = QUEUE.lock().unwrap();
         if word.load(Ordering::SeqCst) != expected {
-            return Wait::Woken;
+            return;
         }
         let thread = thread::current();
         let me = thread.id();
@@ -77,7 +68,6 @@ mod futex {
             thread::park();
             queue = QUEUE.lock().unwrap();
         }
-        Wait::Woken
     }
 
     pub(crate) fn wait_interruptible(
@@ -132,6 +122,12 @@ mod lock {
 mod barrier;
 #[path = "../src/sync/raw/condvar.rs"]
 mod condvar;
+#[path = "../src/sync/raw/count.rs"]
+mod count;
+#[path = "../src/sync/raw/event.rs"]
+mod event;
+#[path = "../src/sync/raw/exchange.rs"]
+mod exchange;
 #[path = "../src/sync/raw/line.rs"]
 mod line;
 #[path = "../src/sync/raw/mutex.rs"]
@@ -153,7 +149,17 @@ mod sync {
 
 use atomic::{AtomicU32, AtomicU64};
 use deadline::Deadline;
-use patience::{Interrupted, Patience};
+use loom::thread::yield_now;
+use patience::Patience;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interrupted {
+    TimedOut,
+}
+
+fn checkpoint() -> Result<(), Interrupted> {
+    Ok(())
+}
 
 /// Is cut short as soon as it has to wait.
 const IMPATIENT: Patience = Patience::Until(Some(Deadline));
@@ -550,6 +556,100 @@ mod a_barrier {
     }
 }
 
+mod an_event {
+    use super::*;
+    use event::RawEvent;
+
+    #[test]
+    fn wakes_all_that_wait_for_it() {
+        check(4, || {
+            let it = Guarded::new(RawEvent(AtomicU32::new(0)));
+            let (first, second) = (it.clone(), it.clone());
+            let wait = |it: Arc<Guarded<RawEvent>>| {
+                move || {
+                    it.protocol.wait(PATIENT).unwrap();
+                    assert_eq!(it.number(), 1);
+                }
+            };
+            together!(wait(first), wait(second); {
+                it.add_one();
+                it.protocol.set();
+            });
+        });
+    }
+
+    #[test]
+    fn wakes_who_waits_though_it_is_cleared_at_once() {
+        check(4, || {
+            let it = Arc::new(RawEvent(AtomicU32::new(0)));
+            let theirs = it.clone();
+            let waiter = thread::spawn(move || theirs.wait(PATIENT).unwrap());
+            it.set();
+            it.clear();
+            // The waiter has come too late for that, or it goes on without this.
+            it.set();
+            it.clear();
+            it.set();
+            waiter.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn can_be_set_by_two_while_a_wait_is_cut_short() {
+        check(3, || {
+            let it = Arc::new(RawEvent(AtomicU32::new(0)));
+            let (first, second) = (it.clone(), it.clone());
+            together!(
+                move || _ = first.wait(IMPATIENT),
+                move || second.set();
+                it.wait(PATIENT).unwrap()
+            );
+            assert!(it.is_set());
+        });
+    }
+}
+
+mod a_count {
+    use super::*;
+    use count::RawCount;
+
+    #[test]
+    fn lets_waiters_go_at_zero() {
+        check(4, || {
+            let it = Guarded::new(RawCount(AtomicU32::new(0)));
+            assert!(it.protocol.add(1));
+            let (first, second) = (it.clone(), it.clone());
+            together!(
+                move || {
+                    first.protocol.wait(PATIENT).unwrap();
+                    assert_eq!(first.number(), 1);
+                },
+                move || _ = second.protocol.wait(IMPATIENT);
+                {
+                    it.add_one();
+                    assert!(it.protocol.subtract(1));
+                }
+            );
+            assert!(!it.protocol.subtract(1));
+        });
+    }
+
+    #[test]
+    fn comes_down_by_the_work_of_several() {
+        check(3, || {
+            let it = Arc::new(RawCount(AtomicU32::new(0)));
+            assert!(it.add(2));
+            let (first, second) = (it.clone(), it.clone());
+            together!(
+                move || assert!(first.subtract(1)),
+                move || assert!(second.subtract(1));
+                it.wait(PATIENT).unwrap()
+            );
+            assert_eq!(it.get(), 0);
+        });
+    }
+}
+
 mod permits_for {
     use super::*;
     use line::Line;
@@ -616,6 +716,99 @@ mod permits_for {
                 assert!(it.protocol.release(3, 3))
             );
             assert_eq!(it.protocol.free(), 1);
+        });
+    }
+}
+
+mod an_exchange {
+    use super::*;
+    use exchange::{Exchange, Failure, Refusal};
+    use std::collections::VecDeque;
+
+    type Fifo = Exchange<u32, VecDeque<u32>>;
+
+    #[test]
+    fn of_no_capacity_passes_items_from_hand_to_hand() {
+        check(3, || {
+            let it = Arc::new(Fifo::new(0));
+            let (first, second) = (it.clone(), it.clone());
+            let sum = Arc::new(AtomicU32::new(0));
+            let theirs = sum.clone();
+            together!(
+                move || (1..=2).for_each(|item| first.send(item, PATIENT).unwrap()),
+                move || {
+                    let item = second.receive(PATIENT).unwrap();
+                    theirs.fetch_add(item, atomic::Ordering::Relaxed);
+                };
+                {
+                    let item = it.receive(PATIENT).unwrap();
+                    sum.fetch_add(item, atomic::Ordering::Relaxed);
+                }
+            );
+            assert_eq!(sum.load(atomic::Ordering::Relaxed), 3);
+        });
+    }
+
+    #[test]
+    fn with_a_full_buffer_makes_senders_wait_in_line() {
+        check(3, || {
+            let it = Arc::new(Fifo::new(1));
+            let theirs = it.clone();
+            together!(
+                move || (1..=3).for_each(|item| theirs.send(item, PATIENT).unwrap());
+                (1..=3).for_each(|item| assert_eq!(it.receive(PATIENT), Ok(item)))
+            );
+        });
+    }
+
+    #[test]
+    fn loses_nothing_to_a_receiver_that_was_cut_short() {
+        check(3, || {
+            let it = Arc::new(Fifo::new(1));
+            let (impatient, patient) = (it.clone(), it.clone());
+            together!(
+                move || if let Ok(item) = impatient.receive(IMPATIENT) {
+                    impatient.send(item, PATIENT).unwrap();
+                },
+                move || assert_eq!(patient.receive(PATIENT), Ok(7));
+                it.send(7, PATIENT).unwrap()
+            );
+        });
+    }
+
+    #[test]
+    fn loses_nothing_of_a_sender_that_was_cut_short() {
+        check(3, || {
+            let it = Arc::new(Fifo::new(0));
+            let (impatient, patient) = (it.clone(), it.clone());
+            together!(
+                move || if let Err((item, failure)) = impatient.send(7, IMPATIENT) {
+                    assert_eq!(failure, Failure::CutShort(Interrupted::TimedOut));
+                    impatient.send(item, PATIENT).unwrap();
+                },
+                move || patient.send(7, PATIENT).unwrap();
+                (0..2).for_each(|_| assert_eq!(it.receive(PATIENT), Ok(7)))
+            );
+        });
+    }
+
+    #[test]
+    fn gives_everybody_notice_when_it_closes() {
+        check(3, || {
+            let it = Arc::new(Fifo::new(0));
+            let (sender, receiver) = (it.clone(), it.clone());
+            together!(
+                move || match sender.send(7, PATIENT) {
+                    Ok(()) => {}
+                    Err(refused) => assert_eq!(refused, (7, Failure::Closed)),
+                },
+                move || match receiver.receive(PATIENT) {
+                    Ok(item) => assert_eq!(item, 7),
+                    Err(failure) => assert_eq!(failure, Failure::Closed),
+                };
+                it.close()
+            );
+            assert_eq!(it.try_receive(), Err(Refusal::Closed));
         });
     }
 }

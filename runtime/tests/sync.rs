@@ -10,10 +10,12 @@ use std::thread;
 use std::time::Duration;
 
 use greenpatch_runtime::sync::{
-    Barrier, Condvar, LazyLock, Mutex, Once, OnceLock, RwLock, RwLockWriteGuard, Semaphore,
-    TryLockError,
+    AsyncResult, Barrier, Condvar, Event, LazyLock, LifoQueue, Mutex, Once, OnceLock,
+    PriorityQueue, Queue, RecvError, RwLock, RwLockWriteGuard, Semaphore, SendError, TryLockError,
+    TryRecvError, TrySendError, WaitGroup, mpmc,
 };
-use greenpatch_runtime::{JoinHandle, Runtime, spawn, yield_now};
+use greenpatch_runtime::time::timeout;
+use greenpatch_runtime::{Interrupted, JoinHandle, Runtime, spawn, yield_now};
 
 /// Where the threads of a test come from.
 struct Crowd {
@@ -587,6 +589,667 @@ mod semaphore {
             semaphore.release(2);
             patient.join().unwrap();
             assert_eq!(semaphore.available_permits(), 1);
+        });
+    }
+}
+
+mod event {
+    use super::*;
+
+    #[test]
+    fn lets_all_pass_while_it_is_set() {
+        among_all_crowds(|crowd| {
+            for _ in 0..50 {
+                let it = Arc::new((Event::new(), AtomicBool::new(false)));
+                let theirs = it.clone();
+                crowd.run(6, move |number| {
+                    if number == 3 {
+                        theirs.1.store(true, Ordering::Relaxed);
+                        theirs.0.set();
+                    }
+                    theirs.0.wait().unwrap();
+                    assert!(theirs.1.load(Ordering::Relaxed));
+                });
+                it.0.clear();
+                assert!(!it.0.is_set());
+            }
+        });
+    }
+
+    #[test]
+    fn wakes_who_waits_though_it_is_cleared_at_once() {
+        let _watchdog = Watchdog::new();
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        runtime.run(|| {
+            let event = Arc::new(Event::new());
+            let waiting = Arc::new(AtomicU32::new(0));
+            let waiters: Vec<_> = (0..5)
+                .map(|_| {
+                    let (event, waiting) = (event.clone(), waiting.clone());
+                    spawn(move || {
+                        waiting.fetch_add(1, Ordering::Relaxed);
+                        event.wait()
+                    })
+                })
+                .collect();
+            while waiting.load(Ordering::Relaxed) < 5 {
+                yield_now();
+            }
+            event.set();
+            event.clear();
+            for waiter in waiters {
+                assert_eq!(waiter.join().unwrap(), Ok(()));
+            }
+            let soon = Duration::from_millis(1);
+            assert_eq!(event.wait_timeout(soon), Err(Interrupted::TimedOut));
+        });
+    }
+}
+
+mod async_result {
+    use super::*;
+
+    #[test]
+    fn is_set_once_and_had_by_all() {
+        among_all_crowds(|crowd| {
+            for _ in 0..50 {
+                let result = Arc::new(AsyncResult::new());
+                assert_eq!(result.try_get(), None);
+                let theirs = result.clone();
+                let had = crowd.run(6, move |number| {
+                    let set = number % 3 == 2 && theirs.set(number).is_ok();
+                    (*theirs.get().unwrap(), set)
+                });
+                let value = *result.try_get().unwrap();
+                assert!(had.iter().all(|(had, _)| *had == value));
+                assert_eq!(had.iter().filter(|(_, set)| *set).count(), 1);
+            }
+        });
+    }
+
+    #[test]
+    fn may_be_a_failure() {
+        let result = AsyncResult::new();
+        let soon = Duration::from_millis(1);
+        assert_eq!(result.get_timeout(soon), Err(Interrupted::TimedOut));
+        let failure: Result<(), &str> = Err("no answer");
+        result.set(failure).unwrap();
+        assert_eq!(result.get(), Ok(&Err("no answer")));
+        assert_eq!(result.set(Ok(())), Err(Ok(())));
+        assert_eq!(result.into_inner(), Some(failure));
+    }
+}
+
+mod wait_group {
+    use super::*;
+
+    #[test]
+    fn is_left_when_all_tasks_are_done() {
+        among_all_crowds(|crowd| {
+            for _ in 0..50 {
+                let it = Arc::new((WaitGroup::new(), AtomicU32::new(0)));
+                it.0.add(4);
+                let theirs = it.clone();
+                crowd.run(7, move |number| {
+                    if number < 3 {
+                        theirs.0.wait().unwrap();
+                        assert_eq!(theirs.1.load(Ordering::Relaxed), 4);
+                    } else {
+                        theirs.1.fetch_add(1, Ordering::Relaxed);
+                        theirs.0.done();
+                    }
+                });
+                assert_eq!(it.0.count(), 0);
+            }
+        });
+    }
+
+    #[test]
+    fn counts_a_task_that_panicked_as_done() {
+        let group = Arc::new(WaitGroup::new());
+        let task = WaitGroup::task(&group);
+        let soon = Duration::from_millis(1);
+        assert_eq!(group.wait_timeout(soon), Err(Interrupted::TimedOut));
+        let task = thread::spawn(move || {
+            let _task = task;
+            panic!("in the middle of its work");
+        });
+        group.wait().unwrap();
+        assert!(task.join().is_err());
+        assert!(panic::catch_unwind(AssertUnwindSafe(|| group.done())).is_err());
+    }
+}
+
+mod channel {
+    use super::*;
+
+    /// Every item is received once, by somebody, and each sender's in order.
+    #[test]
+    fn passes_every_item_on_once_whatever_its_capacity() {
+        among_all_crowds(|crowd| {
+            for capacity in [0, 1, 7, usize::MAX] {
+                const ITEMS: usize = 500;
+                let (sender, receiver) = mpmc::sync_channel(capacity);
+                let receivers: Vec<_> = (0..3)
+                    .map(|_| {
+                        let receiver = receiver.clone();
+                        crowd.spawn(move || receiver.iter().collect::<Vec<_>>())
+                    })
+                    .collect();
+                drop(receiver);
+                crowd.run(4, move |from| {
+                    for number in 0..ITEMS {
+                        sender.send((from, number)).unwrap();
+                    }
+                });
+                let mut all = Vec::new();
+                for receiver in receivers {
+                    let received = receiver.join().unwrap();
+                    for from in 0..4 {
+                        let numbers = received.iter().filter(|item| item.0 == from);
+                        assert!(numbers.is_sorted());
+                    }
+                    all.extend(received);
+                }
+                all.sort_unstable();
+                let sent = (0..4).flat_map(|from| (0..ITEMS).map(move |number| (from, number)));
+                assert!(all.into_iter().eq(sent));
+            }
+        });
+    }
+
+    #[test]
+    fn loses_nothing_to_waits_that_are_cut_short() {
+        among_all_crowds(|crowd| {
+            for capacity in [0, 1, 7] {
+                const ITEMS: u64 = 300;
+                let (sender, receiver) = mpmc::sync_channel(capacity);
+                let receivers: Vec<_> = (0..3)
+                    .map(|number| {
+                        let receiver = receiver.clone();
+                        crowd.spawn(move || {
+                            let mut sum = 0;
+                            loop {
+                                let wait = Duration::from_micros(10 * number);
+                                let received = match number {
+                                    0 => receiver.recv(),
+                                    _ => receiver.recv_timeout(wait),
+                                };
+                                match received {
+                                    Ok(item) => sum += item,
+                                    Err(RecvError::TimedOut) => yield_now(),
+                                    Err(RecvError::Disconnected) => return sum,
+                                    Err(RecvError::Cancelled) => unreachable!(),
+                                }
+                            }
+                        })
+                    })
+                    .collect();
+                drop(receiver);
+                crowd.run(4, move |from| {
+                    for mut item in 1..=ITEMS {
+                        while let Err(error) =
+                            sender.send_timeout(item, Duration::from_micros(10 * from as u64))
+                        {
+                            assert!(matches!(error, SendError::TimedOut(_)));
+                            item = error.into_inner();
+                            yield_now();
+                        }
+                    }
+                });
+                let sum: u64 = receivers
+                    .into_iter()
+                    .map(|receiver| receiver.join().unwrap())
+                    .sum();
+                assert_eq!(sum, 4 * ITEMS * (ITEMS + 1) / 2);
+            }
+        });
+    }
+
+    #[test]
+    fn plays_a_long_game_of_ping_pong() {
+        among_all_crowds(|crowd| {
+            for capacity in [0, 1, usize::MAX] {
+                let (serve, served) = mpmc::sync_channel(capacity);
+                let (give_back, given_back) = mpmc::sync_channel(capacity);
+                let partner = crowd.spawn(move || {
+                    for ball in served {
+                        give_back.send(ball + 1).unwrap();
+                    }
+                });
+                let player = crowd.spawn(move || {
+                    let mut ball = 0;
+                    for _ in 0..1000 {
+                        serve.send(ball).unwrap();
+                        ball = given_back.recv().unwrap();
+                    }
+                    ball
+                });
+                assert_eq!(player.join().unwrap(), 1000);
+                partner.join().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn without_senders_gives_what_is_left_and_ends() {
+        let (sender, receiver) = mpmc::channel();
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Empty));
+        let other = sender.clone();
+        assert!(sender.same_channel(&other));
+        sender.send(1).unwrap();
+        other.send(2).unwrap();
+        drop((sender, other));
+        assert_eq!(receiver.recv(), Ok(1));
+        assert_eq!(receiver.try_iter().collect::<Vec<_>>(), [2]);
+        assert_eq!(receiver.recv(), Err(RecvError::Disconnected));
+        assert_eq!(receiver.try_recv(), Err(TryRecvError::Disconnected));
+        let long = Duration::from_secs(1000);
+        assert_eq!(receiver.recv_timeout(long), Err(RecvError::Disconnected));
+        assert_eq!(receiver.into_iter().next(), None);
+    }
+
+    #[test]
+    fn without_receivers_drops_what_is_left_and_gives_items_back() {
+        let item = Arc::new(());
+        let (sender, receiver) = mpmc::sync_channel(1);
+        sender.send(item.clone()).unwrap();
+        assert!(sender.is_full() && sender.len() == 1);
+        let other = receiver.clone();
+        drop(receiver);
+        assert!(matches!(
+            sender.try_send(item.clone()),
+            Err(TrySendError::Full(_))
+        ));
+        drop(other);
+        assert_eq!(Arc::strong_count(&item), 1);
+        let refused = sender.send(item.clone()).unwrap_err();
+        assert!(matches!(refused, SendError::Disconnected(_)));
+        assert!(matches!(
+            sender.try_send(refused.into_inner()),
+            Err(TrySendError::Disconnected(_))
+        ));
+    }
+
+    #[test]
+    fn gives_notice_to_those_who_wait_when_the_other_side_goes() {
+        among_all_crowds(|crowd| {
+            let (sender, receiver) = mpmc::sync_channel(0);
+            let senders: Vec<_> = (0..3)
+                .map(|_| {
+                    let sender = sender.clone();
+                    crowd.spawn(move || sender.send(1))
+                })
+                .collect();
+            assert_eq!(receiver.recv(), Ok(1));
+            drop(receiver);
+            let refused = senders
+                .into_iter()
+                .map(|sender| sender.join().unwrap())
+                .filter(|sent| *sent == Err(SendError::Disconnected(1)))
+                .count();
+            assert_eq!(refused, 2);
+
+            let (sender, receiver) = mpmc::channel::<()>();
+            let receivers: Vec<_> = (0..3)
+                .map(|_| {
+                    let receiver = receiver.clone();
+                    crowd.spawn(move || receiver.recv())
+                })
+                .collect();
+            drop(sender);
+            for receiver in receivers {
+                assert_eq!(receiver.join().unwrap(), Err(RecvError::Disconnected));
+            }
+        });
+    }
+
+    #[test]
+    fn of_no_capacity_is_empty_and_full() {
+        let (sender, receiver) = mpmc::sync_channel(0);
+        assert!(sender.is_empty() && receiver.is_full() && sender.capacity() == Some(0));
+        assert_eq!(sender.try_send(1), Err(TrySendError::Full(1)));
+        let soon = Duration::from_millis(1);
+        assert!(matches!(
+            sender.send_timeout(1, soon),
+            Err(SendError::TimedOut(1))
+        ));
+        assert_eq!(receiver.recv_timeout(soon), Err(RecvError::TimedOut));
+        let (sender, _receiver) = mpmc::channel::<u32>();
+        assert!(!sender.is_full() && sender.capacity().is_none());
+    }
+}
+
+mod queue {
+    use super::*;
+    use std::cmp::Reverse;
+
+    #[test]
+    fn has_the_order_of_its_kind() {
+        let items = [2, 3, 1];
+        let fifo = Queue::unbounded();
+        let lifo = LifoQueue::unbounded();
+        let greatest = PriorityQueue::unbounded();
+        let least = PriorityQueue::unbounded();
+        for item in items {
+            fifo.put(item).unwrap();
+            lifo.put(item).unwrap();
+            greatest.put(item).unwrap();
+            least.put(Reverse(item)).unwrap();
+        }
+        fifo.close();
+        lifo.close();
+        greatest.close();
+        least.close();
+        assert_eq!(fifo.iter().collect::<Vec<_>>(), [2, 3, 1]);
+        assert_eq!(lifo.iter().collect::<Vec<_>>(), [1, 3, 2]);
+        assert_eq!(greatest.iter().collect::<Vec<_>>(), [3, 2, 1]);
+        assert_eq!(
+            least.iter().map(|item| item.0).collect::<Vec<_>>(),
+            [1, 2, 3]
+        );
+    }
+
+    #[test]
+    fn is_joined_when_all_items_are_done() {
+        among_all_crowds(|crowd| {
+            let it = Arc::new((Queue::bounded(4), AtomicUsize::new(0)));
+            let workers: Vec<_> = (0..3)
+                .map(|_| {
+                    let it = it.clone();
+                    crowd.spawn(move || {
+                        for item in &it.0 {
+                            it.1.fetch_add(item, Ordering::Relaxed);
+                            it.0.task_done();
+                        }
+                    })
+                })
+                .collect();
+            let theirs = it.clone();
+            crowd.run(1, move |_| {
+                for round in 1..=20 {
+                    (0..50).for_each(|_| theirs.0.put(1).unwrap());
+                    theirs.0.join().unwrap();
+                    assert_eq!(theirs.1.load(Ordering::Relaxed), 50 * round);
+                }
+            });
+            it.0.close();
+            workers
+                .into_iter()
+                .for_each(|worker| worker.join().unwrap());
+            assert!(panic::catch_unwind(AssertUnwindSafe(|| it.0.task_done())).is_err());
+        });
+    }
+
+    #[test]
+    fn once_closed_takes_nothing_in() {
+        among_all_crowds(|crowd| {
+            let queue = Arc::new(Queue::bounded(1));
+            queue.put(0).unwrap();
+            let theirs = queue.clone();
+            let waiting = crowd.spawn(move || theirs.put(1));
+            assert_eq!(queue.get(), Ok(0));
+            assert_eq!(waiting.join().unwrap(), Ok(()));
+            let theirs = queue.clone();
+            let waiting = crowd.spawn(move || theirs.put(2));
+            queue.close();
+            assert_eq!(waiting.join().unwrap(), Err(SendError::Disconnected(2)));
+            assert!(queue.is_closed());
+            assert_eq!(queue.try_put(3), Err(TrySendError::Disconnected(3)));
+            assert_eq!(queue.get(), Ok(1));
+            assert_eq!(queue.get(), Err(RecvError::Disconnected));
+            assert_eq!(queue.unfinished(), 2);
+        });
+    }
+
+    #[test]
+    fn closed_at_once_counts_what_was_left_as_done() {
+        let queue = PriorityQueue::bounded(3);
+        (1..=3).for_each(|item| queue.put(item).unwrap());
+        assert_eq!(queue.try_put(4), Err(TrySendError::Full(4)));
+        assert_eq!(queue.get(), Ok(3));
+        let soon = Duration::from_millis(1);
+        assert_eq!(queue.join_timeout(soon), Err(Interrupted::TimedOut));
+        assert_eq!(queue.close_now().into_sorted_vec(), [1, 2]);
+        queue.task_done();
+        queue.join().unwrap();
+    }
+
+    #[test]
+    fn passes_items_from_hand_to_hand_without_room_for_any() {
+        among_all_crowds(|crowd| {
+            let queue = Arc::new(LifoQueue::bounded(0));
+            let theirs = queue.clone();
+            let putter = crowd.spawn(move || (0..200).for_each(|item| theirs.put(item).unwrap()));
+            for item in 0..200 {
+                assert_eq!(queue.get(), Ok(item));
+            }
+            putter.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn survives_items_whose_comparison_panics() {
+        struct Moody(u32);
+        impl Ord for Moody {
+            fn cmp(&self, other: &Moody) -> std::cmp::Ordering {
+                assert!(self.0 + other.0 != 3, "not these two");
+                self.0.cmp(&other.0)
+            }
+        }
+        impl PartialOrd for Moody {
+            fn partial_cmp(&self, other: &Moody) -> Option<std::cmp::Ordering> {
+                Some(self.cmp(other))
+            }
+        }
+        impl PartialEq for Moody {
+            fn eq(&self, other: &Moody) -> bool {
+                self.0 == other.0
+            }
+        }
+        impl Eq for Moody {}
+
+        let queue = PriorityQueue::unbounded();
+        queue.put(Moody(1)).unwrap();
+        assert!(panic::catch_unwind(AssertUnwindSafe(|| queue.put(Moody(2)))).is_err());
+        assert!(queue.try_get().is_ok());
+        queue.put(Moody(5)).unwrap();
+        assert!(queue.try_get().is_ok());
+    }
+}
+
+mod interruption {
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(2);
+
+    type Wait = fn() -> Result<(), Interrupted>;
+
+    /// Every wait that can say so, each for what never comes.
+    fn waits() -> Vec<(&'static str, Wait)> {
+        fn received<T>(result: Result<T, RecvError>) -> Result<(), Interrupted> {
+            match result {
+                Err(RecvError::TimedOut) => Err(Interrupted::TimedOut),
+                Err(RecvError::Cancelled) => Err(Interrupted::Cancelled),
+                _ => Ok(()),
+            }
+        }
+        fn sent<T>(result: Result<(), SendError<T>>) -> Result<(), Interrupted> {
+            match result {
+                Err(SendError::TimedOut(_)) => Err(Interrupted::TimedOut),
+                Err(SendError::Cancelled(_)) => Err(Interrupted::Cancelled),
+                _ => Ok(()),
+            }
+        }
+        const LONG: Duration = Duration::from_secs(1000);
+        vec![
+            ("Event::wait", || Event::new().wait()),
+            ("Event::wait_timeout", || Event::new().wait_timeout(LONG)),
+            ("AsyncResult::get", || {
+                AsyncResult::<()>::new().get().map(|_| ())
+            }),
+            ("AsyncResult::get_timeout", || {
+                AsyncResult::<()>::new().get_timeout(LONG).map(|_| ())
+            }),
+            ("WaitGroup::wait", || {
+                let group = WaitGroup::new();
+                group.add(1);
+                group.wait()
+            }),
+            ("WaitGroup::wait_timeout", || {
+                let group = WaitGroup::new();
+                group.add(1);
+                group.wait_timeout(LONG)
+            }),
+            ("recv", || {
+                let (_sender, receiver) = mpmc::channel::<()>();
+                received(receiver.recv())
+            }),
+            ("recv_timeout", || {
+                let (_sender, receiver) = mpmc::channel::<()>();
+                received(receiver.recv_timeout(LONG))
+            }),
+            ("send", || {
+                let (sender, _receiver) = mpmc::sync_channel(0);
+                sent(sender.send(()))
+            }),
+            ("send_timeout", || {
+                let (sender, _receiver) = mpmc::sync_channel(0);
+                sent(sender.send_timeout((), LONG))
+            }),
+            ("Queue::get", || received(Queue::<()>::unbounded().get())),
+            ("Queue::put", || sent(Queue::bounded(0).put(()))),
+            ("Queue::join", || {
+                let queue = Queue::unbounded();
+                queue.put(()).unwrap();
+                queue.join()
+            }),
+        ]
+    }
+
+    #[test]
+    fn ends_a_wait_with_the_time_around_it() {
+        let _watchdog = Watchdog::new();
+        for (name, wait) in waits() {
+            let alone = timeout(SOON, wait).unwrap_err().into_inner();
+            assert_eq!(alone, Err(Interrupted::TimedOut), "{name}");
+        }
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        runtime.run(|| {
+            for (name, wait) in waits() {
+                let late = timeout(SOON, wait).unwrap_err().into_inner();
+                assert_eq!(late, Err(Interrupted::TimedOut), "{name}");
+            }
+        });
+    }
+
+    #[test]
+    fn ends_a_wait_of_a_cancelled_green_thread() {
+        let _watchdog = Watchdog::new();
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        runtime.run(|| {
+            for (name, wait) in waits() {
+                let waiter = spawn(wait);
+                yield_now();
+                waiter.cancel();
+                assert_eq!(
+                    waiter.join().unwrap(),
+                    Err(Interrupted::Cancelled),
+                    "{name}"
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn ends_a_timed_wait_that_has_no_word_for_it_as_a_time_out() {
+        let _watchdog = Watchdog::new();
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        runtime.run(|| {
+            let long = Duration::from_secs(1000);
+            let waiter = spawn(move || {
+                let (mutex, never) = (Mutex::new(()), Condvar::new());
+                let guard = mutex.lock().unwrap();
+                let (guard, first) = never.wait_timeout(guard, long).unwrap();
+                let (_, second) = never.wait_timeout_while(guard, long, |()| true).unwrap();
+                let third = Semaphore::new(0).acquire_timeout(long).is_none();
+                first.timed_out() && second.timed_out() && third
+            });
+            yield_now();
+            waiter.cancel();
+            assert!(waiter.join().unwrap());
+        });
+    }
+
+    #[test]
+    fn leaves_what_can_be_had_at_once() {
+        let _watchdog = Watchdog::new();
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        runtime.run(|| {
+            let waiter = spawn(|| {
+                while greenpatch_runtime::checkpoint().is_ok() {
+                    yield_now();
+                }
+                let (sender, receiver) = mpmc::sync_channel(1);
+                sender.send(1).unwrap();
+                assert_eq!(sender.send(2), Err(SendError::Cancelled(2)));
+                assert_eq!(receiver.recv(), Ok(1));
+                assert_eq!(receiver.recv(), Err(RecvError::Cancelled));
+                let event = Event::new();
+                event.set();
+                event.wait().unwrap();
+                WaitGroup::new().wait().unwrap();
+                assert!(Semaphore::new(1).acquire_timeout(SOON).is_some());
+            });
+            yield_now();
+            waiter.cancel();
+            waiter.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn does_not_touch_waits_that_cannot_say_so() {
+        let _watchdog = Watchdog::new();
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        runtime.run(|| {
+            let it = Arc::new((Mutex::new(()), RwLock::new(()), Semaphore::new(0)));
+            let held = (it.0.lock().unwrap(), it.1.write().unwrap());
+            let theirs = it.clone();
+            let waiter = spawn(move || {
+                drop(theirs.0.lock().unwrap());
+                drop(theirs.1.read().unwrap());
+                theirs.2.acquire().forget();
+            });
+            yield_now();
+            waiter.cancel();
+            yield_now();
+            drop(held);
+            yield_now();
+            assert!(!waiter.is_finished());
+            it.2.release(1);
+            waiter.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn leaves_room_for_others_in_a_loop_of_waits_that_all_end_at_once() {
+        let _watchdog = Watchdog::new();
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        runtime.run(|| {
+            let (sender, receiver) = mpmc::channel();
+            let stubborn = spawn(move || {
+                loop {
+                    match receiver.recv() {
+                        Err(RecvError::Cancelled) => {}
+                        received => return received,
+                    }
+                }
+            });
+            yield_now();
+            stubborn.cancel();
+            yield_now();
+            sender.send(7).unwrap();
+            assert_eq!(stubborn.join().unwrap(), Ok(7));
         });
     }
 }

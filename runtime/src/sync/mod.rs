@@ -1,7 +1,27 @@
-//! Locks that park the green thread where std's would block it.
+//! Locks, channels and other meeting points that park the green thread where std's would block it.
 //!
-//! [`Mutex`] and [`Condvar`] bear std's names, methods and poisoning; [`Semaphore`] is what std lacks. They
-//! need no shim, and serve green threads and OS threads at once: each waits in its own way.
+//! They need no shim, and serve green threads and OS threads at once: each waits in its own way. Where std has the type, it
+//! has std's name, methods and errors here, poisoning included.
+//!
+//! | type | mirrors |
+//! |---|---|
+//! | [`Mutex`], [`RwLock`], [`Condvar`], [`Barrier`] | [`std::sync`]; gevent's `RLock` has no counterpart |
+//! | [`Once`], [`OnceLock`], [`LazyLock`] | [`std::sync`] |
+//! | [`mpmc`] | std's unstable `std::sync::mpmc`; Go's channels |
+//! | [`Queue`], [`LifoQueue`], [`PriorityQueue`] | eventlet's and gevent's queues, `JoinableQueue` and `Channel` among them |
+//! | [`Semaphore::new`], [`Semaphore::bounded`] | their `Semaphore`, `BoundedSemaphore` |
+//! | [`Event`] | Python's `threading.Event`, gevent's `Event` |
+//! | [`AsyncResult`] | gevent's `AsyncResult`, eventlet's `Event` |
+//! | [`WaitGroup`] | Go's `sync.WaitGroup` |
+//!
+//! **What cuts a wait short.** A wait whose result can say so ends early when a [`timeout`](crate::time::timeout) around it
+//! is over or its green thread is [cancelled](crate::JoinHandle::cancel): those of channels, queues, `Event`,
+//! `AsyncResult`, `WaitGroup`, and all that take a time-out. Nothing is lost by it: what was meant for the one who has gone
+//! goes to the next. All others wait to the end: locks, `Condvar::wait`, `Once`, `Barrier`, `Semaphore::acquire`.
+//!
+//! **Who is served first.** Channels, queues and semaphores serve those who wait in the order in which they came, and hand
+//! over directly: one wake-up for one item. A mutex or lock may be taken by a newcomer while others wait, as with std, but
+//! not for longer than a millisecond: a thread that takes it again and again does not starve the others.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -21,23 +41,34 @@
 //! assert_eq!(*total.lock().unwrap(), 45);
 //! ```
 
+mod async_result;
 mod barrier;
 mod condvar;
+mod error;
+mod event;
 mod lazy_lock;
+pub mod mpmc;
 mod mutex;
 mod once;
 mod once_lock;
 mod poison;
+mod queue;
 pub(crate) mod raw;
 mod rwlock;
 mod semaphore;
+mod wait_group;
 
+pub use async_result::AsyncResult;
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
+pub use error::{RecvError, SendError, TryRecvError, TrySendError};
+pub use event::Event;
 pub use lazy_lock::LazyLock;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{Once, OnceState};
 pub use once_lock::OnceLock;
+pub use queue::{Buffer, BufferedQueue, LifoQueue, PriorityQueue, Queue, QueueIter};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 pub use semaphore::{OwnedSemaphorePermit, ReleaseError, Semaphore, SemaphorePermit};
 pub use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
+pub use wait_group::{WaitGroup, WaitGroupTask};

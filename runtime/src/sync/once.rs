@@ -5,7 +5,7 @@ use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::AtomicU32;
 
 use super::raw::once::{INCOMPLETE, RawOnce, Turn};
-use super::raw::patience::Patience;
+use super::raw::patience::{Interrupted, Patience};
 
 /// Runs something once; mirrors [`std::sync::Once`], poisoning included.
 ///
@@ -78,9 +78,13 @@ impl Once {
 
     /// As [`wait`](Self::wait), but goes on waiting if a closure has panicked.
     pub fn wait_force(&self) {
-        self.0
-            .wait(true, Patience::Endless)
+        self.wait_until(Patience::Endless)
             .expect("endless patience is not cut short");
+    }
+
+    /// As [`wait_force`](Self::wait_force), and can be cut short.
+    pub(super) fn wait_until(&self, patience: Patience) -> Result<(), Interrupted> {
+        self.0.wait(true, patience).map(|_| ())
     }
 
     #[cold]

@@ -7,6 +7,7 @@ use std::mem::MaybeUninit;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use super::once::Once;
+use super::raw::patience::{Interrupted, Patience};
 
 /// A value that is set once and read many times; mirrors [`std::sync::OnceLock`].
 ///
@@ -72,6 +73,13 @@ impl<T> OnceLock<T> {
         self.once.wait_force();
         // SAFETY: `once` has completed.
         unsafe { self.value() }
+    }
+
+    /// As [`wait`](Self::wait), and can be cut short.
+    pub(super) fn wait_until(&self, patience: Patience) -> Result<&T, Interrupted> {
+        self.once.wait_until(patience)?;
+        // SAFETY: `once` has completed.
+        Ok(unsafe { self.value() })
     }
 
     /// Sets the value.

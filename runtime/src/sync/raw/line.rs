@@ -142,6 +142,16 @@ impl<T> Turn<'_, T> {
         unsafe { &*self.waiter }
     }
 
+    /// Takes what the waiter has brought.
+    pub(crate) fn take(&self) -> Option<T> {
+        self.waiter().item.take()
+    }
+
+    /// Leaves something with the waiter, that has nothing.
+    pub(crate) fn give(&self, item: T) {
+        self.waiter().item.set(Some(item));
+    }
+
     /// Ends the wait; the wake-up is best sent after the unlock.
     pub(crate) fn end(self) -> Wake {
         let wake = self.serve();

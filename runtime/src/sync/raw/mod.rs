@@ -5,10 +5,13 @@
 //! | `mutex.rs` | exclusion that lets newcomers overtake, but not for long | `Mutex`, and every `Lock` here |
 //! | `rwlock.rs` | shared and exclusive holders, behind a gate | `RwLock` |
 //! | `condvar.rs` | notifications, and how many wait for one | `Condvar` |
-//! | `once.rs` | something is done once | `Once`, and through it `OnceLock`, `LazyLock` |
+//! | `once.rs` | something is done once | `Once`, and through it `OnceLock`, `LazyLock`, `AsyncResult` |
+//! | `event.rs` | something is so, or is not | `Event` |
+//! | `count.rs` | a count comes down to zero | `WaitGroup`, `Queue::join` |
 //! | `barrier.rs` | so many have come | `Barrier` |
-//! | `line.rs` | waiters to whom something is handed, first come, first served | the next |
+//! | `line.rs` | waiters to whom something is handed, first come, first served | the next two |
 //! | `permits.rs` | a number of permits | `Semaphore` |
+//! | `exchange.rs` | items from senders to receivers | `mpmc`, `Queue` |
 //!
 //! Each is compiled once more by `tests/loom_sync.rs`, against loom's atomics and a futex modelled there. So these files
 //! name nothing but `crate::atomic`, `crate::futex`, `crate::deadline` and each other, and have no `const fn` that
@@ -18,6 +21,9 @@
 
 pub(crate) mod barrier;
 pub(crate) mod condvar;
+pub(crate) mod count;
+pub(crate) mod event;
+pub(crate) mod exchange;
 pub(crate) mod line;
 pub(crate) mod lock;
 pub(crate) mod mutex;

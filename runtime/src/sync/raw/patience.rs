@@ -1,22 +1,16 @@
 //! How long somebody waits, and whether the wait can be cut short.
 
+pub(crate) use crate::Interrupted;
 use crate::atomic::AtomicU32;
 use crate::deadline::Deadline;
-use crate::futex;
-
-/// Why a wait was cut short.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Interrupted {
-    /// The deadline has passed.
-    TimedOut,
-}
+use crate::{checkpoint, futex, yield_now};
 
 /// The limit of a wait.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Patience {
     /// The wait has no way to say that it was cut short; so it is not.
     Endless,
-    /// Until the deadline, that of the green thread's deadline scope, or its cancellation.
+    /// Until the deadline, that of a time-out around the caller, or its cancellation.
     Until(Option<Deadline>),
 }
 
@@ -28,10 +22,15 @@ impl Patience {
                 futex::wait(word, expected, None);
                 Ok(())
             }
-            Patience::Until(deadline) => match futex::wait(word, expected, deadline) {
-                futex::Wait::TimedOut => Err(Interrupted::TimedOut),
-                _ => Ok(()),
-            },
+            Patience::Until(deadline) => {
+                let outcome = futex::wait_interruptible(word, expected, deadline);
+                // What cuts all of the caller's waits short from now on leaves a loop around this one turning on its
+                // worker: others must have their turn, or what it waits for never comes.
+                if outcome.is_err() && checkpoint().is_err() {
+                    yield_now();
+                }
+                outcome
+            }
         }
     }
 }

@@ -54,11 +54,12 @@
 //! # Without the shims
 //!
 //! [`net`], [`sync`], [`thread`] and [`time`] hold yielding types with std's names and methods; they need no feature.
+//! [`block_on`] awaits a future.
 
 pub use greenpatch_runtime::{
     BuildError, Builder, Interrupted, JoinHandle, OnDrop, Patch, Runtime, RuntimeBuilder, SETTINGS,
-    Setting, ShutdownError, UnknownFamily, blocking, checkpoint, interrupt, is_cancellation, net,
-    run, scope, shield, spawn, spawn_after, sync, thread, time, yield_now,
+    Setting, ShutdownError, UnknownFamily, block_on, blocking, checkpoint, interrupt,
+    is_cancellation, net, run, scope, shield, spawn, spawn_after, sync, thread, time, yield_now,
 };
 #[doc(inline)]
 pub use greenpatch_shims as shims;

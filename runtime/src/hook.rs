@@ -65,6 +65,15 @@ pub(crate) fn enter_own() -> Option<Section> {
     })
 }
 
+/// Counts against the budget of a green thread that did not have to wait; if that is spent, lets others run.
+pub(crate) fn give_way() {
+    if let Some(section) = enter_own()
+        && section.green.spend_budget()
+    {
+        section.yield_now();
+    }
+}
+
 impl Section {
     pub(crate) fn green(&self) -> GreenRef {
         self.green

@@ -13,7 +13,7 @@
 //! | poll, select, epoll_wait | the same | the same |
 //! | sleep | returns early, as it has no error to give; see [`checkpoint`] | the same |
 //! | ours that tell of a time-out: channels, queues, `Event`, `*_timeout` | their time-out | their error, or the time-out |
-//! | locks, joins, barriers, and std's channels and condition variables | not cut short | not cut short |
+//! | locks, joins, barriers, `block_on`, and std's channels and condition variables | not cut short | not cut short |
 //!
 //! Locks are not interrupted because what they guard could not be left in order.
 //!

@@ -28,10 +28,12 @@
 //! | `blocking`, `monitor`, `crew` | what does not yield, and the workers in its place |
 //! | `runtime`, `ending`, `spawn`, `settings` | building, using and ending it |
 //! | `report` | what is said without being asked |
+//! | `net`, `sync`, `time`, `block_on` | what blocking code uses |
 //! | `context`, `hook` | where the shims come in |
 
 mod arch;
 mod atomic;
+mod block_on;
 mod blocking;
 mod context;
 mod crew;
@@ -67,6 +69,7 @@ mod tls;
 mod wheel;
 mod worker;
 
+pub use block_on::block_on;
 pub use blocking::blocking;
 pub use ending::{OnDrop, ShutdownError};
 pub use error::BuildError;

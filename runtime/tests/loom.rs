@@ -1,11 +1,14 @@
 //! loom models of the protocols that every green thread's life depends on: park and unpark, who sleeps and
-//! who is woken, and which workers serve.
+//! who is woken, and which workers serve; and of how a future's wakers reach who waits for it.
 //!
 //! The files under test are compiled here once more, against loom's atomics. What surrounds them (run
 //! queues, the epoll set) is modelled by a lock and a condition variable, so a lost wake-up shows as a
 //! deadlock, which loom reports.
 
 #![allow(dead_code, unreachable_pub)]
+
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
 
 use loom::model::Builder;
 use loom::sync::atomic::{AtomicUsize, Ordering};
@@ -15,6 +18,34 @@ use loom::thread;
 mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 }
+/// Wait queues by address: as the real ones, they compare under a lock that the waker takes.
+mod futex {
+    use loom::sync::atomic::{AtomicU32, Ordering};
+    use loom::sync::{Condvar, Mutex};
+
+    loom::lazy_static! {
+        static ref QUEUE: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+    }
+
+    pub(crate) fn wait(word: &AtomicU32, expected: u32, _deadline: Option<()>) {
+        let queue = QUEUE.0.lock().unwrap();
+        if word.load(Ordering::SeqCst) == expected {
+            drop(QUEUE.1.wait(queue).unwrap());
+        }
+    }
+
+    pub(crate) fn wake(_word: &AtomicU32, _count: u32) {
+        let _queue = QUEUE.0.lock().unwrap();
+        QUEUE.1.notify_all();
+    }
+}
+mod hook {
+    pub(crate) fn give_way() {
+        loom::thread::yield_now();
+    }
+}
+#[path = "../src/block_on.rs"]
+mod block_on;
 #[path = "../src/crew.rs"]
 mod crew;
 #[path = "../src/idle.rs"]
@@ -497,5 +528,90 @@ fn a_retired_worker_does_not_miss_the_end() {
         }
         worker.join().unwrap();
         monitor.join().unwrap();
+    });
+}
+
+/// A future of `count` parts, each of which a thread of its own brings: ready once all are there.
+struct Parts {
+    count: usize,
+    brought: Arc<AtomicUsize>,
+    wakes: Vec<fn(Waker)>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Parts {
+    fn brought_by(wakes: &[fn(Waker)]) -> Parts {
+        Parts {
+            count: wakes.len(),
+            brought: Arc::new(AtomicUsize::new(0)),
+            wakes: wakes.to_vec(),
+            threads: Vec::new(),
+        }
+    }
+}
+
+impl Future for Parts {
+    type Output = Vec<thread::JoinHandle<()>>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        while let Some(wake) = self.wakes.pop() {
+            let (waker, brought) = (context.waker().clone(), self.brought.clone());
+            self.threads.push(thread::spawn(move || {
+                // Only the wake orders this before the poll that looks at it.
+                brought.fetch_add(1, Ordering::Relaxed);
+                wake(waker);
+            }));
+        }
+        if self.brought.load(Ordering::Relaxed) == self.count {
+            Poll::Ready(std::mem::take(&mut self.threads))
+        } else {
+            Poll::Pending
+        }
+    }
+}
+
+fn join_all(threads: Vec<thread::JoinHandle<()>>) {
+    threads
+        .into_iter()
+        .for_each(|thread| thread.join().unwrap());
+}
+
+#[test]
+fn a_future_is_polled_after_its_last_wake() {
+    check(4, || {
+        let by_value = Waker::wake;
+        let by_reference = |waker: Waker| waker.wake_by_ref();
+        join_all(block_on::block_on(Parts::brought_by(&[
+            by_value,
+            by_reference,
+        ])));
+    });
+}
+
+#[test]
+fn a_wake_that_comes_twice_or_too_late_does_no_harm() {
+    check(4, || {
+        let twice = |waker: Waker| {
+            waker.wake_by_ref();
+            waker.wake();
+        };
+        let threads = block_on::block_on(Parts::brought_by(&[twice]));
+        // The second may still be under way, while the same thread waits for something else.
+        let others = block_on::block_on(Parts::brought_by(&[Waker::wake]));
+        join_all(threads);
+        join_all(others);
+    });
+}
+
+#[test]
+fn a_wait_inside_a_poll_keeps_its_wakes_apart() {
+    check(3, || {
+        let mut outer = Parts::brought_by(&[Waker::wake]);
+        let nested = std::future::poll_fn(move |context| {
+            let outcome = Pin::new(&mut outer).poll(context);
+            join_all(block_on::block_on(Parts::brought_by(&[Waker::wake])));
+            outcome
+        });
+        join_all(block_on::block_on(nested));
     });
 }

@@ -43,12 +43,17 @@ use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::process::{self, Command, ExitCode};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use measure::Figure;
 use peer::{PEERS, ROWS, Work};
 
 /// Figures for each row and peer.
 const ROUNDS: usize = 5;
+
+/// A child that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(60);
 
 /// Tells a child which row and which peer it measures, and where the result goes.
 const TASK: &str = "GREENPATCH_BENCH_TASK";
@@ -82,10 +87,14 @@ fn measure_all() -> Result<(), Box<dyn Error>> {
         };
         for _ in 0..rounds {
             for (peer_index, peer) in PEERS.iter().enumerate() {
-                if mode::is_wanted(&format!("{}/{}", row.name, peer.name)) {
-                    let figure = measure_in_child(row_index, peer_index)
-                        .map_err(|error| format!("{}/{}: {error}", row.name, peer.name))?;
-                    figures[peer_index].extend(figure);
+                let name = format!("{}/{}", row.name, peer.name);
+                if !mode::is_wanted(&name) {
+                    continue;
+                }
+                match measure_in_child(row_index, peer_index) {
+                    Ok(figure) => figures[peer_index].extend(figure),
+                    Err(error) if peer.is_ours => return Err(format!("{name}: {error}").into()),
+                    Err(error) => eprintln!("peers: {name}: {error}"),
                 }
             }
         }
@@ -99,11 +108,23 @@ fn measure_all() -> Result<(), Box<dyn Error>> {
 /// Has a child measure, and takes the result that it leaves, if the peer can be set up as the row asks.
 fn measure_in_child(row: usize, peer: usize) -> Result<Option<Figure>, Box<dyn Error>> {
     let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("peers-{}", process::id()));
-    let status = Command::new(env::current_exe()?)
+    let mut child = Command::new(env::current_exe()?)
         .args(env::args_os().skip(1))
         .env(TASK, format!("{row} {peer}"))
         .env(RESULT, &path)
-        .status()?;
+        .spawn()?;
+    let started = Instant::now();
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if started.elapsed() > LIMIT {
+            child.kill()?;
+            child.wait()?;
+            return Err(format!("no result after {LIMIT:?}").into());
+        }
+        thread::sleep(Duration::from_millis(5));
+    };
     if !status.success() {
         return Err(status.to_string().into());
     }

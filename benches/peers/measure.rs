@@ -3,14 +3,14 @@
 use std::fmt;
 use std::fs;
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::mode;
 use crate::peer::{Candidate, Peer, Row, Work};
 
-/// How long a work is done at a time, at least.
-const SAMPLE: Duration = Duration::from_millis(20);
-const SAMPLES: usize = 10;
+/// How long samples are taken, and how many there must be.
+const SAMPLING: Duration = Duration::from_millis(300);
+const SAMPLES: usize = 5;
 
 /// What a measurement gives.
 #[derive(Clone, Copy)]
@@ -63,7 +63,7 @@ impl FromStr for Figure {
 pub(crate) fn measure(row: &Row, candidate: &Candidate) -> Option<Figure> {
     let peer = (candidate.start)(row.setup)?;
     Some(match row.work {
-        Work::Timed(work) => time(|count| work(&*peer, count)),
+        Work::Timed(work) => time(candidate.sample, |count| work(&*peer, count)),
         Work::Sleepers(..) if mode::is_test() => sleepers(&*peer, 1_000, Duration::from_millis(10)),
         Work::Sleepers(count, duration) => {
             sleepers(&*peer, count.min(candidate.most_sleepers), duration)
@@ -71,22 +71,26 @@ pub(crate) fn measure(row: &Row, candidate: &Candidate) -> Option<Figure> {
     })
 }
 
-/// The median of some samples.
-fn time(work: impl Fn(u64) -> Duration) -> Figure {
+/// The first quartile of the samples: what else goes on in the machine only ever adds time.
+fn time(sample: Duration, work: impl Fn(u64) -> Duration) -> Figure {
     let mut count = 1;
     let mut elapsed = work(count);
     // This also warms up.
-    while elapsed < SAMPLE && !mode::is_test() {
-        let factor = SAMPLE.as_secs_f64() / elapsed.as_secs_f64();
+    while elapsed < sample && !mode::is_test() {
+        let factor = sample.as_secs_f64() / elapsed.as_secs_f64();
         count = (count as f64 * factor.clamp(1.5, 10.0)).ceil() as u64;
         elapsed = work(count);
     }
-    let samples = if mode::is_test() { 1 } else { SAMPLES };
-    let mut nanos: Vec<f64> = (0..samples)
-        .map(|_| work(count).as_nanos() as f64 / count as f64)
-        .collect();
+    let started = Instant::now();
+    let mut nanos = Vec::new();
+    while nanos.len() < SAMPLES || started.elapsed() < SAMPLING {
+        nanos.push(work(count).as_nanos() as f64 / count as f64);
+        if mode::is_test() {
+            break;
+        }
+    }
     nanos.sort_unstable_by(f64::total_cmp);
-    Figure::Time(nanos[samples / 2])
+    Figure::Time(nanos[nanos.len() / 4])
 }
 
 /// Measures sleepers once.

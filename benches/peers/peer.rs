@@ -52,8 +52,12 @@ pub(crate) enum Work {
 
 pub(crate) struct Candidate {
     pub(crate) name: &'static str,
+    /// Whether a failure is one of this bench, rather than something to be told.
+    pub(crate) is_ours: bool,
     /// The peer made ready, unless it cannot be set up so.
     pub(crate) start: fn(Setup) -> Option<Box<dyn Peer>>,
+    /// How long a work is done at a time, at least.
+    pub(crate) sample: Duration,
     /// The most sleepers that it can have.
     pub(crate) most_sleepers: u64,
 }
@@ -61,6 +65,12 @@ pub(crate) struct Candidate {
 /// As large as Greenpatch's default; memory is taken as it is touched.
 const STACK: usize = 256 << 10;
 const SMALL_STACK: usize = 64 << 10;
+
+/// Less than the time for which the kernel lets somebody else run in between.
+const SAMPLE: Duration = Duration::from_millis(2);
+
+/// Long enough that it does not matter how much later than the first the last thread starts.
+const LONG_SAMPLE: Duration = Duration::from_millis(50);
 
 const fn timed(
     name: &'static str,
@@ -155,33 +165,45 @@ pub(crate) const ROWS: &[Row] = &[
 pub(crate) const PEERS: &[Candidate] = &[
     Candidate {
         name: "greenpatch",
+        is_ours: true,
         start: Blocking::<Greenpatch, GreenTypes>::start,
+        sample: SAMPLE,
         most_sleepers: u64::MAX,
     },
     Candidate {
         name: "greenpatch, std types",
+        is_ours: true,
         start: Blocking::<Greenpatch, StdTypes>::start,
+        sample: SAMPLE,
         most_sleepers: u64::MAX,
     },
     Candidate {
         name: "may",
+        is_ours: false,
         start: Blocking::<May, MayTypes>::start,
+        sample: SAMPLE,
         // Each stack takes two of the 65,530 mappings that the kernel gives a process.
         most_sleepers: 30_000,
     },
     Candidate {
         name: "Tokio, current-thread",
+        is_ours: false,
         start: Tokio::start_current_thread,
+        sample: SAMPLE,
         most_sleepers: u64::MAX,
     },
     Candidate {
         name: "Tokio",
+        is_ours: false,
         start: Tokio::start_multi_thread,
+        sample: SAMPLE,
         most_sleepers: u64::MAX,
     },
     Candidate {
         name: "OS threads",
+        is_ours: false,
         start: Blocking::<OsThreads, StdTypes>::start,
+        sample: LONG_SAMPLE,
         // More than some 16,000 to 32,000 the kernel's limits do not allow, and the machine has other users.
         most_sleepers: 10_000,
     },

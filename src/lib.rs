@@ -56,10 +56,11 @@
 //! [`net`], [`sync`], [`thread`] and [`time`] hold yielding types with std's names and methods; they need no feature.
 //! [`block_on`] awaits a future.
 
-pub use greenpatch_runtime::{
-    BuildError, Builder, Interrupted, JoinHandle, OnDrop, Patch, Runtime, RuntimeBuilder, SETTINGS,
-    Setting, ShutdownError, UnknownFamily, block_on, blocking, checkpoint, interrupt,
-    is_cancellation, net, run, scope, shield, spawn, spawn_after, sync, thread, time, yield_now,
-};
+pub use greenpatch_runtime::{BuildError, OnDrop, Patch, Runtime, RuntimeBuilder, ShutdownError};
+pub use greenpatch_runtime::{Builder, GreenPile, GreenPool, JoinHandle};
+pub use greenpatch_runtime::{Interrupted, checkpoint, is_cancellation, shield};
+pub use greenpatch_runtime::{SETTINGS, Setting, UnknownFamily};
+pub use greenpatch_runtime::{block_on, blocking, run, scope, spawn, spawn_after, yield_now};
+pub use greenpatch_runtime::{interrupt, net, sync, thread, time};
 #[doc(inline)]
 pub use greenpatch_shims as shims;

@@ -425,6 +425,7 @@ impl GreenRef {
         let head = life.task.head();
         green.set_name(head.name.clone());
         green.cancellation.set(&head.state);
+        head.set_green(green);
         green.alternate_stack.set(None);
         let ending = if joinable {
             ending::JOINABLE

@@ -71,10 +71,7 @@ impl Builder {
     {
         let native = NativeSection::enter();
         let name = self.name.map(Arc::from);
-        let packet = Arc::new(Packet {
-            head: Head::new(name, Some(Location::caller())),
-            result: UnsafeCell::new(None),
-        });
+        let packet = Arc::new(Packet::new(name, Location::caller()));
         let stack_size = self.stack_size.unwrap_or(shared.settings.stack_size);
         let life = Life::new(shared.clone(), packet.clone());
         let (theirs, delay) = (packet.clone(), self.delay);
@@ -89,7 +86,7 @@ impl Builder {
         })?;
         scheduler::start(green);
         drop(native);
-        Ok(JoinHandle { packet, green })
+        Ok(JoinHandle { packet })
     }
 }
 
@@ -144,6 +141,13 @@ impl<T: Send> Task for Packet<T> {
 }
 
 impl<T> Packet<T> {
+    fn new(name: Option<Arc<str>>, spawned_at: &'static Location<'static>) -> Packet<T> {
+        Packet {
+            head: Head::new(name, Some(spawned_at)),
+            result: UnsafeCell::new(None),
+        }
+    }
+
     /// On the green thread, as the last part of its own code.
     fn store(&self, result: thread::Result<T>) {
         // SAFETY: nobody else looks at the result before STORED is set.
@@ -171,10 +175,20 @@ impl<T> Drop for End<T> {
 /// A green thread to be joined, as [`std::thread::JoinHandle`]. Dropping it detaches the green thread.
 pub struct JoinHandle<T> {
     packet: Arc<Packet<T>>,
-    green: GreenRef,
 }
 
 impl<T> JoinHandle<T> {
+    /// The handle of work that is done.
+    #[track_caller]
+    pub(crate) fn ended(result: thread::Result<T>) -> JoinHandle<T> {
+        let packet = Packet::new(None, Location::caller());
+        packet.store(result);
+        packet.head.state.fetch_or(state::ENDED, Ordering::Release);
+        JoinHandle {
+            packet: Arc::new(packet),
+        }
+    }
+
     /// Waits for the green thread's end: parks a green thread, blocks an OS thread. Not cut short by deadline scopes or
     /// cancellation; [`join_timeout`](Self::join_timeout) is.
     ///
@@ -241,32 +255,25 @@ impl<T> JoinHandle<T> {
         self.packet.head.state.load(Ordering::Acquire) & state::ENDED != 0
     }
 
-    /// From now on the green thread's calls that would have to wait fail with `ECANCELED` (see
-    /// [`interrupt`](crate::interrupt)), the one it waits in among them. One that has not begun does not begin. It is
-    /// not stopped and nothing is unwound: it ends as it handles those errors. Does not wait for that.
+    /// Cancels the green thread: from now on its calls that would have to wait fail, the one it waits in among them; see
+    /// [`Thread::cancel`].
     ///
     /// ```
-    /// use greenpatch_runtime::{is_cancellation, net::TcpListener, spawn, yield_now};
+    /// use greenpatch_runtime::{is_cancellation, net::TcpListener, spawn, time};
+    /// use std::time::Duration;
     ///
     /// greenpatch_runtime::run(|| {
     ///     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     ///     let server = spawn(move || listener.accept().map(|_| ()));
-    ///     yield_now();
+    ///     time::sleep(Duration::from_millis(5));
     ///     server.cancel();
-    ///     let error = server.join().unwrap().unwrap_err();
-    ///     assert!(is_cancellation(&error));
+    ///     if let Ok(accepted) = server.join() {
+    ///         assert!(is_cancellation(&accepted.unwrap_err()));
+    ///     } // else it was cancelled before it began
     /// });
     /// ```
     pub fn cancel(&self) {
-        let before = self
-            .packet
-            .head
-            .state
-            .fetch_or(state::CANCELLED, Ordering::AcqRel);
-        if before & (state::CANCELLED | state::ENDED) == 0 {
-            // The control block may be in use by a later green thread by now, which allows for that.
-            self.green.unpark();
-        }
+        self.packet.head.cancel();
     }
 
     /// The green thread's id, which no other one of this process has or will have.

@@ -22,14 +22,18 @@
 use std::cell::OnceCell;
 use std::fmt;
 use std::panic::Location;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::context;
 use crate::deadline::Deadline;
 use crate::futex;
+use crate::green::{Green, GreenRef};
+use crate::spawn::state;
 
+pub use crate::pool::{GreenPile, GreenPool, Imap};
 pub use crate::scoped::{Scope, ScopedJoinHandle, scope};
 pub use crate::spawn::{Builder, JoinHandle, spawn, spawn_after, yield_now};
 pub use crate::time::{sleep, sleep_until};
@@ -41,6 +45,8 @@ pub(crate) struct Head {
     pub(crate) state: AtomicU32,
     /// The token of park and unpark.
     permit: AtomicU32,
+    /// The control block of a green thread that has begun to exist; it may be in use by a later one by now.
+    green: AtomicPtr<Green>,
     pub(crate) id: u64,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) spawned_at: Option<&'static Location<'static>>,
@@ -55,9 +61,26 @@ impl Head {
         Head {
             state: AtomicU32::new(0),
             permit: AtomicU32::new(EMPTY),
+            green: AtomicPtr::new(ptr::null_mut()),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             name,
             spawned_at,
+        }
+    }
+
+    pub(crate) fn set_green(&self, green: GreenRef) {
+        self.green.store(green.as_ptr(), Ordering::Release);
+    }
+
+    /// The green thread's waits are cut short from now on.
+    pub(crate) fn cancel(&self) {
+        let before = self.state.fetch_or(state::CANCELLED, Ordering::AcqRel);
+        let green = self.green.load(Ordering::Acquire);
+        if before & (state::CANCELLED | state::ENDED) == 0
+            && let Some(green) = NonNull::new(green)
+        {
+            // SAFETY: control blocks stay. A later green thread in it allows for a wake-up without reason.
+            unsafe { GreenRef::new(green) }.unpark();
         }
     }
 }
@@ -100,6 +123,14 @@ impl Thread {
     /// Where in the source a green thread was spawned; `None` for an OS thread.
     pub fn spawned_at(&self) -> Option<&'static Location<'static>> {
         self.0.head().spawned_at
+    }
+
+    /// From now on the green thread's calls that would have to wait fail with `ECANCELED` (see
+    /// [`interrupt`](crate::interrupt)), the one it waits in among them. One that has not begun does not begin. It is
+    /// not stopped and nothing is unwound: it ends as it handles those errors. Does not wait for that, and does nothing
+    /// to an OS thread.
+    pub fn cancel(&self) {
+        self.0.head().cancel();
     }
 
     /// Makes the thread's present or next [`park`] return.

@@ -1,9 +1,8 @@
 //! The peers whose tasks block: a scheduler, and the types that are used on it.
 
-use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::sync::mpsc;
-use std::sync::{Arc, Mutex, Once};
+use std::sync::{Mutex, Once};
 use std::thread;
 use std::time::Duration;
 
@@ -189,38 +188,13 @@ impl Scheduler for OsThreads {
     }
 }
 
-/// A channel of Greenpatch's mutex and condition variable.
-#[derive(Default)]
-struct Channel {
-    queue: greenpatch::sync::Mutex<Queue>,
-    filled: greenpatch::sync::Condvar,
-}
-
-#[derive(Default)]
-struct Queue {
-    numbers: VecDeque<u64>,
-    is_closed: bool,
-}
-
-pub(crate) struct Sender(Arc<Channel>);
-pub(crate) struct Receiver(Arc<Channel>);
-
-impl Drop for Sender {
-    fn drop(&mut self) {
-        let mut queue = self.0.queue.lock().expect("nobody panics with the lock");
-        queue.is_closed = true;
-        drop(queue);
-        self.0.filled.notify_one();
-    }
-}
-
 /// Greenpatch's own types.
 pub(crate) struct GreenTypes;
 
 impl Types for GreenTypes {
     type JoinHandle<R> = greenpatch::JoinHandle<R>;
-    type Sender = Sender;
-    type Receiver = Receiver;
+    type Sender = greenpatch::sync::mpmc::Sender<u64>;
+    type Receiver = greenpatch::sync::mpmc::Receiver<u64>;
     type Mutex = greenpatch::sync::Mutex<u64>;
 
     fn spawn<R: Send + 'static>(task: impl FnOnce() -> R + Send + 'static) -> Self::JoinHandle<R> {
@@ -240,29 +214,15 @@ impl Types for GreenTypes {
     }
 
     fn channel() -> (Self::Sender, Self::Receiver) {
-        let channel = Arc::new(Channel::default());
-        (Sender(Arc::clone(&channel)), Receiver(channel))
+        greenpatch::sync::mpmc::channel()
     }
 
     fn send(sender: &Self::Sender, number: u64) {
-        let mut queue = sender.0.queue.lock().expect("nobody panics with the lock");
-        queue.numbers.push_back(number);
-        drop(queue);
-        sender.0.filled.notify_one();
+        sender.send(number).expect("the receiver is there");
     }
 
     fn receive(receiver: &Self::Receiver) -> Option<u64> {
-        let queue = receiver
-            .0
-            .queue
-            .lock()
-            .expect("nobody panics with the lock");
-        let mut queue = receiver
-            .0
-            .filled
-            .wait_while(queue, |queue| queue.numbers.is_empty() && !queue.is_closed)
-            .expect("nobody panics with the lock");
-        queue.numbers.pop_front()
+        receiver.recv().ok()
     }
 
     fn mutex() -> Self::Mutex {

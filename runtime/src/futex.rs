@@ -2,8 +2,8 @@
 //!
 //! A waiter is queued under the address of a 32-bit word while that word has an expected value, as
 //! with the kernel's futex. Green threads wait in the queues here; OS threads wait in the kernel,
-//! on the real futex of the same address, and are counted here. A wake-up serves both: first the
-//! green waiters, then, if some are counted, the kernel's. So a lock whose word is waited on by
+//! on the real futex of the same address, and are counted here. A wake-up serves both: the
+//! green waiters and, if some are counted, the kernel's, in turn the ones or the others first. So a lock whose word is waited on by
 //! `futex` semantics works between threads of both kinds, whoever implements it: std, parking_lot, the
 //! pthread shims, or [`sync`](crate::sync).
 //!
@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 use rustix::io::Errno;
 use rustix::thread::futex;
 
+use crate::arch;
 use crate::context::{self, NativeSection};
 use crate::deadline::Deadline;
 use crate::green::GreenRef;
@@ -53,6 +54,8 @@ struct Bucket {
     queue: SpinLock<Queue>,
     /// OS threads that wait, or are about to, on some address of this bucket.
     kernel_waiters: AtomicU32,
+    /// Whether OS threads or green threads are woken first the next time both may wait.
+    turn: AtomicU32,
 }
 
 /// A doubly linked list of waiters, in the order of their arrival.
@@ -84,6 +87,7 @@ static TABLE: [Bucket; BUCKETS] = [const {
             tail: ptr::null(),
         }),
         kernel_waiters: AtomicU32::new(0),
+        turn: AtomicU32::new(0),
     }
 }; BUCKETS];
 
@@ -236,25 +240,52 @@ pub(crate) fn wait_to_join(word: &AtomicU32, expected: u32, id: u64) {
     unsafe { park_at(green, place, None) };
 }
 
-/// Wakes up to `count` waiters of `word`, green threads first, then OS threads; gives how many.
+/// Wakes up to `count` waiters of `word`; gives how many.
 pub fn wake(word: &AtomicU32, count: u32) -> u32 {
     wake_address(word, count)
 }
 
-/// As [`wake`], for a word that may be gone by now: only its address counts.
+/// As [`wake`], for a word that may be gone by now, if who was to be woken has seen it change: only its address counts.
 pub(crate) fn wake_address(word: *const AtomicU32, count: u32) -> u32 {
-    let woken = wake_green(word.cast(), count, ANY);
-    if woken >= count || !has_kernel_waiters(word.cast()) {
-        return woken;
+    wake_bitset(word.cast(), count, ANY)
+}
+
+/// As [`wake`], for waiters whose bitset meets `bitset`; only the word's address counts.
+///
+/// While OS threads wait on the same address, they and the green threads are served first in turn, so that neither
+/// starves.
+pub fn wake_bitset(address: *const u32, count: u32, bitset: u32) -> u32 {
+    if !has_kernel_waiters(address) {
+        return wake_green(address, count, bitset);
     }
-    // SAFETY: the kernel looks for waiters of the address, and does not read what is there; nor does anybody here.
-    let word = unsafe { &*word };
-    let rest = futex::wake(
-        word,
-        futex::Flags::PRIVATE,
-        (count - woken).min(i32::MAX as u32),
-    );
-    woken + rest.map_or(0, |woken| woken as u32)
+    let turn = &bucket(address as usize).turn;
+    let kernel_first = turn.fetch_xor(1, Ordering::Relaxed) == 0;
+    if kernel_first {
+        let woken = wake_kernel(address, count, bitset);
+        return woken + wake_green(address, count - woken, bitset);
+    }
+    let woken = wake_green(address, count, bitset);
+    woken + wake_kernel(address, count - woken, bitset)
+}
+
+/// The real call.
+fn wake_kernel(address: *const u32, count: u32, bitset: u32) -> u32 {
+    if count == 0 {
+        return 0;
+    }
+    let operation = libc::FUTEX_WAKE_BITSET | libc::FUTEX_PRIVATE_FLAG;
+    let most = count.min(i32::MAX as u32);
+    let arguments = [
+        address as usize,
+        operation as usize,
+        most as usize,
+        0,
+        0,
+        bitset as usize,
+    ];
+    // SAFETY: the kernel only compares the address with those of its waiters.
+    let woken = unsafe { arch::system_call(libc::SYS_futex, arguments) };
+    u32::try_from(woken).unwrap_or(0)
 }
 
 /// Parks the green thread that `section` stands for while `*address == expected`.

@@ -26,6 +26,7 @@ use crate::patch::Patch;
 use crate::reason::Packed;
 use crate::time;
 
+pub use crate::arch::system_call;
 pub use crate::descriptor::Interest;
 
 pub mod thread;

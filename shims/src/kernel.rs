@@ -3,11 +3,11 @@
 //! A raw call gives its error as a value and leaves `errno` alone, passes through no interposed
 //! function, and is safe in signal handlers.
 
-use std::arch::asm;
 use std::ffi::{c_int, c_long};
 use std::time::Duration;
 
 use greenpatch_runtime::hook::Section;
+pub(crate) use greenpatch_runtime::hook::system_call as raw;
 use libc::timespec;
 use rustix::io::Errno;
 
@@ -37,33 +37,6 @@ pub(crate) unsafe fn call<const N: usize>(
     } else {
         Ok(result as usize)
     }
-}
-
-/// Makes a system call; its return value as the kernel gives it, errors as `-4095..0`.
-///
-/// # Safety
-///
-/// The arguments are right for the call.
-#[inline]
-pub(crate) unsafe fn raw(number: c_long, arguments: [usize; 6]) -> isize {
-    let result: isize;
-    // SAFETY: the caller's promise; the kernel changes rax, rcx and r11 only.
-    unsafe {
-        asm!(
-            "syscall",
-            inlateout("rax") number as isize => result,
-            in("rdi") arguments[0],
-            in("rsi") arguments[1],
-            in("rdx") arguments[2],
-            in("r10") arguments[3],
-            in("r8") arguments[4],
-            in("r9") arguments[5],
-            lateout("rcx") _,
-            lateout("r11") _,
-            options(nostack),
-        );
-    }
-    result
 }
 
 /// The calling thread's `errno`.

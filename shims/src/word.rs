@@ -149,17 +149,4 @@ unsafe fn call_cancellable(number: c_long, arguments: &[usize; 6]) -> isize {
     result
 }
 
-/// Wakes up to `count` waiters whose bitset meets `bitset`, green threads first; gives how many.
-///
-/// The word itself is not looked at: it may be gone, if who was to be woken has seen it change.
-pub(crate) fn wake(address: *const u32, count: u32, bitset: u32) -> u32 {
-    let woken = futex::wake_green(address, count, bitset);
-    if woken >= count || !futex::has_kernel_waiters(address) {
-        return woken;
-    }
-    let operation = libc::FUTEX_WAKE_BITSET | libc::FUTEX_PRIVATE_FLAG;
-    let rest = (count - woken).min(i32::MAX as u32);
-    // SAFETY: the kernel only compares the address with those of its waiters.
-    let outcome = unsafe { kernel_call!(libc::SYS_futex, address, operation, rest, 0, 0, bitset) };
-    woken + outcome.map_or(0, |rest| rest as u32)
-}
+pub(crate) use greenpatch_runtime::futex::wake_bitset as wake;

@@ -13,6 +13,8 @@
 #[cfg(target_arch = "x86_64")]
 mod x86_64;
 #[cfg(target_arch = "x86_64")]
+pub use x86_64::system_call;
+#[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{ThreadPointer, stack_pointer, thread_pointer};
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]

@@ -32,6 +32,34 @@ pub(crate) fn stack_pointer() -> usize {
     pointer
 }
 
+/// Makes a system call that passes through no interposed function and leaves `errno` alone; its return value as the
+/// kernel gives it, errors as `-4095..0`.
+///
+/// # Safety
+///
+/// The arguments are right for the call.
+#[inline]
+pub unsafe fn system_call(number: libc::c_long, arguments: [usize; 6]) -> isize {
+    let result: isize;
+    // SAFETY: the caller's promise; the kernel changes rax, rcx and r11 only.
+    unsafe {
+        asm!(
+            "syscall",
+            inlateout("rax") number as isize => result,
+            in("rdi") arguments[0],
+            in("rsi") arguments[1],
+            in("rdx") arguments[2],
+            in("r10") arguments[3],
+            in("r8") arguments[4],
+            in("r9") arguments[5],
+            lateout("rcx") _,
+            lateout("r11") _,
+            options(nostack),
+        );
+    }
+    result
+}
+
 /// The way this machine changes the thread pointer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ThreadPointer {

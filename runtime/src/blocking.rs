@@ -9,7 +9,12 @@
 //! stays marked for a green thread that has left it. (Rejected: marking again after each park. It would cost
 //! every switch a look, to spare the rest of a rare section the longer time after which any worker without a
 //! turn counts as stuck.)
+//!
+//! The end of a section is a scheduling point if the worker was found stuck: another one serves in its place, and
+//! whichever comes first may retire. Otherwise a section counts against the green thread's budget of operations, as
+//! any other that might have had to wait; so a loop of short ones does not keep the worker to itself.
 
+use crate::context;
 use crate::green::GreenRef;
 use crate::hook;
 
@@ -25,7 +30,7 @@ use crate::hook;
 /// [`net`](crate::net), [`time`](crate::time)) still park the green thread inside `f`; what `f` does after such a
 /// wait is compensated only once it has gone on for ten milliseconds, as ordinary code is.
 ///
-/// On an OS thread, just calls `f`. Sections may be nested.
+/// After `f` has returned, the green thread may yield. On an OS thread, this just calls `f`. Sections may be nested.
 ///
 /// ```
 /// use greenpatch_runtime::{blocking, run};
@@ -52,13 +57,20 @@ pub(crate) fn marked<F, T>(green: GreenRef, f: F) -> T
 where
     F: FnOnce() -> T,
 {
-    let _mark = Mark {
+    let mark = Mark {
         green,
         is_outermost: green.worker().shard().progress.open_section(),
     };
-    f()
+    let value = f();
+    drop(mark);
+    // Asked first, for in a forked child there is no worker to switch to.
+    if context::green().is_some() && (green.spend_budget() || green.worker().shard().is_stuck()) {
+        green.yield_now();
+    }
+    value
 }
 
+/// The mark of a section on its worker; see the module's page.
 struct Mark {
     green: GreenRef,
     is_outermost: bool,

@@ -14,6 +14,8 @@
 //! | `coroutine` | the worker that runs it |
 //! | `next_free` | whoever holds the pool's lock |
 //! | `yielder`, `entry_frame`, `budget`, `alternate_stack`, `cancellation` | its own green thread |
+//! | `pin` | written by its own green thread in its first turn, by the worker after the last; read by anyone |
+//! | `next_pinned`, `due` | whoever holds the lock of the pinned queue it stands in |
 //! | `wait` | written by its own green thread, read by anyone |
 //! | `runtime` | written by the spawner, read by anyone |
 //! | `life` | the spawner until the green thread is queued, then read-only until its slot is released |
@@ -24,7 +26,7 @@ use std::ffi::c_void;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
@@ -146,6 +148,11 @@ pub(crate) struct Green {
     cancellation: Cell<*const AtomicU32>,
     /// What it waits for (see `reason.rs`), since when and until when, in nanoseconds; for those who look from outside.
     wait: [AtomicU64; 3],
+    /// The only shard that may run it, or null.
+    pin: AtomicPtr<Shard>,
+    pub(crate) next_pinned: Cell<Option<GreenRef>>,
+    /// The worker's turn in which it is its turn, in the pinned queue.
+    pub(crate) due: Cell<u32>,
     pub(crate) timer: Timer<GreenRef>,
     wheel: Cell<*const Shard>,
     life: UnsafeCell<Option<Life>>,
@@ -182,6 +189,9 @@ impl Green {
             runtime: AtomicUsize::new(0),
             cancellation: Cell::new(ptr::null()),
             wait: [const { AtomicU64::new(0) }; 3],
+            pin: AtomicPtr::new(ptr::null_mut()),
+            next_pinned: Cell::new(None),
+            due: Cell::new(0),
             timer: Timer::new(),
             wheel: Cell::new(ptr::null()),
             life: UnsafeCell::new(None),
@@ -218,6 +228,17 @@ impl Green {
     #[inline]
     pub(crate) fn patch(&self) -> Patch {
         self.patch.get()
+    }
+
+    /// The shard that it is pinned to. As [`life`](Self::life), only for a green thread that lives, or has just ended.
+    #[inline]
+    pub(crate) fn pin(&self) -> Option<&Shard> {
+        // SAFETY: null, or a shard of its runtime, which lasts as long as the green thread.
+        unsafe { self.pin.load(Ordering::Relaxed).as_ref() }
+    }
+
+    pub(crate) fn set_pin(&self, shard: *const Shard) {
+        self.pin.store(shard.cast_mut(), Ordering::Relaxed);
     }
 
     /// The stack pointer of the frame that calls the green thread's body.

@@ -23,8 +23,8 @@
 //! | file | what |
 //! |---|---|
 //! | `arch`, `tls`, `slot`, `green` | what a green thread is made of |
-//! | `park`, `idle`, `wheel`, `futex`, `descriptor` | the protocols and data structures of waiting |
-//! | `worker`, `shard`, `scheduler`, `reactor` | who runs what, when |
+//! | `park`, `idle`, `bell`, `wheel`, `futex`, `descriptor` | the protocols and data structures of waiting |
+//! | `worker`, `shard`, `pinned`, `scheduler`, `reactor` | who runs what, when |
 //! | `blocking`, `monitor`, `crew` | what does not yield, and the workers in its place |
 //! | `runtime`, `ending`, `spawn`, `settings` | building, using and ending it |
 //! | `report` | what is said without being asked |
@@ -33,6 +33,7 @@
 
 mod arch;
 mod atomic;
+mod bell;
 mod block_on;
 mod blocking;
 mod context;
@@ -51,6 +52,7 @@ pub mod net;
 mod overflow;
 mod park;
 mod patch;
+mod pinned;
 mod pool;
 mod reactor;
 mod reason;

@@ -15,16 +15,17 @@
 //! runtime of many workers with one blocked for long would wake an OS thread for nothing.)
 //!
 //! **Looks** are [`PERIOD`] apart while some worker is awake, and [`QUICK_PERIOD`] while blocking sections come and go.
-//! Once nothing has moved for a while, the monitor waits on the [`Bell`], which the next worker that wakes rings:
+//! Once nothing has moved for a while, the monitor waits for the [`Bell`], which the next worker that wakes rings:
 //! an idle process uses no CPU. A stuck worker does not ring when it gets on; while there is one, the wait is limited.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use rustix::thread::futex;
 use rustix::time::Timespec;
 
+use crate::bell::Bell;
 use crate::deadline::Deadline;
 use crate::scheduler::Shared;
 use crate::shard::{Shard, Sight};
@@ -54,47 +55,25 @@ const TRIM_PERIOD: Duration = Duration::from_secs(1);
 /// The time from a failure to start an OS thread to the next attempt.
 const RETRY_PERIOD: Duration = Duration::from_millis(200);
 
-/// Where the monitor waits while all workers sleep.
-pub(crate) struct Bell(AtomicU32);
-
-const LISTENING: u32 = 1;
-const RUNG: u32 = 0;
-
-impl Bell {
-    pub(crate) fn new() -> Bell {
-        Bell(AtomicU32::new(RUNG))
+/// Wakes the monitor if it waits until something moves.
+pub(crate) fn ring(bell: &Bell) {
+    if bell.ring() {
+        let _ = futex::wake(bell.word().0, futex::Flags::PRIVATE, 1);
     }
+}
 
-    /// Wakes the monitor if it waits.
-    #[inline]
-    pub(crate) fn ring(&self) {
-        if self.0.load(Ordering::SeqCst) == LISTENING
-            && self.0.swap(RUNG, Ordering::SeqCst) == LISTENING
-        {
-            let _ = futex::wake(&self.0, futex::Flags::PRIVATE, 1);
-        }
-    }
+/// Waits for the bell, which is listened to, or for `limit`, or less.
+fn wait(bell: &Bell, limit: Option<Duration>) {
+    let (word, listening, _) = bell.word();
+    let limit = limit.map(timespec);
+    let _ = futex::wait(word, futex::Flags::PRIVATE, listening, limit.as_ref());
+}
 
-    /// Announces a wait; the caller looks once more and then calls `wait`.
-    fn listen(&self) {
-        self.0.store(LISTENING, Ordering::SeqCst);
-    }
-
-    /// Waits for the bell, or for `limit`, or less.
-    fn wait(&self, limit: Option<Duration>) {
-        let limit = limit.map(timespec);
-        let _ = futex::wait(&self.0, futex::Flags::PRIVATE, LISTENING, limit.as_ref());
-    }
-
-    /// Lets `period` pass, or less.
-    fn pause(&self, period: Duration) {
-        let _ = futex::wait(
-            &self.0,
-            futex::Flags::PRIVATE,
-            RUNG,
-            Some(&timespec(period)),
-        );
-    }
+/// Lets `period` pass, or less.
+fn pause(bell: &Bell, period: Duration) {
+    let (word, _, silent) = bell.word();
+    let period = timespec(period);
+    let _ = futex::wait(word, futex::Flags::PRIVATE, silent, Some(&period));
 }
 
 /// A time below a second as system calls take it.
@@ -131,7 +110,9 @@ struct Census {
     stuck: usize,
     /// They wait in the reactor.
     asleep: usize,
-    /// Some worker is in a section and not stuck yet, or may be on the way to be stuck.
+    /// They could retire.
+    retirable: usize,
+    /// Some worker is in a section and not stuck yet.
     is_undecided: bool,
 }
 
@@ -169,7 +150,7 @@ impl Monitor {
         self.watched.resize(shared.shards.len(), None);
         for (index, shard) in shared.shards.iter().enumerate() {
             self.look_at(index, shard, &mut census);
-            if shard.stuck.load(Ordering::Relaxed) && shard.has_work() {
+            if shard.is_stuck() && shard.has_work() {
                 shared.notify();
             }
         }
@@ -190,6 +171,7 @@ impl Monitor {
         if before.is_some_and(|before| before.sight.section != sight.section) {
             self.quick_until = self.now.plus(QUICK_FOR);
         }
+        census.retirable += usize::from(is_serving && !shard.pinned.has_guests());
         if sight.asleep {
             census.asleep += 1;
         } else if is_serving {
@@ -227,7 +209,7 @@ impl Monitor {
             }
         }
         // A surplus worker that sleeps in the reactor does not know.
-        let has_surplus = shared.crew.has_surplus();
+        let has_surplus = census.retirable > 0 && shared.crew.has_surplus();
         if has_surplus && self.had_surplus {
             shared.reactor.signal();
         }
@@ -249,17 +231,17 @@ impl Monitor {
             self.quiet_since = None;
             let is_quick = census.is_undecided || self.now < self.quick_until;
             let period = if is_quick { QUICK_PERIOD } else { PERIOD };
-            return shared.bell.pause(period);
+            return pause(&shared.bell, period);
         }
         let since = *self.quiet_since.get_or_insert(self.now);
         if self.now < since.plus(QUIET) {
-            return shared.bell.pause(PERIOD);
+            return pause(&shared.bell, PERIOD);
         }
         shared.bell.listen();
         if is_quiet(shared, census) && !shared.is_over() {
-            shared.bell.wait((census.stuck > 0).then_some(DOZE));
+            wait(&shared.bell, (census.stuck > 0).then_some(DOZE));
         }
-        shared.bell.ring();
+        shared.bell.stop();
         if census.stuck == 0 {
             self.quiet_since = None;
         }

@@ -11,11 +11,12 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Token, Waker};
 use rustix::buffer::spare_capacity;
-use rustix::event::epoll;
+use rustix::event::{PollFd, PollFlags, epoll, poll};
 use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
@@ -109,6 +110,18 @@ impl Reactor {
                 .expect("a timerfd takes any valid time");
         }
         true
+    }
+
+    /// Waits until there may be events, or `other` is readable, or `limit` is over.
+    pub(crate) fn wait_beside(&self, other: Option<BorrowedFd<'_>>, limit: Option<Duration>) {
+        let set = self.set();
+        let mut entries =
+            [set, other.unwrap_or(set)].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
+        let limit = limit.map(|limit| Deadline::after(limit).timeout());
+        match poll(&mut entries, limit.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => panic!("poll on the reactor's own set failed: {error}"),
+        }
     }
 
     /// Waits for events, or only looks for them, and hands the edges of descriptors to

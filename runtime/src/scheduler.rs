@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use crossbeam_deque::Injector;
 use rustix::thread::futex as rustix_futex;
 
+use crate::bell::Bell;
 use crate::context::{self, NativeSection};
 use crate::crew::{Call, Crew, Post};
 use crate::deadline::Deadline;
@@ -15,8 +16,9 @@ use crate::error::BuildError;
 use crate::futex;
 use crate::green::GreenRef;
 use crate::idle::Idle;
-use crate::monitor::Bell;
+use crate::monitor;
 use crate::patch::Patch;
+use crate::pinned;
 use crate::reactor::Reactor;
 use crate::settings::Settings;
 use crate::shard::Shards;
@@ -131,7 +133,7 @@ impl Shared {
 
     pub(crate) fn worker_wakes(&self) {
         self.sleeping.fetch_sub(1, Ordering::SeqCst);
-        self.bell.ring();
+        monitor::ring(&self.bell);
     }
 
     /// How many workers wait in the reactor.
@@ -209,7 +211,7 @@ impl Shared {
     /// The runtime is over: workers, retired ones too, and the monitor are told.
     fn dismiss(&self) {
         self.reactor.signal();
-        self.bell.ring();
+        monitor::ring(&self.bell);
         for shard in self.shards.iter() {
             if shard.post.dismiss() {
                 wake_at(&shard.post);
@@ -268,6 +270,7 @@ pub(crate) fn schedule(green: GreenRef) {
     let _native = NativeSection::enter();
     let shared = &green.life().shared;
     match context::worker() {
+        _ if green.pin().is_some() => pinned::wake(green),
         Some(worker) if Arc::ptr_eq(&worker.shared, shared) => worker.push_next(green),
         _ => {
             // Once injected, the green thread may run and end, and its runtime with it.

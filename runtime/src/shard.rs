@@ -12,6 +12,7 @@
 //! | `run_next` | put in by the worker, taken out by it, and by anyone while `stuck` |
 //! | `progress` | stored by the worker, loaded by anyone |
 //! | `stuck` | stored by the monitor, loaded by anyone |
+//! | `pinned` | see `pinned.rs` |
 //! | `wheel` | under its lock |
 
 use std::ptr;
@@ -23,6 +24,7 @@ use crossbeam_deque::{Stealer, Worker as Queue};
 use crate::crew::Post;
 use crate::deadline::Deadline;
 use crate::green::{Green, GreenRef};
+use crate::pinned::Pinned;
 use crate::spin::SpinLock;
 use crate::wheel::{Timer, Wheel};
 
@@ -72,6 +74,12 @@ impl Progress {
         self.turns.store(turn, Ordering::Relaxed);
     }
 
+    /// The turn that the worker is in.
+    #[inline]
+    pub(crate) fn turn(&self) -> u32 {
+        self.turns.load(Ordering::Relaxed)
+    }
+
     #[inline]
     pub(crate) fn run(&self, green: GreenRef) {
         self.running.store(green.as_ptr(), Ordering::Relaxed);
@@ -82,7 +90,7 @@ impl Progress {
     }
 
     fn open_mark(&self) -> u64 {
-        u64::from(self.turns.load(Ordering::Relaxed)) * 2 + 1
+        u64::from(self.turn()) * 2 + 1
     }
 
     /// On the running green thread: marks this turn. False if it is marked already.
@@ -105,7 +113,7 @@ impl Progress {
 
     pub(crate) fn look(&self) -> Sight {
         Sight {
-            turns: self.turns.load(Ordering::Relaxed),
+            turns: self.turn(),
             section: self.section.load(Ordering::Relaxed),
             asleep: self.asleep.load(Ordering::Relaxed),
         }
@@ -121,6 +129,7 @@ pub(crate) struct Shard {
     /// Set by the monitor while the worker does not get on: its run-next slot may be stolen.
     pub(crate) stuck: AtomicBool,
     pub(crate) post: Post,
+    pub(crate) pinned: Pinned,
     wheel: SpinLock<Wheel<GreenRef>>,
     /// When the wheel's next timer is due, or earlier.
     next_timer: AtomicU64,
@@ -139,6 +148,7 @@ impl Shard {
             progress: Progress::new(),
             stuck: AtomicBool::new(false),
             post: Post::vacant(),
+            pinned: Pinned::new(),
             wheel: SpinLock::new(Wheel::new(Deadline::now().as_nanos())),
             next_timer: AtomicU64::new(u64::MAX),
         }
@@ -173,7 +183,13 @@ impl Shard {
 
     /// Whether another worker could find something to run here.
     pub(crate) fn has_work(&self) -> bool {
-        !self.stealer.is_empty() || self.stuck.load(Ordering::SeqCst) && self.has_next()
+        !self.stealer.is_empty() || self.is_stuck() && self.has_next()
+    }
+
+    /// Whether the monitor has found that the worker does not get on.
+    #[inline]
+    pub(crate) fn is_stuck(&self) -> bool {
+        self.stuck.load(Ordering::SeqCst)
     }
 
     pub(crate) fn has_next(&self) -> bool {

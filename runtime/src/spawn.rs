@@ -13,6 +13,7 @@ use crate::futex;
 use crate::green::{GreenRef, Life};
 use crate::hook;
 use crate::interrupt::{Interrupted, Limits};
+use crate::pinned;
 use crate::scheduler::{self, Shared};
 use crate::thread::{Head, Task, Thread};
 
@@ -22,6 +23,7 @@ pub struct Builder {
     name: Option<String>,
     stack_size: Option<usize>,
     delay: Option<Duration>,
+    pinned: bool,
 }
 
 impl Builder {
@@ -45,6 +47,14 @@ impl Builder {
     /// The green thread sleeps so long before it begins. [Cancelled](JoinHandle::cancel) meanwhile, it never does.
     pub fn delay(mut self, delay: Duration) -> Builder {
         self.delay = Some(delay);
+        self
+    }
+
+    /// The green thread stays on the worker that first runs it, and so on one OS thread: for code that depends on the
+    /// kernel's thread, a C library that keeps something by `gettid(2)` or changes its signal mask, say. While that
+    /// worker is blocked, or runs another green thread for long, it waits. It may spawn others that are not pinned.
+    pub fn pinned(mut self) -> Builder {
+        self.pinned = true;
         self
     }
 
@@ -74,8 +84,11 @@ impl Builder {
         let packet = Arc::new(Packet::new(name, Location::caller()));
         let stack_size = self.stack_size.unwrap_or(shared.settings.stack_size);
         let life = Life::new(shared.clone(), packet.clone());
-        let (theirs, delay) = (packet.clone(), self.delay);
+        let (theirs, delay, is_pinned) = (packet.clone(), self.delay, self.pinned);
         let green = GreenRef::prepare(stack_size, life, false, move || {
+            if is_pinned {
+                pinned::stay_here();
+            }
             let own = || begin(delay).map(|()| f());
             theirs.store(match panic::catch_unwind(AssertUnwindSafe(own)) {
                 Ok(Ok(value)) => Ok(value),

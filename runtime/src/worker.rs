@@ -36,6 +36,7 @@ use crate::context;
 use crate::deadline::Deadline;
 use crate::green::{Action, GreenRef};
 use crate::overflow;
+use crate::pinned;
 use crate::reactor::{EVENTS, Events};
 use crate::scheduler::Shared;
 use crate::shard::Shard;
@@ -200,6 +201,11 @@ impl Worker {
 
     #[inline]
     fn take(&self) -> Option<GreenRef> {
+        if self.shard.pinned.has_ready()
+            && let Some(green) = self.take_pinned()
+        {
+            return Some(green);
+        }
         let turns = self.next_turns.get();
         if turns < NEXT_TURNS
             && let Some(green) = self.shard.take_next()
@@ -211,10 +217,18 @@ impl Worker {
         self.pop().or_else(|| self.shard.take_next())
     }
 
+    #[cold]
+    fn take_pinned(&self) -> Option<GreenRef> {
+        let is_free = self.queue().is_empty() && !self.shard.has_next();
+        self.shard.pinned.take(self.turn.get(), is_free)
+    }
+
     /// Queues a green thread behind all others, between two turns.
     #[inline]
     fn requeue(&self, green: GreenRef) {
-        if self.is_large.get() == 0 && self.queue().len() < SMALL_QUEUE {
+        if green.pin().is_some() {
+            self.shard.push_pinned(green);
+        } else if self.is_large.get() == 0 && self.queue().len() < SMALL_QUEUE {
             self.queue().push(green);
         } else {
             self.go_home();
@@ -254,6 +268,7 @@ impl Worker {
 
     #[inline(never)]
     fn finish(&self, green: GreenRef) {
+        pinned::leave(green);
         green.finish();
         self.shared.green_ended();
     }
@@ -287,7 +302,7 @@ impl Worker {
         if self.shared.is_over() {
             return Err(Leave::Over);
         }
-        if self.shared.crew.has_surplus() {
+        if self.may_retire() {
             self.retire()?;
         }
         self.dispatch(|| {
@@ -364,7 +379,7 @@ impl Worker {
                     found = self.steal();
                 }
             }
-            let retires = found.is_none() && shared.crew.has_surplus();
+            let retires = found.is_none() && self.may_retire();
             if (found.is_some() || retires)
                 && std::mem::take(&mut searching)
                 && shared.idle.stop_searching()
@@ -388,22 +403,35 @@ impl Worker {
     /// Waits in the reactor unless there is something to do. The worker is a searcher afterwards.
     fn sleep(&self, searching: bool) {
         let shared = &*self.shared;
+        let pinned = &self.shard.pinned;
         shared.idle.sleep(searching);
-        let stay = shared.has_work() || shared.is_over() || !shared.arm_timer();
-        if stay {
+        pinned.listen();
+        let stay = shared.has_work() || pinned.has_ready() || shared.is_over();
+        if stay || !shared.arm_timer() {
+            pinned.stop();
             return shared.idle.wake(false);
         }
         self.shard.progress.set_asleep(true);
         shared.worker_sleeps();
         // No notification here: this worker still counts as a sleeper. As a searcher that finds work
         // it will look whether there is more.
+        if pinned.has_guests() {
+            pinned.wait(&shared.reactor);
+        }
         self.dispatching.set(true);
-        let signalled = shared.reactor.turn(&mut self.events.borrow_mut(), true);
+        let signalled = shared
+            .reactor
+            .turn(&mut self.events.borrow_mut(), !pinned.has_guests());
         self.dispatching.set(false);
         self.count_turn();
         shared.worker_wakes();
         self.shard.progress.set_asleep(false);
         shared.idle.wake(signalled);
+    }
+
+    /// Whether more workers serve than should, and no green thread depends on this one.
+    fn may_retire(&self) -> bool {
+        self.shared.crew.has_surplus() && !self.shard.pinned.has_guests()
     }
 
     /// Leaves the work to the others if they are enough, and waits to be called again; see `crew.rs`.
@@ -469,7 +497,7 @@ impl Worker {
                     Steal::Retry => {}
                 }
             }
-            if shard.stuck.load(Ordering::SeqCst)
+            if shard.is_stuck()
                 && let Some(green) = shard.take_next()
             {
                 return Some(green);

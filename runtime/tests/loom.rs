@@ -44,6 +44,8 @@ mod hook {
         loom::thread::yield_now();
     }
 }
+#[path = "../src/bell.rs"]
+mod bell;
 #[path = "../src/block_on.rs"]
 mod block_on;
 #[path = "../src/crew.rs"]
@@ -613,5 +615,53 @@ fn a_wait_inside_a_poll_keeps_its_wakes_apart() {
             outcome
         });
         join_all(block_on::block_on(nested));
+    });
+}
+
+#[test]
+fn who_listens_hears_what_was_done_before_the_ring() {
+    check(4, || {
+        struct Waiter {
+            bell: bell::Bell,
+            work: AtomicUsize,
+            woken: Mutex<bool>,
+            changed: Condvar,
+        }
+        let waiter = Arc::new(Waiter {
+            bell: bell::Bell::new(),
+            work: AtomicUsize::new(0),
+            woken: Mutex::new(false),
+            changed: Condvar::new(),
+        });
+        let ringers: Vec<_> = (0..2)
+            .map(|_| {
+                let waiter = waiter.clone();
+                thread::spawn(move || {
+                    waiter.work.fetch_add(1, Ordering::Relaxed);
+                    if waiter.bell.ring() {
+                        *waiter.woken.lock().unwrap() = true;
+                        waiter.changed.notify_one();
+                    }
+                })
+            })
+            .collect();
+        loop {
+            let seen = waiter.work.load(Ordering::Relaxed);
+            if seen == 2 {
+                break;
+            }
+            waiter.bell.listen();
+            if waiter.work.load(Ordering::Relaxed) == seen {
+                let mut woken = waiter.woken.lock().unwrap();
+                while !*woken {
+                    woken = waiter.changed.wait(woken).unwrap();
+                }
+                *woken = false;
+            }
+            waiter.bell.stop();
+        }
+        for ringer in ringers {
+            ringer.join().unwrap();
+        }
     });
 }

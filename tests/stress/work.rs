@@ -493,14 +493,20 @@ fn nests_timeouts(_: &Arc<World>, random: &mut Rng) {
         micros(random, 400),
         micros(random, 400),
     );
+    let start = Instant::now();
     let outcome = timeout(outer, || {
         let inside = timeout(inner, || sleep(pause));
         sleep(pause);
         inside.is_ok()
     });
-    if let Ok(true) = outcome {
-        // Neither was over: both sleeps have lasted their time.
-        assert!(pause <= inner);
+    match outcome {
+        // Neither was cut short.
+        Ok(true) => assert!(start.elapsed() >= 2 * pause),
+        Ok(false) => assert!(start.elapsed() >= inner + pause),
+        Err(late) => {
+            assert!(start.elapsed() >= outer);
+            drop(late);
+        }
     }
     assert_eq!(checkpoint(), Ok(()));
 }

@@ -83,10 +83,7 @@ mod futex {
     }
 
     pub(crate) fn wake(word: &AtomicU32, count: u32) -> u32 {
-        wake_address(word, count)
-    }
-
-    pub(crate) fn wake_address(address: *const AtomicU32, count: u32) -> u32 {
+        let address: *const AtomicU32 = word;
         let mut queue = QUEUE.lock().unwrap();
         let mut woken = 0;
         while woken < count
@@ -118,6 +115,43 @@ mod lock {
     }
 }
 
+/// A thread that waits on a word of its own.
+mod sleeper {
+    use loom::thread::{self, Thread};
+
+    use crate::Interrupted;
+    use crate::atomic::{AtomicU32, Ordering};
+    use crate::patience::Patience;
+
+    #[derive(Clone)]
+    pub(crate) struct Sleeper(Thread);
+
+    impl Sleeper {
+        pub(crate) fn current() -> Sleeper {
+            Sleeper(thread::current())
+        }
+
+        pub(crate) fn wait(
+            &self,
+            word: &AtomicU32,
+            expected: u32,
+            patience: Patience,
+        ) -> Result<(), Interrupted> {
+            if matches!(patience, Patience::Until(Some(_))) {
+                return Err(Interrupted::TimedOut);
+            }
+            if word.load(Ordering::Acquire) == expected {
+                thread::park();
+            }
+            Ok(())
+        }
+
+        pub(crate) fn wake(&self, _: *const AtomicU32) {
+            self.0.unpark();
+        }
+    }
+}
+
 #[path = "../src/sync/raw/barrier.rs"]
 mod barrier;
 #[path = "../src/sync/raw/condvar.rs"]
@@ -143,7 +177,7 @@ mod rwlock;
 
 mod sync {
     pub(crate) mod raw {
-        pub(crate) use crate::{line, lock, patience};
+        pub(crate) use crate::{line, lock, patience, sleeper};
     }
 }
 

@@ -42,6 +42,7 @@ impl<T: ?Sized> Mutex<T> {
     /// # Errors
     ///
     /// If a holder has panicked; the error holds the guard.
+    #[inline]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         self.guard(self.inner.lock())
     }
@@ -51,11 +52,13 @@ impl<T: ?Sized> Mutex<T> {
     /// # Errors
     ///
     /// `WouldBlock` if it is not; `Poisoned` as [`lock`](Self::lock).
+    #[inline]
     pub fn try_lock(&self) -> TryLockResult<MutexGuard<'_, T>> {
         let guard = self.inner.try_lock().ok_or(TryLockError::WouldBlock)?;
         Ok(self.guard(guard)?)
     }
 
+    #[inline]
     fn guard<'a>(
         &'a self,
         inner: lock_api::MutexGuard<'a, RawMutex, T>,
@@ -67,6 +70,7 @@ impl<T: ?Sized> Mutex<T> {
     }
 
     /// Whether a holder has panicked.
+    #[inline]
     pub fn is_poisoned(&self) -> bool {
         self.poison.is_set()
     }
@@ -120,12 +124,14 @@ pub struct MutexGuard<'a, T: ?Sized> {
 impl<T: ?Sized> Deref for MutexGuard<'_, T> {
     type Target = T;
 
+    #[inline]
     fn deref(&self) -> &T {
         &self.inner
     }
 }
 
 impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut T {
         &mut self.inner
     }

@@ -12,15 +12,18 @@ impl Poison {
         Poison(AtomicBool::new(false))
     }
 
+    #[inline]
     pub(super) fn is_set(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 
+    #[inline]
     pub(super) fn clear(&self) {
         self.0.store(false, Ordering::Relaxed);
     }
 
     /// `value`, as an error if a holder has panicked.
+    #[inline]
     pub(super) fn check<T>(&self, value: T) -> LockResult<T> {
         if self.is_set() {
             Err(PoisonError::new(value))
@@ -30,6 +33,7 @@ impl Poison {
     }
 
     /// For a guard that gives a right to change the value.
+    #[inline]
     pub(super) fn watch(&self) -> Watch<'_> {
         Watch {
             poison: self,
@@ -45,6 +49,7 @@ pub(super) struct Watch<'a> {
 }
 
 impl Drop for Watch<'_> {
+    #[inline]
     fn drop(&mut self) {
         if !self.panicking && thread::panicking() {
             self.poison.0.store(true, Ordering::Relaxed);

@@ -60,6 +60,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Panics
     ///
     /// If half a thousand million readers hold it.
+    #[inline]
     pub fn read(&self) -> LockResult<RwLockReadGuard<'_, T>> {
         let inner = self.inner.read();
         self.poison.check(RwLockReadGuard { inner })
@@ -70,6 +71,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     ///
     /// `WouldBlock` if it does; `Poisoned` as [`read`](Self::read).
+    #[inline]
     pub fn try_read(&self) -> TryLockResult<RwLockReadGuard<'_, T>> {
         let inner = self.inner.try_read().ok_or(TryLockError::WouldBlock)?;
         Ok(self.poison.check(RwLockReadGuard { inner })?)
@@ -80,6 +82,7 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     ///
     /// If a writer has panicked; the error holds the guard.
+    #[inline]
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.write_guard(self.inner.write())
     }
@@ -89,11 +92,13 @@ impl<T: ?Sized> RwLock<T> {
     /// # Errors
     ///
     /// `WouldBlock` if it does; `Poisoned` as [`write`](Self::write).
+    #[inline]
     pub fn try_write(&self) -> TryLockResult<RwLockWriteGuard<'_, T>> {
         let inner = self.inner.try_write().ok_or(TryLockError::WouldBlock)?;
         Ok(self.write_guard(inner)?)
     }
 
+    #[inline]
     fn write_guard<'a>(
         &'a self,
         inner: lock_api::RwLockWriteGuard<'a, RawRwLock, T>,
@@ -105,6 +110,7 @@ impl<T: ?Sized> RwLock<T> {
     }
 
     /// Whether a writer has panicked.
+    #[inline]
     pub fn is_poisoned(&self) -> bool {
         self.poison.is_set()
     }
@@ -156,6 +162,7 @@ pub struct RwLockReadGuard<'a, T: ?Sized> {
 impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
     type Target = T;
 
+    #[inline]
     fn deref(&self) -> &T {
         &self.inner
     }
@@ -195,12 +202,14 @@ impl<'a, T: ?Sized> RwLockWriteGuard<'a, T> {
 impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
     type Target = T;
 
+    #[inline]
     fn deref(&self) -> &T {
         &self.inner
     }
 }
 
 impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut T {
         &mut self.inner
     }

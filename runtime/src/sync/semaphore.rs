@@ -64,12 +64,14 @@ impl Semaphore {
     }
 
     /// Waits for a permit. Nothing cuts the wait short.
+    #[inline]
     pub fn acquire(&self) -> SemaphorePermit<'_> {
         self.wait(Patience::Endless)
             .expect("endless patience is not cut short")
     }
 
     /// Takes a permit if there is one.
+    #[inline]
     pub fn try_acquire(&self) -> Option<SemaphorePermit<'_>> {
         self.raw
             .try_acquire()
@@ -84,6 +86,7 @@ impl Semaphore {
         }
     }
 
+    #[inline]
     fn wait(&self, patience: Patience) -> Option<SemaphorePermit<'_>> {
         self.raw
             .acquire(patience)
@@ -122,6 +125,7 @@ impl Semaphore {
     ///
     /// If there would be more than `u32::MAX`, or than a [`bounded`](Self::bounded) semaphore has.
     #[track_caller]
+    #[inline]
     pub fn release(&self, permits: u32) {
         if let Err(error) = self.try_release(permits) {
             panic!("{error}");
@@ -133,6 +137,7 @@ impl Semaphore {
     /// # Errors
     ///
     /// Where `release` panics. No permit is added then.
+    #[inline]
     pub fn try_release(&self, permits: u32) -> Result<(), ReleaseError> {
         if self.raw.release(permits.into(), self.limit.into()) {
             Ok(())
@@ -147,6 +152,7 @@ impl Semaphore {
     }
 
     /// At the end of a permit.
+    #[inline]
     fn give_back(&self) {
         let result = self.try_release(1);
         if let Err(error) = result
@@ -204,6 +210,7 @@ impl SemaphorePermit<'_> {
 }
 
 impl Drop for SemaphorePermit<'_> {
+    #[inline]
     fn drop(&mut self) {
         self.semaphore.give_back();
     }
@@ -226,6 +233,7 @@ impl OwnedSemaphorePermit {
 }
 
 impl Drop for OwnedSemaphorePermit {
+    #[inline]
     fn drop(&mut self) {
         self.semaphore.give_back();
     }

@@ -15,9 +15,9 @@ use std::marker::PhantomData;
 use std::{mem, ptr};
 
 use crate::atomic::{AtomicU32, Cell, Ordering};
-use crate::futex;
 use crate::sync::raw::lock::{Guard, Lock};
 use crate::sync::raw::patience::{Interrupted, Patience};
+use crate::sync::raw::sleeper::Sleeper;
 
 /// In the list. Left under the lock only.
 const WAITING: u32 = 0;
@@ -34,9 +34,10 @@ pub(crate) struct Line<T> {
 // items go from thread to thread.
 unsafe impl<T: Send> Send for Line<T> {}
 
-/// All but the word belongs to whoever holds the lock while the word is WAITING, and to the waiter's thread afterwards.
+/// The cells belong to whoever holds the lock while the word is WAITING, and to the waiter's thread afterwards.
 struct Waiter<T> {
     word: AtomicU32,
+    thread: Sleeper,
     next: Cell<*const Waiter<T>>,
     previous: Cell<*const Waiter<T>>,
     item: Cell<Option<T>>,
@@ -60,6 +61,7 @@ pub(crate) fn wait<'a, S, T>(
 ) -> Outcome<'a, S, T> {
     let waiter = Waiter {
         word: AtomicU32::new(WAITING),
+        thread: Sleeper::current(),
         next: Cell::new(ptr::null()),
         previous: Cell::new(ptr::null()),
         item: Cell::new(item),
@@ -68,7 +70,7 @@ pub(crate) fn wait<'a, S, T>(
     drop(guard);
     // Nothing from here to the end of the loop unwinds.
     while waiter.word.load(Ordering::Acquire) == WAITING {
-        if let Err(interrupted) = patience.wait(&waiter.word, WAITING) {
+        if let Err(interrupted) = waiter.thread.wait(&waiter.word, WAITING, patience) {
             let mut guard = lock.lock();
             if waiter.word.load(Ordering::Acquire) == WAITING {
                 line(&mut guard).remove(&waiter);
@@ -160,9 +162,12 @@ impl<T> Turn<'_, T> {
     }
 
     fn serve(&self) -> Wake {
-        let word = &self.waiter().word;
-        let wake = Wake(word);
-        word.store(SERVED, Ordering::Release);
+        let waiter = self.waiter();
+        let wake = Wake {
+            thread: waiter.thread.clone(),
+            word: &waiter.word,
+        };
+        waiter.word.store(SERVED, Ordering::Release);
         wake
     }
 }
@@ -176,10 +181,14 @@ impl<T> Drop for Turn<'_, T> {
 
 /// A wake-up that somebody who was served still needs.
 #[must_use = "whoever was served sleeps until the wake-up is sent"]
-pub(crate) struct Wake(*const AtomicU32);
+pub(crate) struct Wake {
+    thread: Sleeper,
+    word: *const AtomicU32,
+}
 
 impl Wake {
+    #[inline]
     pub(crate) fn send(self) {
-        futex::wake_address(self.0, 1);
+        self.thread.wake(self.word);
     }
 }

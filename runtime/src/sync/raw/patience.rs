@@ -23,14 +23,17 @@ impl Patience {
                 Ok(())
             }
             Patience::Until(deadline) => {
-                let outcome = futex::wait_interruptible(word, expected, deadline);
-                // What cuts all of the caller's waits short from now on leaves a loop around this one turning on its
-                // worker: others must have their turn, or what it waits for never comes.
-                if outcome.is_err() && checkpoint().is_err() {
-                    yield_now();
-                }
-                outcome
+                Patience::give_way(futex::wait_interruptible(word, expected, deadline))
             }
         }
+    }
+
+    /// What cuts all of the caller's waits short from now on leaves a loop around this one turning on its worker:
+    /// others must have their turn, or what it waits for never comes.
+    pub(crate) fn give_way(outcome: Result<(), Interrupted>) -> Result<(), Interrupted> {
+        if outcome.is_err() && checkpoint().is_err() {
+            yield_now();
+        }
+        outcome
     }
 }

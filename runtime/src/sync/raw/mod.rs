@@ -14,8 +14,8 @@
 //! | `exchange.rs` | items from senders to receivers | `mpmc`, `Queue` |
 //!
 //! Each is compiled once more by `tests/loom_sync.rs`, against loom's atomics and a futex modelled there. So these files
-//! name nothing but `crate::atomic`, `crate::futex`, `crate::deadline` and each other (`lock.rs` and `sleeper.rs`
-//! are modelled), and have no `const fn` that
+//! name nothing but `crate::atomic`, `crate::futex`, `crate::deadline` and each other (`lock.rs`, `sleeper.rs`
+//! and `spin.rs` are modelled), and have no `const fn` that
 //! makes an atomic: the fields are visible, and the type above fills them in.
 //!
 //! All of them allow for spurious wake-ups. None wakes when nobody waits.
@@ -33,3 +33,4 @@ pub(crate) mod patience;
 pub(crate) mod permits;
 pub(crate) mod rwlock;
 pub(crate) mod sleeper;
+pub(crate) mod spin;

@@ -22,6 +22,7 @@ use std::time::Duration;
 use crate::atomic::{AtomicU32, Ordering};
 use crate::deadline::Deadline;
 use crate::futex;
+use crate::sync::raw::spin;
 
 pub(crate) const FREE: u32 = 0;
 const LOCKED: u32 = 1;
@@ -67,6 +68,11 @@ impl RawMutex {
 
     #[cold]
     fn lock_contended(&self) {
+        // With others before it, a newcomer waits without ado.
+        spin::while_held(|| self.0.load(Ordering::Relaxed) == LOCKED);
+        if self.try_lock() {
+            return;
+        }
         let mut mark = CONTENDED;
         let mut waits_until = None;
         let mut state = self.0.load(Ordering::Relaxed);

@@ -25,6 +25,7 @@ use crate::atomic::{AtomicU32, Ordering};
 use crate::deadline::Deadline;
 use crate::futex;
 use crate::sync::raw::lock::Lock;
+use crate::sync::raw::spin;
 
 const WRITER: u32 = 1 << 31;
 const WAITING: u32 = 1 << 30;
@@ -118,6 +119,8 @@ impl RawRwLock {
     /// Through the gate: waits until `take` makes something of the word.
     #[cold]
     fn enter(&self, take: impl Fn(u32) -> Option<u32>) {
+        // With others before it, a newcomer waits without ado.
+        spin::while_held(|| self.word.load(Ordering::Relaxed) == WRITER);
         let gate = self.gate.lock();
         let mut waits_until = None;
         let mut closed = 0;

@@ -57,9 +57,11 @@ pub(crate) fn marked<F, T>(green: GreenRef, f: F) -> T
 where
     F: FnOnce() -> T,
 {
+    let shard = green.worker().shard();
+    shard.counters.blocking_sections.add();
     let mark = Mark {
         green,
-        is_outermost: green.worker().shard().progress.open_section(),
+        is_outermost: shard.progress.open_section(),
     };
     let value = f();
     drop(mark);

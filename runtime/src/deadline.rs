@@ -62,6 +62,16 @@ impl Deadline {
         Deadline(nanos)
     }
 
+    /// How long after `earlier` this is; zero if it is not.
+    pub(crate) fn since(self, earlier: Deadline) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// How long it is past.
+    pub(crate) fn elapsed(self) -> Duration {
+        Deadline::now().since(self)
+    }
+
     /// How long until the deadline; zero if it has passed.
     pub fn remaining(self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(Deadline::now().0))

@@ -17,7 +17,7 @@
 
 use std::cell::Cell;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering, fence};
 
 use rustix::io::Errno;
 use rustix::thread::futex;
@@ -74,6 +74,8 @@ struct Waiter {
     address: AtomicUsize,
     bitset: u32,
     green: GreenRef,
+    /// Where the lock that the word belongs to has its owner's thread id, or null.
+    owner: *const AtomicI32,
     /// Set, with release order, once the waiter is out of the queue.
     woken: AtomicBool,
     next: Cell<*const Waiter>,
@@ -171,10 +173,24 @@ impl Queue {
 /// Waits while `*word == expected`: parks a green thread, blocks an OS thread in the kernel. May
 /// return [`Wait::Woken`] without a wake-up.
 pub fn wait(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Wait {
+    let reason = Packed::futex(word.as_ptr() as usize);
+    wait_because(reason, word, expected, deadline)
+}
+
+/// As [`wait`], for what `reason` says.
+pub(crate) fn wait_because(
+    reason: Packed,
+    word: &AtomicU32,
+    expected: u32,
+    deadline: Option<Deadline>,
+) -> Wait {
     match context::green() {
         Some(green) => {
             let _native = NativeSection::enter();
-            let place = Place::new(word.as_ptr(), expected);
+            let place = Place {
+                reason,
+                ..Place::new(word.as_ptr(), expected)
+            };
             // SAFETY: the borrow keeps the word in place.
             unsafe { park_at(green, place, deadline) }
         }
@@ -221,23 +237,6 @@ fn wait_in_kernel(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -
         Err(Errno::TIMEDOUT) => Wait::TimedOut,
         _ => Wait::Woken,
     }
-}
-
-/// As [`wait`], for the end of a green thread.
-pub(crate) fn wait_to_join(word: &AtomicU32, expected: u32, id: u64) {
-    let Some(green) = context::green() else {
-        wait_in_kernel(word, expected, None);
-        return;
-    };
-    let _native = NativeSection::enter();
-    let place = Place {
-        address: word.as_ptr(),
-        expected,
-        bitset: ANY,
-        reason: Packed::join(id),
-    };
-    // SAFETY: the borrow keeps the word in place.
-    unsafe { park_at(green, place, None) };
 }
 
 /// Wakes up to `count` waiters of `word`; gives how many.
@@ -308,12 +307,51 @@ pub unsafe fn park_green(
     unsafe { park_at(section.green(), place, deadline) }
 }
 
+/// As [`park_green`], for the word of a pthread mutex whose owner's thread id stands at `owner`: for those who look from
+/// outside.
+///
+/// # Safety
+///
+/// As for [`park_green`], of `owner` too.
+pub unsafe fn park_green_for_mutex(
+    section: &Section,
+    address: *const u32,
+    expected: u32,
+    deadline: Option<Deadline>,
+    owner: *const AtomicI32,
+) -> Wait {
+    let place = Place {
+        reason: Packed::mutex(address as usize),
+        owner,
+        ..Place::new(address, expected)
+    };
+    // SAFETY: the caller's promise.
+    unsafe { park_at(section.green(), place, deadline) }
+}
+
+/// The thread id of the owner of the mutex at `address`, if a green thread waits for it.
+pub(crate) fn owner_of(address: usize) -> Option<i32> {
+    let queue = bucket(address).queue.lock();
+    let mut waiter = queue.head;
+    loop {
+        let found = queue.find(waiter, address, ANY)?;
+        // SAFETY: the wait of a queued waiter has not returned, so the mutex is still there (the promise of
+        // `park_green_for_mutex`); it leaves the queue under the lock that we hold.
+        if let Some(owner) = unsafe { found.owner.as_ref() } {
+            return Some(owner.load(Ordering::Relaxed));
+        }
+        waiter = found.next.get();
+    }
+}
+
 /// Where a green thread waits, and while what stands there.
 struct Place {
     address: *const u32,
     expected: u32,
     bitset: u32,
     reason: Packed,
+    /// As in [`Waiter`].
+    owner: *const AtomicI32,
 }
 
 impl Place {
@@ -323,6 +361,7 @@ impl Place {
             expected,
             bitset: ANY,
             reason: Packed::futex(address as usize),
+            owner: ptr::null(),
         }
     }
 }
@@ -356,6 +395,7 @@ unsafe fn park<E>(
         address: AtomicUsize::new(address as usize),
         bitset: place.bitset,
         green,
+        owner: place.owner,
         woken: AtomicBool::new(false),
         next: Cell::new(ptr::null()),
         previous: Cell::new(ptr::null()),

@@ -13,12 +13,13 @@
 //! | `timer` | its own green thread, and whoever holds the lock of the wheel it stands in |
 //! | `coroutine` | the worker that runs it |
 //! | `next_free` | whoever holds the pool's lock |
-//! | `yielder`, `entry_frame`, `budget`, `alternate_stack`, `cancellation` | its own green thread |
+//! | `yielder`, `entry_frame`, `budget`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
 //! | `pin` | written by its own green thread in its first turn, by the worker after the last; read by anyone |
 //! | `next_pinned`, `due` | whoever holds the lock of the pinned queue it stands in |
 //! | `wait` | written by its own green thread, read by anyone |
 //! | `runtime` | written by the spawner, read by anyone |
-//! | `life` | the spawner until the green thread is queued, then read-only until its slot is released |
+//! | `probe` | anyone, by atomic operations (see `probe.rs`) |
+//! | `life` | put in by the spawner and taken out by whoever releases the slot, both under the lock of `name`; in between read-only: by those for whom the green thread surely lives, and under that lock by anyone ([`GreenRef::snapshot`]) |
 //! | `name` | under its lock; the overflow handler reads it without |
 
 use std::cell::{Cell, UnsafeCell};
@@ -26,7 +27,7 @@ use std::ffi::c_void;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence};
 
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
@@ -35,8 +36,9 @@ use crate::arch;
 use crate::context;
 use crate::deadline::Deadline;
 use crate::futex;
-use crate::park::ParkState;
+use crate::park::{ParkState, Sight};
 use crate::patch::Patch;
+use crate::probe;
 use crate::reason::Packed;
 use crate::scheduler::Shared;
 use crate::shard::Shard;
@@ -50,6 +52,9 @@ use crate::worker::Worker;
 
 /// Written when a control block is made; what a slot that was never made does not hold.
 const MADE: u32 = 0x6772_6e21;
+
+/// In `wait`: until it is woken.
+const NO_LIMIT: u64 = u64::MAX;
 
 /// Blocking operations that may succeed at once before a green thread yields all the same.
 const BUDGET: u32 = 32;
@@ -155,6 +160,9 @@ pub(crate) struct Green {
     pub(crate) due: Cell<u32>,
     pub(crate) timer: Timer<GreenRef>,
     wheel: Cell<*const Shard>,
+    pub(crate) probe: probe::Place,
+    /// The last park may have returned for a probe only.
+    probed: Cell<bool>,
     life: UnsafeCell<Option<Life>>,
     name: SpinLock<Name>,
     ending: AtomicU32,
@@ -167,11 +175,44 @@ pub(crate) struct Green {
 // park word's protocol between workers, a lock for the rest.
 unsafe impl Sync for Green {}
 
-enum Name {
+#[derive(Clone)]
+pub(crate) enum Name {
     None,
     Given(Arc<str>),
     /// As set by `pthread_setname_np`: at most 15 bytes and a zero.
     Thread([u8; 16]),
+}
+
+impl Name {
+    /// What was set by `pthread_setname_np` need not be text.
+    pub(crate) fn to_text(&self) -> Option<String> {
+        match self {
+            Name::None => None,
+            Name::Given(name) => Some(name.as_ref().to_owned()),
+            Name::Thread(name) => {
+                let name = name.split(|&byte| byte == 0).next().unwrap_or(b"");
+                Some(String::from_utf8_lossy(name).into_owned())
+            }
+        }
+    }
+}
+
+/// What somebody outside sees of a green thread; it may have ended since.
+pub(crate) struct Snapshot {
+    pub(crate) task: Arc<dyn Task>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) name: Name,
+    pub(crate) sight: Sight,
+    /// If it is parked.
+    pub(crate) waiting: Waiting,
+}
+
+/// A parked green thread's wait, as its words say. Of one that is about to park or to go on it may be half new.
+#[derive(Clone, Copy)]
+pub(crate) struct Waiting {
+    pub(crate) reason: Packed,
+    pub(crate) since: Deadline,
+    pub(crate) until: Option<Deadline>,
 }
 
 impl Green {
@@ -194,6 +235,8 @@ impl Green {
             due: Cell::new(0),
             timer: Timer::new(),
             wheel: Cell::new(ptr::null()),
+            probe: probe::Place::empty(),
+            probed: Cell::new(false),
             life: UnsafeCell::new(None),
             name: SpinLock::new(Name::None),
             ending: AtomicU32::new(ending::DETACHED),
@@ -210,12 +253,12 @@ impl Green {
 
     /// What belongs to the present green thread.
     ///
-    /// Only for a control block whose green thread lives: that is the calling one, one that the
-    /// caller has just taken out of PARKED, or one in a run queue.
+    /// Only for a control block whose green thread surely lives: that is the calling one, one that the caller has just
+    /// taken out of PARKED, one in a run queue, or one whose join the caller has claimed.
     #[inline]
     pub(crate) fn life(&self) -> &Life {
         // SAFETY: written before the green thread was first queued and not again before its slot
-        // is released (see the table above).
+        // is released (see the table above); whoever else looks only reads.
         unsafe { (*self.life.get()).as_ref() }.expect("the green thread lives")
     }
 
@@ -277,18 +320,34 @@ impl Green {
         if self.park.begin() {
             self.suspend(Action::Park);
         }
+        if self.probe.is_set() {
+            self.answer_probe();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn answer_probe(&self) {
+        self.probed.set(true);
+        let (id, limit) = (self.life().task.head().id, self.slot.stack_limit);
+        self.probe.answer(id, limit, self.entry_frame());
     }
 
     /// Waits for an unpark or for `deadline`; may return before either. Runs on this green thread, which waits for
     /// what `reason` says.
     pub(crate) fn park_until(&self, this: GreenRef, deadline: Option<Deadline>, reason: Packed) {
         let [why, since, until] = &self.wait;
-        since.store(Deadline::now_coarse().as_nanos(), Ordering::Relaxed);
-        until.store(
-            deadline.map_or(u64::MAX, Deadline::as_nanos),
-            Ordering::Relaxed,
-        );
-        why.store(reason.word(), Ordering::Relaxed);
+        let limit = deadline.map_or(NO_LIMIT, Deadline::as_nanos);
+        // A wait that goes on after a probe has lasted from its beginning.
+        let goes_on = self.probed.get()
+            && self.probed.replace(false)
+            && why.load(Ordering::Relaxed) == reason.word()
+            && until.load(Ordering::Relaxed) == limit;
+        if !goes_on {
+            since.store(Deadline::now_coarse().as_nanos(), Ordering::Relaxed);
+            until.store(limit, Ordering::Relaxed);
+            why.store(reason.word(), Ordering::Relaxed);
+        }
         let Some(deadline) = deadline else {
             return self.park();
         };
@@ -301,6 +360,17 @@ impl Green {
         unsafe { &*self.wheel.get() }.cancel_timer(&self.timer);
     }
 
+    /// What the words of its wait say; they mean something while it is parked.
+    pub(crate) fn waiting(&self) -> Waiting {
+        let [why, since, until] = &self.wait;
+        let limit = until.load(Ordering::Relaxed);
+        Waiting {
+            reason: Packed::from_word(why.load(Ordering::Relaxed)),
+            since: Deadline::from_nanos(since.load(Ordering::Relaxed)),
+            until: (limit != NO_LIMIT).then(|| Deadline::from_nanos(limit)),
+        }
+    }
+
     /// Counts one blocking operation that did not have to wait. True when the budget is spent: the green thread
     /// should yield, so that one whose I/O is always ready does not starve the others.
     #[inline]
@@ -308,12 +378,6 @@ impl Green {
         let left = self.budget.get();
         self.budget.set(left.saturating_sub(1));
         left == 0
-    }
-
-    pub(crate) fn set_name(&self, name: Option<Arc<str>>) {
-        let name = name.map_or(Name::None, Name::Given);
-        let before = std::mem::replace(&mut *self.name.lock(), name);
-        drop(before);
     }
 
     pub(crate) fn set_thread_name(&self, name: [u8; 16]) {
@@ -443,10 +507,9 @@ impl GreenRef {
         green.patch.set(life.shared.patch());
         let runtime = Arc::as_ptr(&life.shared) as usize;
         green.runtime.store(runtime, Ordering::Relaxed);
-        let head = life.task.head();
-        green.set_name(head.name.clone());
-        green.cancellation.set(&head.state);
-        head.set_green(green);
+        let name = life.task.head().name.clone();
+        green.cancellation.set(&life.task.head().state);
+        life.task.head().set_green(green);
         green.alternate_stack.set(None);
         let ending = if joinable {
             ending::JOINABLE
@@ -455,12 +518,15 @@ impl GreenRef {
         };
         green.ending.store(ending, Ordering::Relaxed);
         green.value.set(ptr::null_mut());
+        green.probed.set(false);
         // SAFETY: the slot is ours until the green thread is queued.
-        unsafe {
-            *green.coroutine.get() = Some(coroutine);
-            *green.life.get() = Some(life);
-        }
+        unsafe { *green.coroutine.get() = Some(coroutine) };
         green.park.start();
+        let mut its_name = green.name.lock();
+        *its_name = name.map_or(Name::None, Name::Given);
+        // SAFETY: as above, and whoever looks from outside waits for the lock.
+        unsafe { *green.life.get() = Some(life) };
+        drop(its_name);
         Ok(green)
     }
 
@@ -524,17 +590,45 @@ impl GreenRef {
             self.recycle();
         } else {
             // The joiner may have released the slot by now; then this wakes nobody, or
-            // somebody too early, which every waiter allows for.
+            // somebody too early, which every waiter allows for, as dumpers do for a probe sent back.
+            fence(Ordering::SeqCst);
+            self.probe.decline();
             futex::wake(&self.ending, u32::MAX);
         }
     }
 
     fn recycle(self) {
-        // SAFETY: the green thread has ended and nobody joins it any more.
+        let mut its_name = self.name.lock();
+        let name = std::mem::replace(&mut *its_name, Name::None);
+        // SAFETY: the green thread has ended and nobody joins it any more; whoever looks from outside waits for the
+        // lock.
         let life = unsafe { (*self.life.get()).take() };
-        self.set_name(None);
+        drop(its_name);
+        self.probe.decline();
         slot::release(self);
-        drop(life);
+        drop((life, name));
+    }
+
+    /// Whether a green thread lives here.
+    pub(crate) fn is_alive(self) -> bool {
+        self.snapshot().is_some()
+    }
+
+    /// What the green thread that lives here is and does, if one does. From any thread, at any time.
+    pub(crate) fn snapshot(self) -> Option<Snapshot> {
+        let name = self.name.lock();
+        // SAFETY: put in and taken out under the lock that we hold; others only read.
+        let life = unsafe { (*self.life.get()).as_ref() }?;
+        if self.ending.load(Ordering::Acquire) & ending::ENDED != 0 {
+            return None;
+        }
+        Some(Snapshot {
+            task: life.task.clone(),
+            shared: life.shared.clone(),
+            name: name.clone(),
+            sight: self.park.look(),
+            waiting: self.waiting(),
+        })
     }
 
     /// The value that `pthread_join` hands out.
@@ -554,8 +648,11 @@ impl GreenRef {
     /// Waits for the end; the caller has claimed the join. `None` if the deadline came first, and
     /// the claim is given back.
     pub(crate) fn join(self, deadline: Option<Deadline>) -> Option<*mut c_void> {
+        // It lives, or is still to be joined.
+        let reason = Packed::join(self.life().task.head().id);
         while self.ending.load(Ordering::Acquire) & ending::ENDED == 0 {
-            if futex::wait(&self.ending, ending::CLAIMED, deadline) == futex::Wait::TimedOut {
+            let waited = futex::wait_because(reason, &self.ending, ending::CLAIMED, deadline);
+            if waited == futex::Wait::TimedOut {
                 // Given back only while it has not ended: afterwards the claim is the right to release.
                 let given_back = self.ending.compare_exchange(
                     ending::CLAIMED,

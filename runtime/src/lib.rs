@@ -27,6 +27,7 @@
 //! | `worker`, `shard`, `pinned`, `scheduler`, `reactor` | who runs what, when |
 //! | `blocking`, `monitor`, `crew` | what does not yield, and the workers in its place |
 //! | `runtime`, `ending`, `spawn`, `settings` | building, using and ending it |
+//! | `metrics`, `dump`, `reason`, `probe`, `trace` | what is said when somebody asks |
 //! | `report` | what is said without being asked |
 //! | `net`, `sync`, `time`, `block_on` | what blocking code uses |
 //! | `context`, `hook` | where the shims come in |
@@ -40,6 +41,7 @@ mod context;
 mod crew;
 pub mod deadline;
 mod descriptor;
+pub mod dump;
 mod ending;
 mod error;
 pub mod futex;
@@ -47,6 +49,7 @@ mod green;
 pub mod hook;
 mod idle;
 pub mod interrupt;
+mod metrics;
 mod monitor;
 pub mod net;
 mod overflow;
@@ -54,6 +57,7 @@ mod park;
 mod patch;
 mod pinned;
 mod pool;
+mod probe;
 mod reactor;
 mod reason;
 mod report;
@@ -69,14 +73,17 @@ pub mod sync;
 pub mod thread;
 pub mod time;
 mod tls;
+mod trace;
 mod wheel;
 mod worker;
 
 pub use block_on::block_on;
 pub use blocking::blocking;
+pub use dump::{Dump, DumpOptions, dump, dump_all};
 pub use ending::{OnDrop, ShutdownError};
 pub use error::BuildError;
 pub use interrupt::{Interrupted, checkpoint, is_cancellation, shield};
+pub use metrics::{Metrics, SlotMetrics, metrics};
 pub use patch::{Patch, UnknownFamily};
 pub use pool::{GreenPile, GreenPool, Imap};
 pub use reason::WaitReason;

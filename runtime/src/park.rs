@@ -40,6 +40,17 @@ const PARKING: u32 = 1;
 const PARKED: u32 = 2;
 const NOTIFIED: u32 = 4;
 
+/// What somebody outside sees of the state word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sight {
+    /// It runs, or has yielded and stands in a run queue.
+    Running,
+    /// It is parked, or about to be.
+    Parked,
+    /// It stands in a run queue, or is about to.
+    Ready,
+}
+
 /// The state word; see the module's page.
 pub(crate) struct ParkState(AtomicU32);
 
@@ -86,6 +97,15 @@ impl ParkState {
     pub(crate) fn resume(&self) {
         if self.0.load(Ordering::Acquire) & (PARKING | PARKED) != 0 {
             self.0.swap(RUNNING, Ordering::AcqRel);
+        }
+    }
+
+    /// From anywhere, for a look only: it may be outdated at once.
+    pub(crate) fn look(&self) -> Sight {
+        match self.0.load(Ordering::Acquire) {
+            PARKING | PARKED => Sight::Parked,
+            word if word & !NOTIFIED == RUNNING => Sight::Running,
+            _ => Sight::Ready,
         }
     }
 

@@ -74,6 +74,11 @@ impl Pinned {
         self.ready.load(Ordering::Relaxed) != 0
     }
 
+    /// Guests that wait for a turn.
+    pub(crate) fn ready(&self) -> usize {
+        self.ready.load(Ordering::Relaxed) as usize
+    }
+
     fn push(&self, green: GreenRef, due: u32) {
         let mut queue = self.queue.lock();
         green.due.set(due);
@@ -146,8 +151,7 @@ impl Pinned {
 impl Shard {
     /// Queues a guest behind what is ready to run on the worker now.
     pub(crate) fn push_pinned(&self, green: GreenRef) {
-        let ready = self.pinned.ready.load(Ordering::Relaxed) as usize;
-        let ahead = self.stealer.len() + usize::from(self.has_next()) + ready;
+        let ahead = self.queued();
         let turns = u32::try_from(ahead + 1).unwrap_or(u32::MAX / 2);
         self.pinned
             .push(green, self.progress.turn().wrapping_add(turns));

@@ -6,10 +6,13 @@
 use std::fmt;
 use std::os::fd::RawFd;
 
+use serde::Serialize;
+
 use crate::descriptor::Interest;
 
 /// Why a green thread is parked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "kind", content = "on")]
 #[non_exhaustive]
 pub enum WaitReason {
     /// It sleeps.
@@ -24,6 +27,10 @@ pub enum WaitReason {
     Futex(usize),
     /// It waits for the end of the green thread with this id.
     Join(u64),
+    /// It waits for the pthread mutex at this address.
+    Mutex(usize),
+    /// It waits in [`thread::park`](crate::thread::park) for an unpark.
+    Park,
 }
 
 impl fmt::Display for WaitReason {
@@ -35,6 +42,8 @@ impl fmt::Display for WaitReason {
             WaitReason::Poll(count) => write!(f, "poll of {count} descriptors"),
             WaitReason::Futex(address) => write!(f, "futex at {address:#x}"),
             WaitReason::Join(id) => write!(f, "join of green thread {id}"),
+            WaitReason::Mutex(address) => write!(f, "mutex at {address:#x}"),
+            WaitReason::Park => write!(f, "unpark"),
         }
     }
 }
@@ -73,7 +82,12 @@ impl Packed {
         Packed::new(6, id)
     }
 
-    #[expect(dead_code, reason = "for those who look from outside")]
+    pub(crate) fn mutex(address: usize) -> Packed {
+        Packed::new(7, address as u64)
+    }
+
+    pub(crate) const PARK: Packed = Packed::new(8, 0);
+
     pub(crate) fn from_word(word: u64) -> Packed {
         Packed(word)
     }
@@ -82,7 +96,6 @@ impl Packed {
         self.0
     }
 
-    #[expect(dead_code, reason = "for those who look from outside")]
     pub(crate) fn unpack(self) -> Option<WaitReason> {
         let argument = self.0 & ARGUMENT;
         Some(match self.0 >> ARGUMENT_BITS {
@@ -92,6 +105,8 @@ impl Packed {
             4 => WaitReason::Poll(argument as usize),
             5 => WaitReason::Futex(argument as usize),
             6 => WaitReason::Join(argument),
+            7 => WaitReason::Mutex(argument as usize),
+            8 => WaitReason::Park,
             _ => return None,
         })
     }

@@ -10,8 +10,8 @@ use crate::error::BuildError;
 use crate::patch::Patch;
 use crate::scheduler::Shared;
 use crate::settings::{Given, Switch};
-use crate::spawn::{Builder, JoinHandle};
-use crate::{descriptor, futex, monitor, overflow, slot, tls};
+use crate::spawn::{self, Builder, JoinHandle};
+use crate::{descriptor, futex, monitor, overflow, probe, slot, tls};
 
 /// A scheduler with its workers, on which green threads run.
 ///
@@ -45,6 +45,7 @@ impl Runtime {
     /// # Panics
     ///
     /// If `f` panics, the panic goes on in the caller. Panics if no stack can be had.
+    #[track_caller]
     pub fn run<F, T>(&self, f: F) -> T
     where
         F: FnOnce() -> T + Send,
@@ -60,8 +61,9 @@ impl Runtime {
         let main = Builder::new()
             .name("main".to_owned())
             .stack_size(self.shared.settings.stack_size.max(MAIN_STACK))
-            .spawn_on(&self.shared, body)
-            .unwrap_or_else(|error| panic!("cannot start the main green thread: {error}"));
+            .spawn_on(&self.shared, body);
+        let main =
+            main.unwrap_or_else(|error| panic!("cannot start the main green thread: {error}"));
         let ended = main.join();
         match outcome {
             Some(Ok(value)) if ended.is_ok() => value,
@@ -75,13 +77,13 @@ impl Runtime {
     /// # Panics
     ///
     /// If no stack can be had; [`spawn_with`](Self::spawn_with) returns the error.
+    #[track_caller]
     pub fn spawn<F, T>(&self, f: F) -> JoinHandle<T>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        self.spawn_with(Builder::new(), f)
-            .unwrap_or_else(|error| panic!("cannot spawn a green thread: {error}"))
+        spawn::started(self.spawn_with(Builder::new(), f))
     }
 
     /// Starts a green thread on this runtime with the builder's name and stack size.
@@ -89,6 +91,7 @@ impl Runtime {
     /// # Errors
     ///
     /// As [`Builder::spawn`].
+    #[track_caller]
     pub fn spawn_with<F, T>(&self, builder: Builder, f: F) -> io::Result<JoinHandle<T>>
     where
         F: FnOnce() -> T + Send + 'static,
@@ -210,6 +213,7 @@ fn prepare_process() {
     // SAFETY: a passive process looks at none of the tables and has no green thread.
     context::end_passiveness(|| unsafe {
         futex::reset_after_fork();
+        probe::reset_after_fork();
         descriptor::reset_after_fork();
         slot::reset_after_fork();
     });
@@ -229,6 +233,7 @@ fn prepare_process() {
 /// # Panics
 ///
 /// If the runtime cannot be built, with the [`BuildError`]'s text, and if `f` panics.
+#[track_caller]
 pub fn run<F, T>(f: F) -> T
 where
     F: FnOnce() -> T + Send,

@@ -16,6 +16,7 @@ use crate::error::BuildError;
 use crate::futex;
 use crate::green::GreenRef;
 use crate::idle::Idle;
+use crate::metrics::OutsideCounters;
 use crate::monitor;
 use crate::patch::Patch;
 use crate::pinned;
@@ -34,6 +35,7 @@ pub(crate) struct Shared {
     pub(crate) idle: Idle,
     pub(crate) reactor: Arc<Reactor>,
     pub(crate) bell: Bell,
+    pub(crate) counters: OutsideCounters,
     sleeping: AtomicU32,
     /// Set when the handle is dropped: the workers leave once no green thread lives.
     closing: AtomicBool,
@@ -58,6 +60,7 @@ impl Shared {
             idle: Idle::new(),
             reactor: Arc::new(Reactor::new()?),
             bell: Bell::new(),
+            counters: OutsideCounters::default(),
             sleeping: AtomicU32::new(0),
             closing: AtomicBool::new(false),
             live: AtomicUsize::new(0),
@@ -235,6 +238,7 @@ impl Shared {
         };
         let post = &self.shards.get(index).post;
         self.crew.join();
+        self.counters.workers_called.add_shared();
         match post.call() {
             Some(Call::Start) => worker::start(self, index).inspect_err(|_| {
                 post.cancel();
@@ -270,11 +274,18 @@ pub(crate) fn schedule(green: GreenRef) {
     let _native = NativeSection::enter();
     let shared = &green.life().shared;
     match context::worker() {
-        _ if green.pin().is_some() => pinned::wake(green),
-        Some(worker) if Arc::ptr_eq(&worker.shared, shared) => worker.push_next(green),
+        _ if green.pin().is_some() => {
+            shared.counters.unparks.add_shared();
+            pinned::wake(green);
+        }
+        Some(worker) if Arc::ptr_eq(&worker.shared, shared) => {
+            worker.shard().counters.unparks.add();
+            worker.push_next(green);
+        }
         _ => {
             // Once injected, the green thread may run and end, and its runtime with it.
             let shared = shared.clone();
+            shared.counters.unparks.add_shared();
             shared.inject(green);
         }
     }
@@ -286,7 +297,13 @@ pub(crate) fn start(green: GreenRef) {
     let shared = green.life().shared.clone();
     shared.green_started();
     match context::worker() {
-        Some(worker) if Arc::ptr_eq(&worker.shared, &shared) => worker.push(green),
-        _ => shared.inject(green),
+        Some(worker) if Arc::ptr_eq(&worker.shared, &shared) => {
+            worker.shard().counters.spawns.add();
+            worker.push(green);
+        }
+        _ => {
+            shared.counters.spawns.add_shared();
+            shared.inject(green);
+        }
     }
 }

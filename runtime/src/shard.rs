@@ -10,7 +10,7 @@
 //! | `queue` | the OS thread that serves here |
 //! | `stealer` | anyone |
 //! | `run_next` | put in by the worker, taken out by it, and by anyone while `stuck` |
-//! | `progress` | stored by the worker, loaded by anyone |
+//! | `progress`, `counters` | stored by the worker, loaded by anyone |
 //! | `stuck` | stored by the monitor, loaded by anyone |
 //! | `pinned` | see `pinned.rs` |
 //! | `wheel` | under its lock |
@@ -24,6 +24,7 @@ use crossbeam_deque::{Stealer, Worker as Queue};
 use crate::crew::Post;
 use crate::deadline::Deadline;
 use crate::green::{Green, GreenRef};
+use crate::metrics::Counters;
 use crate::pinned::Pinned;
 use crate::spin::SpinLock;
 use crate::wheel::{Timer, Wheel};
@@ -38,7 +39,7 @@ pub(crate) struct Progress {
     /// The turn of the latest blocking section, times two, plus one until the section ends. It counts only
     /// during that very turn: a green thread that parks in its section leaves the mark behind.
     section: AtomicU64,
-    /// The green thread of the latest turn.
+    /// The green thread of the latest turn, until the worker finds nothing more to run.
     running: AtomicPtr<Green>,
     /// Whether the worker waits in the reactor.
     asleep: AtomicBool,
@@ -85,6 +86,18 @@ impl Progress {
         self.running.store(green.as_ptr(), Ordering::Relaxed);
     }
 
+    /// The worker has nothing to run.
+    pub(crate) fn rest(&self) {
+        self.running.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    /// The green thread that the worker runs, or ran last.
+    pub(crate) fn running(&self) -> Option<GreenRef> {
+        let green = ptr::NonNull::new(self.running.load(Ordering::Relaxed));
+        // SAFETY: the word holds null or a control block.
+        green.map(|green| unsafe { GreenRef::new(green) })
+    }
+
     pub(crate) fn set_asleep(&self, asleep: bool) {
         self.asleep.store(asleep, Ordering::Relaxed);
     }
@@ -126,6 +139,7 @@ pub(crate) struct Shard {
     pub(crate) stealer: Stealer<GreenRef>,
     run_next: AtomicPtr<Green>,
     pub(crate) progress: Progress,
+    pub(crate) counters: Counters,
     /// Set by the monitor while the worker does not get on: its run-next slot may be stolen.
     pub(crate) stuck: AtomicBool,
     pub(crate) post: Post,
@@ -146,6 +160,7 @@ impl Shard {
             queue,
             run_next: AtomicPtr::new(ptr::null_mut()),
             progress: Progress::new(),
+            counters: Counters::default(),
             stuck: AtomicBool::new(false),
             post: Post::vacant(),
             pinned: Pinned::new(),
@@ -192,6 +207,11 @@ impl Shard {
         self.stuck.load(Ordering::SeqCst)
     }
 
+    /// How many green threads wait for a turn here.
+    pub(crate) fn queued(&self) -> usize {
+        self.stealer.len() + usize::from(self.has_next()) + self.pinned.ready()
+    }
+
     pub(crate) fn has_next(&self) -> bool {
         !self.run_next.load(Ordering::SeqCst).is_null()
     }
@@ -212,6 +232,11 @@ impl Shard {
     pub(crate) fn cancel_timer(&self, timer: &Timer<GreenRef>) {
         // SAFETY: the caller remembers this shard as that of the timer.
         unsafe { self.wheel.lock().cancel(timer) };
+    }
+
+    /// How many timers are under way.
+    pub(crate) fn timers(&self) -> usize {
+        self.wheel.lock().len()
     }
 
     pub(crate) fn next_timer(&self) -> u64 {

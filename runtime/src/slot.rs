@@ -27,6 +27,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect};
 
 use crate::green::{self, Green, GreenRef};
+use crate::metrics::SlotMetrics;
 use crate::spin::{self, SpinLock};
 use crate::tls::{self, Block, Layout};
 
@@ -72,6 +73,29 @@ impl Slot {
         self.stack_base - self.stack_limit
     }
 
+    /// Bytes from the stack's base down to the lowest page that is in memory: how deep it has been since the kernel
+    /// last got its memory back, be it by this green thread or an earlier one in the slot.
+    pub(crate) fn deepest_use(&self) -> usize {
+        let mut resident = [0; 512];
+        let mut page = self.stack_limit;
+        let end = self.stack_base.next_multiple_of(PAGE);
+        while page < end {
+            let count = ((end - page) / PAGE).min(resident.len());
+            let length = count * PAGE;
+            // SAFETY: pages of a region, and a vector with a byte for each.
+            let outcome =
+                unsafe { libc::mincore(page as *mut c_void, length, resident.as_mut_ptr()) };
+            if outcome != 0 {
+                return 0;
+            }
+            if let Some(first) = resident[..count].iter().position(|page| page & 1 != 0) {
+                return self.stack_base - (page + first * PAGE);
+            }
+            page += length;
+        }
+        0
+    }
+
     /// Bytes of stack that slots of this class promise; there are somewhat more.
     pub(crate) fn promised_stack_size(&self) -> usize {
         CLASSES[self.class]
@@ -86,9 +110,13 @@ struct Pool {
     unused: usize,
     /// Free slots whose stack memory the kernel has back.
     trimmed: Option<GreenRef>,
-    /// What is left of the youngest region.
+    trimmed_count: usize,
+    /// What is left of the youngest region, and which it is.
     next: usize,
     end: usize,
+    region: usize,
+    /// Slots that were made.
+    made: usize,
     region_slots: usize,
 }
 
@@ -98,17 +126,22 @@ static POOLS: [SpinLock<Pool>; CLASSES.len()] = [const {
         free_count: 0,
         unused: 0,
         trimmed: None,
+        trimmed_count: 0,
         next: 0,
         end: 0,
+        region: 0,
+        made: 0,
         region_slots: FIRST_REGION_SLOTS,
     })
 }; CLASSES.len()];
 
-/// The regions, for the look-up by address; entries are written once.
+/// The regions, for the look-up by address; entries are written once, but for `carved`.
 struct Region {
     start: AtomicUsize,
     end: AtomicUsize,
     slot_size: AtomicUsize,
+    /// Slots were made below this address, if at all. Stored under the pool's lock.
+    carved: AtomicUsize,
 }
 
 static REGIONS: [Region; MAX_REGIONS] = [const {
@@ -116,9 +149,13 @@ static REGIONS: [Region; MAX_REGIONS] = [const {
         start: AtomicUsize::new(0),
         end: AtomicUsize::new(0),
         slot_size: AtomicUsize::new(0),
+        carved: AtomicUsize::new(0),
     }
 }; MAX_REGIONS];
 static REGION_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// The first region whose slots are this process's own: a fork leaves the parent's behind.
+static FIRST_REGION: AtomicUsize = AtomicUsize::new(0);
 
 /// Set once the kernel was found to lack `MADV_GUARD_INSTALL`.
 static GUARD_BY_MPROTECT: AtomicBool = AtomicBool::new(false);
@@ -152,6 +189,7 @@ pub(crate) fn acquire(stack_size: usize) -> io::Result<GreenRef> {
     }
     if let Some(green) = pool.trimmed {
         pool.trimmed = green.next_free.take();
+        pool.trimmed_count -= 1;
         drop(pool);
         // SAFETY: as above.
         unsafe { green.slot.block.reset(layout) };
@@ -163,11 +201,16 @@ pub(crate) fn acquire(stack_size: usize) -> io::Result<GreenRef> {
     }
     let bottom = pool.next;
     pool.next += size;
+    pool.made += 1;
+    REGIONS[pool.region]
+        .carved
+        .store(pool.next, Ordering::Release);
     drop(pool);
     // SAFETY: the pool has handed out this slot's memory just now, to us alone.
     let made = unsafe { make(layout, class, bottom, size) };
     if made.is_err() {
         let mut pool = POOLS[class].lock();
+        pool.made -= 1;
         // Given back, unless another slot was carved meanwhile.
         if pool.next == bottom + size {
             pool.next = bottom;
@@ -209,6 +252,7 @@ fn grow(pool: &mut Pool, slot_size: usize) -> io::Result<()> {
     region.start.store(start, Ordering::Release);
     pool.next = start;
     pool.end = start + length;
+    pool.region = index;
     if (slots * 2).saturating_mul(slot_size) <= LARGEST_REGION {
         pool.region_slots = slots * 2;
     }
@@ -298,6 +342,7 @@ pub(crate) fn trim() -> usize {
             let mut pool = pool.lock();
             green.next_free.set(pool.trimmed);
             pool.trimmed = Some(green);
+            pool.trimmed_count += 1;
             trimmed += 1;
         }
         let mut pool = pool.lock();
@@ -314,32 +359,17 @@ fn take_free(pool: &SpinLock<Pool>) -> Option<GreenRef> {
     Some(green)
 }
 
-/// Every control block there is, in use or not. New ones may be left out.
-pub(crate) fn all() -> impl Iterator<Item = GreenRef> {
-    let count = REGION_COUNT.load(Ordering::Acquire).min(MAX_REGIONS);
-    REGIONS[..count].iter().flat_map(|region| {
-        let start = region.start.load(Ordering::Acquire);
-        let end = region.end.load(Ordering::Relaxed);
-        let size = region.slot_size.load(Ordering::Relaxed);
-        (start..carved(end)).step_by(size.max(1)).filter_map(find)
-    })
-}
-
-/// Up to where slots were carved from the region that ends at `end`.
-fn carved(end: usize) -> usize {
-    let youngest = POOLS.iter().find_map(|pool| {
-        let pool = pool.lock();
-        (pool.end == end).then_some(pool.next)
-    });
-    youngest.unwrap_or(end)
-}
-
 /// The green thread in whose slot `address` lies. Safe in signal handlers.
 ///
 /// A slot that was carved but is still being made is not found by the address of its thread
 /// control block, which nobody knows yet.
 pub(crate) fn find(address: usize) -> Option<GreenRef> {
     let (bottom, size) = slot_around(address)?;
+    made_at(bottom, size)
+}
+
+/// The control block of the slot at `bottom`, which lies in a region, if it was made.
+fn made_at(bottom: usize, size: usize) -> Option<GreenRef> {
     let layout = tls::layout();
     let green = control_block_below(layout.block_below(bottom + size), layout);
     // A slot that was never made has no control block.
@@ -369,11 +399,43 @@ pub(crate) unsafe fn reset_after_fork() {
                 pool.free_count = 0;
                 pool.unused = 0;
                 pool.trimmed = None;
+                pool.trimmed_count = 0;
                 pool.next = 0;
                 pool.end = 0;
+                pool.made = 0;
             });
         }
     }
+    FIRST_REGION.store(REGION_COUNT.load(Ordering::Relaxed), Ordering::Relaxed);
+}
+
+/// The slots of each class.
+pub(crate) fn metrics() -> [SlotMetrics; CLASSES.len()] {
+    std::array::from_fn(|class| {
+        let pool = POOLS[class].lock();
+        SlotMetrics {
+            stack_size: CLASSES[class],
+            in_use: pool.made - pool.free_count - pool.trimmed_count,
+            pooled: pool.free_count,
+            trimmed: pool.trimmed_count,
+        }
+    })
+}
+
+/// Every control block there is, in use or not. New ones may be left out, those from before a fork are.
+pub(crate) fn all() -> impl Iterator<Item = GreenRef> {
+    let count = REGION_COUNT.load(Ordering::Acquire).min(MAX_REGIONS);
+    let first = FIRST_REGION.load(Ordering::Relaxed).min(count);
+    REGIONS[first..count].iter().flat_map(|region| {
+        let start = region.start.load(Ordering::Acquire);
+        let carved = region.carved.load(Ordering::Acquire);
+        let size = region.slot_size.load(Ordering::Relaxed).max(1);
+        // A region that is being made has zeros.
+        let bottoms = if start == 0 { 0..0 } else { start..carved };
+        bottoms
+            .step_by(size)
+            .filter_map(move |bottom| made_at(bottom, size))
+    })
 }
 
 /// The slot that holds `address`: where it begins and its size.

@@ -14,6 +14,7 @@ use crate::green::{GreenRef, Life};
 use crate::hook;
 use crate::interrupt::{Interrupted, Limits};
 use crate::pinned;
+use crate::reason::Packed;
 use crate::scheduler::{self, Shared};
 use crate::thread::{Head, Task, Thread};
 
@@ -212,7 +213,7 @@ impl<T> JoinHandle<T> {
     pub fn join(self) -> thread::Result<T> {
         let word = &self.packet.head.state;
         while let Some(seen) = self.await_end() {
-            futex::wait_to_join(word, seen, self.id());
+            futex::wait_because(Packed::join(self.id()), word, seen, None);
         }
         self.take_result()
     }

@@ -31,6 +31,7 @@ use crate::context;
 use crate::deadline::Deadline;
 use crate::futex;
 use crate::green::{Green, GreenRef};
+use crate::reason::Packed;
 use crate::spawn::state;
 
 pub use crate::pool::{GreenPile, GreenPool, Imap};
@@ -120,7 +121,8 @@ impl Thread {
         self.0.head().name.as_deref()
     }
 
-    /// Where in the source a green thread was spawned; `None` for an OS thread.
+    /// Where in the source a green thread was spawned; `None` for an OS thread, and for a green thread that
+    /// `pthread_create` made.
     pub fn spawned_at(&self) -> Option<&'static Location<'static>> {
         self.0.head().spawned_at
     }
@@ -210,7 +212,7 @@ fn park_until(deadline: Option<Deadline>) {
         return;
     }
     loop {
-        let ended = futex::wait(permit, PARKED, deadline);
+        let ended = futex::wait_because(Packed::PARK, permit, PARKED, deadline);
         let notified =
             permit.compare_exchange(NOTIFIED, EMPTY, Ordering::Acquire, Ordering::Acquire);
         if notified.is_ok() {

@@ -409,6 +409,12 @@ impl Block {
         self.0
     }
 
+    /// The id by which glibc's locks name the thread on this block.
+    pub(crate) fn thread_id(self, layout: &Layout) -> i32 {
+        // SAFETY: an `int` of the block, written as it was made and not again in this process.
+        unsafe { ptr::read_volatile((self.0 + layout.tid) as *const i32) }
+    }
+
     /// The lowest byte the block uses.
     pub(crate) fn bottom(self, layout: &Layout) -> usize {
         self.0 - layout.below

@@ -155,6 +155,7 @@ impl Worker {
             };
             self.at_home.set(false);
             self.shard.progress.run(green);
+            self.shard.counters.switches.add();
             // SAFETY: the green thread came out of a queue, so its stack was left and no other
             // worker runs it; this function uses no thread-local variable.
             let action = unsafe {
@@ -307,6 +308,7 @@ impl Worker {
         }
         self.dispatch(|| {
             self.expire_timers();
+            self.shard.counters.reactor_polls.add();
             let signalled = self
                 .shared
                 .reactor
@@ -362,6 +364,7 @@ impl Worker {
     fn find_work(&self) -> Result<GreenRef, Leave> {
         let shared = &*self.shared;
         let mut searching = false;
+        self.shard.progress.rest();
         loop {
             if shared.is_over() {
                 if searching {
@@ -419,6 +422,7 @@ impl Worker {
             pinned.wait(&shared.reactor);
         }
         self.dispatching.set(true);
+        self.shard.counters.reactor_polls.add();
         let signalled = shared
             .reactor
             .turn(&mut self.events.borrow_mut(), !pinned.has_guests());
@@ -442,6 +446,7 @@ impl Worker {
             return Ok(());
         }
         self.hand_over();
+        self.shard.progress.rest();
         let retired = post.retire();
         while !shared.is_over() && post.word().load(Ordering::SeqCst) == retired {
             let waited = futex::wait(post.word(), futex::Flags::PRIVATE, retired, Some(&PATIENCE));
@@ -492,7 +497,10 @@ impl Worker {
                     .stealer
                     .steal_batch_with_limit_and_pop(self.queue(), BATCH)
                 {
-                    Steal::Success(green) => return Some(green),
+                    Steal::Success(green) => {
+                        self.shard.counters.steals.add();
+                        return Some(green);
+                    }
                     Steal::Empty => break,
                     Steal::Retry => {}
                 }
@@ -500,6 +508,7 @@ impl Worker {
             if shard.is_stuck()
                 && let Some(green) = shard.take_next()
             {
+                self.shard.counters.steals.add();
                 return Some(green);
             }
         }

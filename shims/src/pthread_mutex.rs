@@ -34,7 +34,7 @@ use libc::{clockid_t, pthread_mutex_t, timespec};
 use rustix::io::Errno;
 
 use crate::kernel;
-use crate::word::{self, Cancellation, Until};
+use crate::word::{self, Until};
 
 originals! {
     fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int;
@@ -133,7 +133,7 @@ impl Mutex {
         }
         let until = until()?;
         while self.lock.swap(CONTENDED, Ordering::Acquire) != FREE {
-            let wait = word::wait(&self.lock, CONTENDED, until, Cancellation::Ignored);
+            let wait = word::wait_for_mutex(&self.lock, CONTENDED, until, &self.owner);
             if wait == Wait::TimedOut {
                 return Err(libc::ETIMEDOUT);
             }

@@ -5,12 +5,12 @@
 //! kernel. So threads of both kinds meet on the same lock.
 
 use std::ffi::{c_int, c_long};
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicI32, AtomicU32};
 
 use greenpatch_runtime::Patch;
 use greenpatch_runtime::deadline::Deadline;
 use greenpatch_runtime::futex::{self, ANY, KernelWaiter, Wait};
-use greenpatch_runtime::hook;
+use greenpatch_runtime::hook::{self, Section};
 use libc::timespec;
 use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec, clock_gettime};
@@ -73,13 +73,41 @@ pub(crate) fn wait(
     until: Option<Until>,
     cancellation: Cancellation,
 ) -> Wait {
+    let park = |section: &Section, deadline| {
+        // SAFETY: the borrow keeps the word in place.
+        unsafe { futex::park_green(section, word.as_ptr(), expected, ANY, deadline) }
+    };
+    wait_by(park, word, expected, until, cancellation)
+}
+
+/// As [`wait`], no cancellation point, on the word of a mutex that holds its owner's thread id in `owner`: a dump tells
+/// who that is.
+pub(crate) fn wait_for_mutex(
+    word: &AtomicU32,
+    expected: u32,
+    until: Option<Until>,
+    owner: &AtomicI32,
+) -> Wait {
+    let park = |section: &Section, deadline| {
+        // SAFETY: the borrows keep word and id in place.
+        unsafe { futex::park_green_for_mutex(section, word.as_ptr(), expected, deadline, owner) }
+    };
+    wait_by(park, word, expected, until, Cancellation::Ignored)
+}
+
+fn wait_by(
+    park: impl Fn(&Section, Option<Deadline>) -> Wait,
+    word: &AtomicU32,
+    expected: u32,
+    until: Option<Until>,
+    cancellation: Cancellation,
+) -> Wait {
     let Some(section) = hook::enter(Patch::LOCK) else {
         return wait_in_kernel(word, expected, until, cancellation);
     };
     loop {
         let deadline = until.map(Until::deadline);
-        // SAFETY: the borrow keeps the word in place.
-        let wait = unsafe { futex::park_green(&section, word.as_ptr(), expected, ANY, deadline) };
+        let wait = park(&section, deadline);
         // The real-time clock may have been set back meanwhile.
         if wait != Wait::TimedOut || until.is_none_or(Until::has_passed) {
             return wait;

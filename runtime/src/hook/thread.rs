@@ -1,7 +1,6 @@
 //! Green threads as pthreads: what the `pthread_*` shims ask of the runtime.
 
 use std::ffi::{CStr, c_int, c_void};
-use std::panic::Location;
 use std::ptr;
 use std::sync::Arc;
 
@@ -46,7 +45,7 @@ pub unsafe fn create(
     stack_size: usize,
     detached: bool,
 ) -> Result<(), Errno> {
-    let task = Arc::new(Head::new(None, Some(Location::caller())));
+    let task = Arc::new(Head::new(None, None));
     let life = Life::new(section.green().life().shared.clone(), task);
     let entry = Entry { start, argument };
     let green = GreenRef::prepare(stack_size, life, !detached, move || {

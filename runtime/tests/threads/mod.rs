@@ -83,3 +83,10 @@ pub(crate) fn watchdog() -> mpsc::Sender<()> {
 pub(crate) fn pause() {
     greenpatch_runtime::time::sleep(Duration::from_millis(10));
 }
+
+/// Waits until `condition` holds.
+pub(crate) fn eventually(mut condition: impl FnMut() -> bool) {
+    while !condition() {
+        greenpatch_runtime::time::sleep(Duration::from_millis(1));
+    }
+}

@@ -13,6 +13,7 @@
 //! | `timer` | its own green thread, and whoever holds the lock of the wheel it stands in |
 //! | `coroutine` | the worker that runs it |
 //! | `next_free` | whoever holds the pool's lock |
+//! | `links` | whoever holds the lock of the run queue's backlog that it stands in, or took it out of there |
 //! | `yielder`, `entry_frame`, `budget`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
 //! | `pin` | written by its own green thread in its first turn, by the worker after the last; read by anyone |
 //! | `next_pinned`, `due` | whoever holds the lock of the pinned queue it stands in |
@@ -40,6 +41,7 @@ use crate::park::{ParkState, Sight};
 use crate::patch::Patch;
 use crate::probe;
 use crate::reason::Packed;
+use crate::run_queue::{Linked, Links};
 use crate::scheduler::Shared;
 use crate::shard::Shard;
 use crate::slot::{self, Slot};
@@ -145,6 +147,7 @@ pub(crate) struct Green {
     coroutine: UnsafeCell<Option<Context>>,
     budget: Cell<u32>,
     patch: Cell<Patch>,
+    links: Links<GreenRef>,
     pub(crate) slot: Slot,
     /// The runtime of the present green thread, or of the last one, to be compared only; for those who look from
     /// outside.
@@ -226,6 +229,7 @@ impl Green {
             coroutine: UnsafeCell::new(None),
             budget: Cell::new(BUDGET),
             patch: Cell::new(Patch::none()),
+            links: Links::new(),
             slot,
             runtime: AtomicUsize::new(0),
             cancellation: Cell::new(ptr::null()),
@@ -443,6 +447,13 @@ pub(crate) unsafe fn is_made(green: *const Green) -> bool {
     // SAFETY: the word is zero until `set_made`; no reference to the whole block is made.
     let made: &AtomicU32 = unsafe { &(*green).made };
     made.load(Ordering::Acquire) == MADE
+}
+
+impl Linked for GreenRef {
+    #[inline]
+    fn links(&self) -> &Links<GreenRef> {
+        &self.links
+    }
 }
 
 impl GreenRef {

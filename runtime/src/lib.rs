@@ -24,7 +24,7 @@
 //! |---|---|
 //! | `arch`, `tls`, `slot`, `green` | what a green thread is made of |
 //! | `park`, `idle`, `bell`, `wheel`, `futex`, `descriptor` | the protocols and data structures of waiting |
-//! | `worker`, `shard`, `pinned`, `scheduler`, `reactor` | who runs what, when |
+//! | `worker`, `shard`, `run_queue`, `pinned`, `scheduler`, `reactor` | who runs what, when |
 //! | `blocking`, `monitor`, `crew` | what does not yield, and the workers in its place |
 //! | `runtime`, `ending`, `spawn`, `settings` | building, using and ending it |
 //! | `metrics`, `dump`, `reason`, `probe`, `trace` | what is said when somebody asks |
@@ -61,6 +61,7 @@ mod probe;
 mod reactor;
 mod reason;
 mod report;
+mod run_queue;
 mod runtime;
 mod scheduler;
 mod scoped;

@@ -8,7 +8,7 @@
 //! | field | by |
 //! |---|---|
 //! | `queue` | the OS thread that serves here |
-//! | `stealer` | anyone |
+//! | `thief` | anyone |
 //! | `run_next` | put in by the worker, taken out by it, and by anyone while `stuck` |
 //! | `progress`, `counters` | stored by the worker, loaded by anyone |
 //! | `stuck` | stored by the monitor, loaded by anyone |
@@ -19,13 +19,12 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use crossbeam_deque::{Stealer, Worker as Queue};
-
 use crate::crew::Post;
 use crate::deadline::Deadline;
 use crate::green::{Green, GreenRef};
 use crate::metrics::Counters;
 use crate::pinned::Pinned;
+use crate::run_queue::{RunQueue, Thief};
 use crate::spin::SpinLock;
 use crate::wheel::{Timer, Wheel};
 
@@ -135,8 +134,8 @@ impl Progress {
 
 /// A worker's place; see the module's page.
 pub(crate) struct Shard {
-    queue: Queue<GreenRef>,
-    pub(crate) stealer: Stealer<GreenRef>,
+    queue: RunQueue<GreenRef>,
+    pub(crate) thief: Thief<GreenRef>,
     run_next: AtomicPtr<Green>,
     pub(crate) progress: Progress,
     pub(crate) counters: Counters,
@@ -154,9 +153,9 @@ unsafe impl Sync for Shard {}
 
 impl Shard {
     fn new() -> Shard {
-        let queue = Queue::new_fifo();
+        let queue = RunQueue::new();
         Shard {
-            stealer: queue.stealer(),
+            thief: queue.thief(),
             queue,
             run_next: AtomicPtr::new(ptr::null_mut()),
             progress: Progress::new(),
@@ -176,7 +175,7 @@ impl Shard {
     /// The caller is the OS thread that serves here, be it on a green thread or in the scheduler: the post's
     /// protocol hands the queue from one OS thread to the next.
     #[inline]
-    pub(crate) unsafe fn queue(&self) -> &Queue<GreenRef> {
+    pub(crate) unsafe fn queue(&self) -> &RunQueue<GreenRef> {
         &self.queue
     }
 
@@ -198,7 +197,7 @@ impl Shard {
 
     /// Whether another worker could find something to run here.
     pub(crate) fn has_work(&self) -> bool {
-        !self.stealer.is_empty() || self.is_stuck() && self.has_next()
+        !self.thief.is_empty() || self.is_stuck() && self.has_next()
     }
 
     /// Whether the monitor has found that the worker does not get on.
@@ -209,7 +208,7 @@ impl Shard {
 
     /// How many green threads wait for a turn here.
     pub(crate) fn queued(&self) -> usize {
-        self.stealer.len() + usize::from(self.has_next()) + self.pinned.ready()
+        self.thief.len() + usize::from(self.has_next()) + self.pinned.ready()
     }
 
     pub(crate) fn has_next(&self) -> bool {

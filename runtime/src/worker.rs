@@ -9,13 +9,8 @@
 //!
 //! **Queues.** A green thread that another one has just woken stands in the run-next slot: its data is
 //! warm. The slot is passed over after some turns in a row, so that a pair cannot keep the worker to
-//! itself. All others stand in the worker's queue, first-in first-out, which others steal from. While
-//! it holds fewer than [`SMALL_QUEUE`] its buffer is the one it began with, and using it allocates nothing.
-//! A larger queue changes its buffer as it grows and shrinks, so the worker goes home first (one more
-//! write of the thread pointer a turn) until the queue has been small for long enough. What is woken from
-//! outside the workers goes to the injector. (Rejected: the surplus of a full queue in the injector. It
-//! lets later comers overtake: the luckiest of 400 busy connections got twice the share of the unluckiest,
-//! now 2 % more.)
+//! itself. All others stand in the worker's run queue (see `run_queue.rs`), first-in first-out, which others
+//! steal from. What is woken from outside the workers goes to the injector.
 //!
 //! **Fairness.** Every [`CLOCK_TURNS`] turns the worker looks at the clock and, if some time has passed, at
 //! timers, reactor and injector, even if its own queue is full. (A fixed number of turns between two looks,
@@ -26,7 +21,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::{io, ptr, thread};
 
-use crossbeam_deque::{Steal, Worker as Queue};
 use rustix::io::Errno;
 use rustix::thread::futex;
 use rustix::time::Timespec;
@@ -38,20 +32,10 @@ use crate::green::{Action, GreenRef};
 use crate::overflow;
 use crate::pinned;
 use crate::reactor::{EVENTS, Events};
+use crate::run_queue::RunQueue;
 use crate::scheduler::Shared;
 use crate::shard::Shard;
 use crate::tls;
-
-/// Green threads that a worker's queue holds in its first buffer, with which crossbeam-deque starts and
-/// below which it does not shrink.
-const SMALL_QUEUE: usize = 64;
-
-/// Pops from a queue of at most a quarter of [`SMALL_QUEUE`] after which it has its first buffer again,
-/// whatever its size was: each such pop halves a larger one.
-const SETTLING_POPS: u32 = 64;
-
-/// How many green threads are taken from the injector or from another worker at a time.
-const BATCH: usize = SMALL_QUEUE / 2;
 
 /// How many batches a busy worker takes from the injector when it looks around.
 const SHARES: usize = 8;
@@ -87,9 +71,6 @@ pub(crate) struct Worker {
     thread_pointer: arch::ThreadPointer,
     home: usize,
     at_home: Cell<bool>,
-    /// Not 0 while the queue may have another buffer than its first: then it is used at home only.
-    /// Counts down while the queue is short.
-    is_large: Cell<u32>,
     turn: Cell<u32>,
     next_turns: Cell<u32>,
     last_look: Cell<u64>,
@@ -112,7 +93,6 @@ impl Worker {
             thread_pointer: tls::layout().thread_pointer,
             home: arch::thread_pointer(),
             at_home: Cell::new(true),
-            is_large: Cell::new(0),
             turn: Cell::new(0),
             next_turns: Cell::new(0),
             last_look: Cell::new(0),
@@ -128,7 +108,7 @@ impl Worker {
     }
 
     #[inline]
-    fn queue(&self) -> &Queue<GreenRef> {
+    fn queue(&self) -> &RunQueue<GreenRef> {
         // SAFETY: a worker is used by its own OS thread only, which was called to this shard's post.
         unsafe { self.shard.queue() }
     }
@@ -215,7 +195,7 @@ impl Worker {
             return Some(green);
         }
         self.next_turns.set(0);
-        self.pop().or_else(|| self.shard.take_next())
+        self.queue().pop().or_else(|| self.shard.take_next())
     }
 
     #[cold]
@@ -228,43 +208,9 @@ impl Worker {
     #[inline]
     fn requeue(&self, green: GreenRef) {
         if green.pin().is_some() {
-            self.shard.push_pinned(green);
-        } else if self.is_large.get() == 0 && self.queue().len() < SMALL_QUEUE {
-            self.queue().push(green);
-        } else {
-            self.go_home();
-            self.push_large(green);
+            return self.shard.push_pinned(green);
         }
-    }
-
-    /// Pushes to a queue that may change its buffer.
-    #[inline(never)]
-    fn push_large(&self, green: GreenRef) {
-        self.is_large.set(SETTLING_POPS);
         self.queue().push(green);
-    }
-
-    /// Pops from a queue that may change its buffer.
-    #[inline(never)]
-    fn pop_large(&self) -> Option<GreenRef> {
-        let is_short = self.queue().len() <= SMALL_QUEUE / 4;
-        let green = self.queue().pop()?;
-        self.is_large.set(if is_short {
-            self.is_large.get() - 1
-        } else {
-            SETTLING_POPS
-        });
-        Some(green)
-    }
-
-    #[inline]
-    fn pop(&self) -> Option<GreenRef> {
-        if self.is_large.get() == 0 {
-            self.queue().pop()
-        } else {
-            self.go_home();
-            self.pop_large()
-        }
     }
 
     #[inline(never)]
@@ -276,11 +222,7 @@ impl Worker {
 
     /// Queues a new or awakened green thread behind all others. Runs at home or on a green thread.
     pub(crate) fn push(&self, green: GreenRef) {
-        if self.is_large.get() == 0 && self.queue().len() < SMALL_QUEUE {
-            self.queue().push(green);
-        } else {
-            self.push_large(green);
-        }
+        self.queue().push(green);
         if !self.dispatching.get() {
             self.shared.notify();
         }
@@ -318,25 +260,9 @@ impl Worker {
                 self.shared.reactor.signal();
             }
         });
-        self.take_share();
+        self.queue().take_share(&self.shared.injector, SHARES);
         self.shared.keep_timer_armed();
         Ok(())
-    }
-
-    /// Takes some green threads from the injector, to wait their turn behind the worker's own.
-    fn take_share(&self) {
-        for _ in 0..SHARES {
-            if self.shared.injector.is_empty() {
-                return;
-            }
-            if self.queue().len() + BATCH > SMALL_QUEUE {
-                self.is_large.set(SETTLING_POPS);
-            }
-            let _ = self
-                .shared
-                .injector
-                .steal_batch_with_limit(self.queue(), BATCH);
-        }
     }
 
     fn expire_timers(&self) {
@@ -463,24 +389,14 @@ impl Worker {
 
     /// Gives up all that stands in the queue and the run-next slot, in order.
     fn hand_over(&self) {
-        while let Some(green) = self.shard.take_next().or_else(|| self.pop()) {
+        while let Some(green) = self.shard.take_next().or_else(|| self.queue().pop()) {
             self.shared.injector.push(green);
         }
         self.shared.notify();
     }
 
     fn take_injected(&self) -> Option<GreenRef> {
-        loop {
-            match self
-                .shared
-                .injector
-                .steal_batch_with_limit_and_pop(self.queue(), BATCH)
-            {
-                Steal::Success(green) => return Some(green),
-                Steal::Empty => return None,
-                Steal::Retry => {}
-            }
-        }
+        self.queue().pop_injected(&self.shared.injector)
     }
 
     /// Takes half of another worker's queue, beginning with a random one.
@@ -492,18 +408,9 @@ impl Worker {
                 continue;
             }
             let shard = self.shared.shards.get(index);
-            loop {
-                match shard
-                    .stealer
-                    .steal_batch_with_limit_and_pop(self.queue(), BATCH)
-                {
-                    Steal::Success(green) => {
-                        self.shard.counters.steals.add();
-                        return Some(green);
-                    }
-                    Steal::Empty => break,
-                    Steal::Retry => {}
-                }
+            if let Some(green) = self.queue().steal_from(&shard.thief) {
+                self.shard.counters.steals.add();
+                return Some(green);
             }
             if shard.is_stuck()
                 && let Some(green) = shard.take_next()

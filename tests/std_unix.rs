@@ -185,8 +185,8 @@ fn datagrams_arrive_whole_and_in_order() {
                 thread::sleep(Duration::from_millis(1));
             }
             assert_eq!(
-                socket.send(&vec![length; length.into()]).unwrap(),
-                length.into()
+                socket.send(&vec![length; usize::from(length)]).unwrap(),
+                usize::from(length)
             );
         }
     });

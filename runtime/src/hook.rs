@@ -80,7 +80,7 @@ impl Section {
         self.green
     }
 
-    /// Puts the green thread to sleep until `deadline`.
+    /// Puts the green thread to sleep until `deadline`; if that has passed, lets others run.
     ///
     /// # Errors
     ///
@@ -90,6 +90,9 @@ impl Section {
         if let Err(cancelled) = limits.check_cancelled() {
             self.green.yield_now();
             return Err(cancelled);
+        }
+        if deadline.has_passed() {
+            self.green.yield_now();
         }
         while !deadline.has_passed() {
             self.green
@@ -218,8 +221,19 @@ impl Section {
     ) -> Result<(), Errno> {
         match descriptor.wait(fd, self.green, interest, snapshot, &Limits::new(deadline))? {
             Ok(()) => Ok(()),
-            Err(End::Deadline) => Err(Errno::AGAIN),
-            Err(End::Interrupted(interrupted)) => Err(interrupted.into()),
+            Err(end) => Err(self.cut_short(end)),
+        }
+    }
+
+    /// The error of a wait that ended so. What cuts all waits short from now on leaves a loop around the call turning on
+    /// its worker: others must have their turn.
+    fn cut_short(&self, end: End) -> Errno {
+        match end {
+            End::Deadline => Errno::AGAIN,
+            End::Interrupted(interrupted) => {
+                self.green.yield_now();
+                interrupted.into()
+            }
         }
     }
 
@@ -249,7 +263,8 @@ impl Section {
         attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let mut attempt = attempt;
-        let _turn = AcceptTurn::take(descriptor::entry(fd)?, deadline)?;
+        let _turn = AcceptTurn::take(descriptor::entry(fd)?, deadline)
+            .map_err(|end| self.cut_short(end))?;
         self.retry(
             fd,
             Interest::Read,
@@ -293,8 +308,8 @@ impl Section {
                 }
                 return Ok(ready);
             }
-            if let Err(End::Interrupted(interrupted)) = limits.check() {
-                return Err(interrupted.into());
+            if let Err(end @ End::Interrupted(_)) = limits.check() {
+                return Err(self.cut_short(end));
             }
             let waiters: Vec<Waiter> = entries
                 .iter()
@@ -394,7 +409,7 @@ impl AcceptTurn {
     fn take(
         descriptor: &'static Descriptor,
         deadline: Option<Deadline>,
-    ) -> Result<AcceptTurn, Errno> {
+    ) -> Result<AcceptTurn, End> {
         let word = &descriptor.accepting;
         if word
             .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
@@ -402,11 +417,7 @@ impl AcceptTurn {
         {
             let limits = Limits::new(deadline);
             while word.swap(2, Ordering::Acquire) != 0 {
-                match futex::wait_within(word, 2, &limits) {
-                    Ok(()) => {}
-                    Err(End::Deadline) => return Err(Errno::AGAIN),
-                    Err(End::Interrupted(interrupted)) => return Err(interrupted.into()),
-                }
+                futex::wait_within(word, 2, &limits)?;
             }
         }
         Ok(AcceptTurn(word))

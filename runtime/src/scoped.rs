@@ -72,7 +72,11 @@ impl<F: FnOnce() -> T, T> Work<F, T> {
         let result = panic::catch_unwind(AssertUnwindSafe(f));
         // SAFETY: nobody else looks at the result before this green thread has ended.
         unsafe { *packet.result.get() = Some(result) };
-        drop(packet);
+        let count = packet.count.clone();
+        if panic::catch_unwind(AssertUnwindSafe(|| drop(packet))).is_err() {
+            // The drop of a result that nobody joins any more.
+            count.panicked.store(true, Ordering::Relaxed);
+        }
     }
 }
 

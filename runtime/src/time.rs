@@ -9,7 +9,7 @@ use crate::interrupt::{End, Interrupted, Limits};
 pub use crate::interrupt::{Elapsed, timeout};
 
 /// Puts the green thread to sleep for at least `duration`; an OS thread sleeps as with
-/// [`std::thread::sleep`]. Deadline scopes and cancellation cut it short; [`checkpoint`](crate::checkpoint) tells.
+/// [`std::thread::sleep`]. A duration of zero lets other green threads run. Deadline scopes and cancellation cut it short; [`checkpoint`](crate::checkpoint) tells.
 ///
 /// ```
 /// use std::time::{Duration, Instant};

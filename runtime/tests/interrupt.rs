@@ -258,6 +258,50 @@ fn a_shield_lets_a_cancelled_green_thread_wait() {
     });
 }
 
+/// Runs `attempt` on a cancelled green thread until another one, which has to share the only worker, says that it is
+/// enough.
+fn others_run_while_a_loop_goes_on(attempt: impl Fn() + Send + 'static) {
+    let runtime = Runtime::builder().workers(1).compensation(false).build();
+    runtime.unwrap().run(|| {
+        let enough = Arc::new(AtomicBool::new(false));
+        let theirs = enough.clone();
+        let stubborn = spawn_begun(move || {
+            while !theirs.load(Ordering::SeqCst) {
+                attempt();
+            }
+        });
+        stubborn.cancel();
+        yield_now();
+        yield_now();
+        enough.store(true, Ordering::SeqCst);
+        stubborn.join().unwrap();
+    });
+}
+
+#[test]
+fn who_goes_on_in_spite_of_a_cancellation_lets_others_run() {
+    let listener = silent_listener();
+    others_run_while_a_loop_goes_on(move || drop(listener.accept().unwrap_err()));
+    others_run_while_a_loop_goes_on(|| sleep(LONG));
+    others_run_while_a_loop_goes_on(|| sleep(Duration::ZERO));
+    others_run_while_a_loop_goes_on(|| {
+        let never = spawn_after(LONG, || ());
+        let never = never.join_timeout(LONG).unwrap_err();
+        never.cancel();
+    });
+}
+
+#[test]
+fn a_sleep_of_no_time_lets_others_run() {
+    let runtime = Runtime::builder().workers(1).compensation(false).build();
+    runtime.unwrap().run(|| {
+        let other = spawn(|| ());
+        while !other.is_finished() {
+            sleep(Duration::ZERO);
+        }
+    });
+}
+
 #[test]
 fn an_interrupted_wait_spends_no_wake_up() {
     // One permit and one wake-up, among waiters most of which give up.
@@ -372,6 +416,16 @@ fn a_scope_passes_on_panics_and_waits_all_the_same() {
             doomed.join().is_err()
         });
         assert!(joined);
+        // So is one from the drop of a result that nobody takes.
+        struct Doomed;
+        impl Drop for Doomed {
+            fn drop(&mut self) {
+                std::panic::resume_unwind(Box::new("inner"));
+            }
+        }
+        let outcome =
+            std::panic::catch_unwind(|| thread::scope(|scope| drop(scope.spawn(|| Doomed))));
+        assert!(outcome.is_err());
         // One that is cancelled before it begins drops what it borrowed in time.
         thread::scope(|scope| scope.spawn(|| ended.load(Ordering::SeqCst)).cancel());
     });

@@ -395,15 +395,24 @@ where
     F: Fn(I::Item) -> T + Send + Sync + 'static,
     T: Send + 'static,
 {
-    /// Begins with as many items as there are places, at least one if none is under way.
+    /// Begins with as many items as there are places, at least one if none is under way. Neither a result that is there
+    /// waits for further items, which may be slow to come or never end, nor do more results pile up than there are places.
     fn begin(&mut self) {
-        while self.begun.is_empty() || self.pool.free() > 0 {
+        while self
+            .begun
+            .front()
+            .is_none_or(|first| !first.is_finished() && self.has_room())
+        {
             let Some(item) = self.items.next() else {
                 return;
             };
             let f = self.f.clone();
             self.begun.push_back(self.pool.spawn(move || f(item)));
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.begun.len() < self.pool.size() && self.pool.free() > 0
     }
 }
 

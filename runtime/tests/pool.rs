@@ -77,6 +77,17 @@ fn imap_takes_no_more_items_than_there_are_places() {
 }
 
 #[test]
+fn imap_gives_a_result_that_is_there_however_slow_the_items_come() {
+    // Each result is there before the next item is.
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    runtime.run(|| {
+        let items = (0..).inspect(|_| sleep(Duration::from_micros(100)));
+        let mut endless = GreenPool::new(3).imap(items, |n: u32| n);
+        assert!(endless.by_ref().take(10).eq(0..10));
+    });
+}
+
+#[test]
 fn a_panic_frees_its_place_and_reaches_who_takes_the_result() {
     on_workers(|| {
         let pool = GreenPool::new(1);
@@ -153,10 +164,11 @@ fn a_full_pool_makes_wait_and_resize_lets_in() {
 fn cancel_all_reaches_every_member() {
     on_workers(|| {
         let pool = GreenPool::new(100);
-        let cancelled = Arc::new(AtomicUsize::new(0));
+        let (begun, cancelled) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         for _ in 0..100 {
-            let cancelled = cancelled.clone();
+            let (begun, cancelled) = (begun.clone(), cancelled.clone());
             pool.spawn_n(move || {
+                begun.fetch_add(1, Ordering::SeqCst);
                 sleep(Duration::from_secs(3600));
                 if checkpoint().is_err() {
                     cancelled.fetch_add(1, Ordering::SeqCst);
@@ -170,7 +182,10 @@ fn cancel_all_reaches_every_member() {
         pool.cancel_all();
         pool.wait_all();
         // Those that had not begun never did.
-        assert!(cancelled.load(Ordering::SeqCst) <= 100);
+        assert_eq!(
+            cancelled.load(Ordering::SeqCst),
+            begun.load(Ordering::SeqCst)
+        );
         assert_eq!(pool.running(), 0);
     });
 }

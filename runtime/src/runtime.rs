@@ -44,7 +44,8 @@ impl Runtime {
     ///
     /// # Panics
     ///
-    /// If `f` panics, the panic goes on in the caller. Panics if no stack can be had.
+    /// If `f` panics, the panic goes on in the caller. Panics if no stack can be had, and after a
+    /// [`cancel_all`](Self::cancel_all), as nothing begins any more.
     #[track_caller]
     pub fn run<F, T>(&self, f: F) -> T
     where
@@ -68,7 +69,12 @@ impl Runtime {
         match outcome {
             Some(Ok(value)) if ended.is_ok() => value,
             Some(Err(payload)) => panic::resume_unwind(payload),
-            _ => unreachable!("the green thread stores its outcome before it ends"),
+            Some(Ok(_)) => {
+                unreachable!("a green thread whose body caught all panics ends in order")
+            }
+            None => {
+                panic!("Runtime::run after Runtime::cancel_all: no green thread begins any more")
+            }
         }
     }
 

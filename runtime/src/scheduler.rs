@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
 
 use crossbeam_deque::Injector;
 use rustix::thread::futex as rustix_futex;
@@ -199,8 +199,9 @@ impl Shared {
 
     /// Cuts short the waits of all green threads, and of those still to start.
     pub(crate) fn cancel_all(&self) {
-        self.cancelled.store(true, Ordering::Release);
-        // One that starts now, or is about to park, finds the flag itself: it looks before each park.
+        self.cancelled.store(true, Ordering::SeqCst);
+        // One that is not listed yet, or is about to park, finds the flag itself: it looks before each park.
+        fence(Ordering::SeqCst);
         for green in slot::all().filter(|green| green.is_of(self)) {
             green.unpark();
         }

@@ -16,6 +16,7 @@ use crate::interrupt::{Interrupted, Limits};
 use crate::pinned;
 use crate::reason::Packed;
 use crate::scheduler::{self, Shared};
+use crate::sync::raw::patience::Patience;
 use crate::thread::{Head, Task, Thread};
 
 /// Settings for a new green thread, as [`std::thread::Builder`].
@@ -63,8 +64,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// `NotConnected` off a green thread, where there is no runtime to spawn on; `InvalidInput` if the
-    /// stack is larger than 512 MiB; the kernel's error if there is no memory for it.
+    /// `NotConnected` off a green thread, where there is no runtime to spawn on, and in a forked child on a runtime of
+    /// its parent; `InvalidInput` if the stack is larger than 512 MiB; the kernel's error if there is no memory for it.
     #[track_caller]
     pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where
@@ -80,6 +81,12 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
+        if shared.is_inherited() {
+            return Err(io::Error::new(
+                io::ErrorKind::NotConnected,
+                "the runtime is that of the process that forked this one; build another runtime here",
+            ));
+        }
         let native = NativeSection::enter();
         let name = self.name.map(Arc::from);
         let packet = Arc::new(Packet::new(name, Location::caller()));
@@ -237,7 +244,8 @@ impl<T> JoinHandle<T> {
     pub fn join_timeout(self, timeout: Duration) -> Result<thread::Result<T>, JoinHandle<T>> {
         let deadline = Some(Deadline::after(timeout));
         while let Some(seen) = self.await_end() {
-            if futex::wait_interruptible(&self.packet.head.state, seen, deadline).is_err() {
+            let word = &self.packet.head.state;
+            if Patience::Until(deadline).wait(word, seen).is_err() {
                 return Err(self);
             }
         }

@@ -7,7 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greenpatch_runtime::sync::{Mutex, Semaphore};
-use greenpatch_runtime::{JoinHandle, OnDrop, Runtime, is_cancellation, net, shield, spawn, time};
+use greenpatch_runtime::{
+    Builder, JoinHandle, OnDrop, Runtime, is_cancellation, net, shield, spawn, time,
+};
 
 /// Far longer than anything here should take.
 const WATCHDOG: Duration = Duration::from_secs(60);
@@ -145,6 +147,14 @@ fn after_cancel_all_every_wait_fails_and_nothing_new_begins() {
 }
 
 #[test]
+#[should_panic(expected = "no green thread begins any more")]
+fn after_cancel_all_run_says_that_nothing_begins() {
+    let runtime = runtime(1);
+    runtime.cancel_all();
+    runtime.run(|| ());
+}
+
+#[test]
 fn another_runtime_is_not_cancelled() {
     let (cancelled, other) = (runtime(1), runtime(1));
     let start = Instant::now();
@@ -265,9 +275,11 @@ fn a_forked_child_may_drop_its_parents_runtime() {
     // SAFETY: the child drops the runtime and exits.
     let child = unsafe { libc::fork() };
     if child == 0 {
+        // Nobody would run it.
+        let refused = runtime.spawn_with(Builder::new(), || ()).is_err();
         drop(runtime);
         // SAFETY: ends the child at once.
-        unsafe { libc::_exit(0) };
+        unsafe { libc::_exit(i32::from(!refused)) };
     }
     let mut status = 0;
     // SAFETY: a valid place for the status.

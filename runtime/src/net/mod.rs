@@ -28,7 +28,8 @@
 //! Each type converts `From` std's and back, and from and to `OwnedFd`; descriptors keep the mode their user
 //! gave them. Listeners are the exception: while a descriptor is one of ours, it is in non-blocking mode, which whoever
 //! shares it sees (a duplicate made by hand, a program that inherits it). Converting gives it back in the mode that
-//! `set_nonblocking` asked for.
+//! `set_nonblocking` asked for. Where several processes make each their own of one listener, all but the first find it in
+//! non-blocking mode, and say `set_nonblocking(false)` if accepting is to wait.
 //!
 //! What can be told from std: a vectored write may take less than everything; a connect or a send to a Unix
 //! socket whose queue is full looks again at least every 10 ms. std's deprecated and unstable methods are left out.

@@ -53,6 +53,8 @@ fn accept_and_spawn(server: Server, handler: Arc<dyn Handler>) -> Result<(), Ser
     let free_slots = Arc::new(Semaphore::new(slots));
     let settings = Arc::new(server.settings);
     let listener = TcpListener::from(server.listener);
+    // Another process that shares the socket may have left it in non-blocking mode; here accepting waits.
+    listener.set_nonblocking(false)?;
     let mut number = 0u64;
     accept_until_stopped(&listener, &connections, settings.backlog, |stream| {
         number += 1;

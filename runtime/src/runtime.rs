@@ -1,6 +1,6 @@
 //! Runtimes, and spawning green threads on them.
 
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Once};
 use std::{fmt, io, mem, thread};
 
@@ -30,6 +30,10 @@ use crate::{descriptor, futex, monitor, overflow, probe, slot, tls};
 pub struct Runtime {
     pub(crate) shared: Arc<Shared>,
 }
+
+// No user code runs while anything of it is half changed.
+impl UnwindSafe for Runtime {}
+impl RefUnwindSafe for Runtime {}
 
 impl Runtime {
     /// The settings of a new runtime; what is not set comes from the environment (see

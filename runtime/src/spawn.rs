@@ -1,7 +1,7 @@
 //! Spawning, joining and cancelling green threads.
 
 use std::cell::UnsafeCell;
-use std::panic::{self, AssertUnwindSafe, Location};
+use std::panic::{self, AssertUnwindSafe, Location, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -197,6 +197,10 @@ impl<T> Drop for End<T> {
 pub struct JoinHandle<T> {
     packet: Arc<Packet<T>>,
 }
+
+// The result is out of reach until it is taken.
+impl<T> UnwindSafe for JoinHandle<T> {}
+impl<T> RefUnwindSafe for JoinHandle<T> {}
 
 impl<T> JoinHandle<T> {
     /// The handle of work that is done.

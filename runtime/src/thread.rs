@@ -21,7 +21,7 @@
 
 use std::cell::OnceCell;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
@@ -105,6 +105,9 @@ const PARKED: u32 = u32::MAX;
 /// A thread, green or not; mirrors [`std::thread::Thread`]. Clones are the same thread.
 #[derive(Clone)]
 pub struct Thread(Arc<dyn Task>);
+
+impl UnwindSafe for Thread {}
+impl RefUnwindSafe for Thread {}
 
 impl Thread {
     pub(crate) fn new(task: Arc<dyn Task>) -> Thread {

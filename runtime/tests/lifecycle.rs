@@ -1,13 +1,17 @@
 //! The life of green threads and runtimes: what is inherited, run, released.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::ffi::c_void;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::panic::{RefUnwindSafe, UnwindSafe};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use greenpatch_runtime::thread::{current, is_green};
-use greenpatch_runtime::{Builder, Runtime, run, spawn, time, yield_now};
+use greenpatch_runtime::thread::{Thread, current, is_green};
+use greenpatch_runtime::{
+    Builder, GreenPool, JoinHandle, Runtime, net, run, spawn, sync, time, yield_now,
+};
 
 fn runtime(workers: usize) -> Runtime {
     Runtime::builder()
@@ -372,21 +376,41 @@ fn a_forked_child_can_build_a_runtime_of_its_own() {
 }
 
 #[test]
-fn a_sleeper_wakes_in_time_while_the_worker_that_woke_the_last_one_computes() {
-    runtime(2).run(|| {
-        let busy = spawn(|| {
+fn a_sleeper_wakes_while_the_worker_that_woke_the_last_one_computes() {
+    const WATCHDOG: Duration = Duration::from_secs(60);
+    // A spare worker would wake it too.
+    let runtime = Runtime::builder().workers(2).compensation(false).build();
+    runtime.unwrap().run(|| {
+        let woken = Arc::new(AtomicBool::new(false));
+        let theirs = woken.clone();
+        let busy = spawn(move || {
             time::sleep(Duration::from_millis(20));
             let start = Instant::now();
-            while start.elapsed() < Duration::from_secs(1) {
+            while !theirs.load(Ordering::SeqCst) {
+                assert!(start.elapsed() < WATCHDOG, "nobody looks at the timers");
                 std::hint::spin_loop();
             }
         });
-        let sleeper = spawn(|| {
-            let start = Instant::now();
-            time::sleep(Duration::from_millis(60));
-            start.elapsed()
-        });
-        assert!(sleeper.join().unwrap() < Duration::from_millis(700));
+        time::sleep(Duration::from_millis(60));
+        woken.store(true, Ordering::SeqCst);
         busy.join().unwrap();
     });
+}
+
+#[test]
+fn what_may_cross_a_catch_unwind_in_std_may_here() {
+    fn may_cross<T: UnwindSafe + RefUnwindSafe>() {}
+    may_cross::<Runtime>();
+    may_cross::<JoinHandle<Box<dyn Any + Send>>>();
+    may_cross::<Thread>();
+    may_cross::<GreenPool>();
+    may_cross::<sync::Mutex<RefCell<u32>>>();
+    may_cross::<sync::RwLock<RefCell<u32>>>();
+    may_cross::<sync::Condvar>();
+    may_cross::<sync::Barrier>();
+    may_cross::<sync::Semaphore>();
+    may_cross::<sync::Event>();
+    may_cross::<sync::Queue<RefCell<u32>>>();
+    may_cross::<net::TcpListener>();
+    may_cross::<net::TcpStream>();
 }

@@ -1,6 +1,7 @@
 //! The barrier.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::AtomicU32;
 
 use super::raw::barrier::RawBarrier;
@@ -14,6 +15,9 @@ pub struct Barrier {
 
 /// Whether the caller was the last to come; mirrors [`std::sync::BarrierWaitResult`].
 pub struct BarrierWaitResult(bool);
+
+impl UnwindSafe for Barrier {}
+impl RefUnwindSafe for Barrier {}
 
 impl Barrier {
     /// A barrier for `parties` threads at a time; zero counts as one.

@@ -1,6 +1,7 @@
 //! The semaphore: a number of permits.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::thread;
@@ -30,6 +31,9 @@ pub struct Semaphore {
     raw: RawPermits,
     limit: u32,
 }
+
+impl UnwindSafe for Semaphore {}
+impl RefUnwindSafe for Semaphore {}
 
 impl Semaphore {
     /// A semaphore with so many permits, to which [`release`](Self::release) may add more.

@@ -261,6 +261,12 @@ pub fn checkpoint() -> Result<(), Interrupted> {
     }
 }
 
+/// As [`checkpoint`] fails, and no scope counts as having cut a wait short.
+pub(crate) fn cuts_every_wait() -> bool {
+    let limits = Limits::new(None);
+    limits.check_cancelled().is_err() || limits.until().is_some_and(Deadline::has_passed)
+}
+
 /// How an interruptible wait ended without what it waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use greenpatch_runtime::net::{TcpListener, TcpStream};
-use greenpatch_runtime::sync::Mutex;
+use greenpatch_runtime::sync::{Event, Mutex};
 use greenpatch_runtime::time::{sleep, timeout};
 use greenpatch_runtime::{
     Interrupted, JoinHandle, Runtime, checkpoint, futex, is_cancellation, shield, spawn,
@@ -116,6 +116,23 @@ fn the_innermost_timeout_that_expires_is_the_one_that_reports_it() {
         });
         assert!(outcome.unwrap_err().into_inner());
         assert_eq!(checkpoint(), Ok(()));
+    });
+}
+
+#[test]
+fn a_wait_that_ends_by_its_own_time_is_not_the_scopes_affair() {
+    let runtime = Runtime::builder().workers(1).compensation(false).build();
+    runtime.unwrap().run(|| {
+        // Both times are over as the wait goes on; its own was over first.
+        let busy = spawn(|| {
+            let start = Instant::now();
+            while start.elapsed() < 120 * SHORT {
+                std::hint::spin_loop();
+            }
+        });
+        let waited = timeout(100 * SHORT, || Event::new().wait_timeout(SHORT));
+        assert_eq!(waited.unwrap(), Err(Interrupted::TimedOut));
+        busy.join().unwrap();
     });
 }
 

@@ -2,10 +2,11 @@
 //!
 //! Where a test runs `among` all crowds, a lost wake-up hangs it; a watchdog ends the process then.
 
+use std::cmp;
 use std::panic::{self, AssertUnwindSafe};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -1252,4 +1253,67 @@ mod interruption {
             assert_eq!(stubborn.join().unwrap(), Ok(7));
         });
     }
+}
+
+/// An item whose comparison can be made to panic, and whose drop looks at its queue.
+struct Touchy {
+    number: u32,
+    queue: Weak<PriorityQueue<Touchy>>,
+    panics: Arc<AtomicBool>,
+}
+
+impl Ord for Touchy {
+    fn cmp(&self, other: &Touchy) -> cmp::Ordering {
+        if self.panics.load(Ordering::SeqCst) {
+            panic::resume_unwind(Box::new("a comparison"));
+        }
+        self.number.cmp(&other.number)
+    }
+}
+
+impl PartialOrd for Touchy {
+    fn partial_cmp(&self, other: &Touchy) -> Option<cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Touchy {
+    fn eq(&self, other: &Touchy) -> bool {
+        self.number == other.number
+    }
+}
+
+impl Eq for Touchy {}
+
+impl Drop for Touchy {
+    fn drop(&mut self) {
+        if let Some(queue) = self.queue.upgrade() {
+            queue.len();
+        }
+    }
+}
+
+#[test]
+fn a_comparison_that_panics_leaves_neither_lock_nor_sender_behind() {
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    runtime.run(|| {
+        let queue = Arc::new(PriorityQueue::bounded(2));
+        let panics = Arc::new(AtomicBool::new(false));
+        let item = |number| Touchy {
+            number,
+            queue: Arc::downgrade(&queue),
+            panics: panics.clone(),
+        };
+        assert!(queue.put(item(1)).is_ok() && queue.put(item(2)).is_ok());
+        let (theirs, third) = (queue.clone(), item(3));
+        let sender = spawn(move || theirs.put(third).is_ok());
+        yield_now();
+        // One item is taken, and the sender's is to come in its place.
+        panics.store(true, Ordering::SeqCst);
+        let taken = panic::catch_unwind(AssertUnwindSafe(|| queue.get().is_ok()));
+        panics.store(false, Ordering::SeqCst);
+        assert!(taken.is_err());
+        assert!(sender.join().unwrap());
+        assert_eq!(queue.len(), 2);
+    });
 }

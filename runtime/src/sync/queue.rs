@@ -25,7 +25,8 @@ pub type Queue<T> = BufferedQueue<T, VecDeque<T>>;
 pub type LifoQueue<T> = BufferedQueue<T, Vec<T>>;
 
 /// The greatest first, as from a [`BinaryHeap`]. Wrap the items in [`Reverse`](std::cmp::Reverse) for the least first, as
-/// from Python's `PriorityQueue`.
+/// from Python's `PriorityQueue`. Items are compared while the queue is locked: a comparison that uses the queue waits for
+/// itself.
 ///
 /// ```
 /// use greenpatch_runtime::sync::PriorityQueue;

@@ -211,15 +211,18 @@ impl<T, B: Buffer<T>> Exchange<T, B> {
     /// Receives an item, if there is one.
     #[inline]
     fn take(&self) -> Result<T, StillOpen<'_, T, B>> {
+        // Outlives the lock also if the buffer panics: what is dropped may use the exchange.
+        let popped;
         let mut guard = self.state.lock();
         let state = &mut *guard;
-        if let Some(item) = state.buffer.pop() {
+        popped = state.buffer.pop();
+        if popped.is_some() {
             let wake = refill(&mut state.buffer, &mut state.senders);
             drop(guard);
             if let Some(wake) = wake {
                 wake.send();
             }
-            return Ok(item);
+            return popped.ok_or(None);
         }
         if let Some((item, wake)) = collect(&mut state.senders) {
             drop(guard);

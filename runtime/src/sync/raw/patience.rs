@@ -3,7 +3,8 @@
 pub(crate) use crate::Interrupted;
 use crate::atomic::AtomicU32;
 use crate::deadline::Deadline;
-use crate::{checkpoint, futex, yield_now};
+use crate::interrupt::cuts_every_wait;
+use crate::{futex, yield_now};
 
 /// The limit of a wait.
 #[derive(Clone, Copy, Debug)]
@@ -31,7 +32,7 @@ impl Patience {
     /// What cuts all of the caller's waits short from now on leaves a loop around this one turning on its worker:
     /// others must have their turn, or what it waits for never comes.
     pub(crate) fn give_way(outcome: Result<(), Interrupted>) -> Result<(), Interrupted> {
-        if outcome.is_err() && checkpoint().is_err() {
+        if outcome.is_err() && cuts_every_wait() {
             yield_now();
         }
         outcome

@@ -56,7 +56,9 @@
 //! [`net`], [`sync`], [`thread`] and [`time`] hold yielding types with std's names and methods; they need no feature.
 //! [`block_on`] awaits a future.
 
-pub use greenpatch_runtime::{BuildError, OnDrop, Patch, Runtime, RuntimeBuilder, ShutdownError};
+pub use greenpatch_runtime::{
+    Blocked, BuildError, OnDrop, Patch, Runtime, RuntimeBuilder, ShutdownError,
+};
 pub use greenpatch_runtime::{Builder, GreenPile, GreenPool, JoinHandle};
 pub use greenpatch_runtime::{Dump, DumpOptions, Metrics, SlotMetrics, WaitReason};
 pub use greenpatch_runtime::{Interrupted, checkpoint, is_cancellation, shield};

@@ -296,7 +296,7 @@ impl fmt::Display for Owner {
 }
 
 /// A green thread in a sentence: `12 'conn-17'`.
-struct Label<'a>(u64, Option<&'a str>);
+pub(crate) struct Label<'a>(pub(crate) u64, pub(crate) Option<&'a str>);
 
 impl fmt::Display for Label<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

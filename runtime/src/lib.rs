@@ -25,7 +25,7 @@
 //! | `arch`, `tls`, `slot`, `green` | what a green thread is made of |
 //! | `park`, `idle`, `bell`, `wheel`, `futex`, `descriptor` | the protocols and data structures of waiting |
 //! | `worker`, `shard`, `run_queue`, `pinned`, `scheduler`, `reactor` | who runs what, when |
-//! | `blocking`, `monitor`, `crew` | what does not yield, and the workers in its place |
+//! | `blocking`, `monitor`, `crew`, `hog`, `sample` | what does not yield, the workers in its place, and who is told |
 //! | `runtime`, `ending`, `spawn`, `settings` | building, using and ending it |
 //! | `metrics`, `dump`, `reason`, `probe`, `trace` | what is said when somebody asks |
 //! | `report` | what is said without being asked |
@@ -46,6 +46,7 @@ mod ending;
 mod error;
 pub mod futex;
 mod green;
+mod hog;
 pub mod hook;
 mod idle;
 pub mod interrupt;
@@ -63,6 +64,7 @@ mod reason;
 mod report;
 mod run_queue;
 mod runtime;
+mod sample;
 mod scheduler;
 mod scoped;
 mod settings;
@@ -83,6 +85,7 @@ pub use blocking::blocking;
 pub use dump::{Dump, DumpOptions, dump, dump_all};
 pub use ending::{OnDrop, ShutdownError};
 pub use error::BuildError;
+pub use hog::Blocked;
 pub use interrupt::{Interrupted, checkpoint, is_cancellation, shield};
 pub use metrics::{Metrics, SlotMetrics, metrics};
 pub use patch::{Patch, UnknownFamily};

@@ -3,6 +3,7 @@
 //! - A worker that does not get on, be it marked as in a blocking section or not, is *stuck*. The monitor lets
 //!   others steal from its run-next slot, and calls in a spare worker (see `crew.rs`), which serves reactor and
 //!   timers and finds the rest of the stuck worker's work in its queue. Surplus workers are told to retire.
+//! - A green thread that has run for longer than `max_blocking_time` is reported (see `hog.rs`).
 //! - Stack memory of slots that nobody uses any more goes back to the kernel.
 //!
 //! **Who is stuck.** Whoever looks the same at one look as at the one before, neither asleep in the reactor nor a turn
@@ -27,7 +28,9 @@ use rustix::time::Timespec;
 
 use crate::bell::Bell;
 use crate::deadline::Deadline;
+use crate::hog::{Case, Reporter};
 use crate::scheduler::Shared;
+use crate::settings::Settings;
 use crate::shard::{Shard, Sight};
 use crate::slot;
 
@@ -101,6 +104,8 @@ struct Watched {
     /// When it first looked so.
     since: Deadline,
     is_stuck: bool,
+    /// When it is reported next, if it stays so.
+    reported_at: Option<Deadline>,
 }
 
 /// The workers at one look.
@@ -127,6 +132,7 @@ struct Monitor {
     had_surplus: bool,
     /// No OS thread could be started; not before then is it tried again.
     starts_from: Deadline,
+    reporter: Reporter,
 }
 
 impl Monitor {
@@ -140,6 +146,7 @@ impl Monitor {
             trims_at: now.plus(TRIM_PERIOD),
             had_surplus: false,
             starts_from: now,
+            reporter: Reporter::default(),
         }
     }
 
@@ -150,6 +157,9 @@ impl Monitor {
         self.watched.resize(shared.shards.len(), None);
         for (index, shard) in shared.shards.iter().enumerate() {
             self.look_at(index, shard, &mut census);
+            if let Some(limit) = shared.settings.max_blocking_time {
+                self.report(index, shard, limit, &shared.settings);
+            }
             if shard.is_stuck() && shard.has_work() {
                 shared.notify();
             }
@@ -164,6 +174,7 @@ impl Monitor {
             sight,
             since: self.now,
             is_stuck: false,
+            reported_at: None,
         };
         let is_serving = shard.post.is_serving();
         let unmoved = before.filter(|seen| is_serving && seen.sight == sight);
@@ -182,6 +193,27 @@ impl Monitor {
         }
         shard.stuck.store(seen.is_stuck, Ordering::SeqCst);
         self.watched[index] = Some(seen);
+    }
+
+    /// Has the worker's green thread reported if it has run for `limit`, and again whenever it has run twice as long.
+    fn report(&mut self, index: usize, shard: &Arc<Shard>, limit: Duration, settings: &Settings) {
+        let Some(seen) = &mut self.watched[index] else {
+            return;
+        };
+        if seen.sight.asleep || seen.sight.is_marked() || !shard.post.is_serving() {
+            return;
+        }
+        let due = *seen.reported_at.get_or_insert(seen.since.plus(limit));
+        if due <= self.now {
+            seen.reported_at = Some(self.now.plus(self.now.since(seen.since)));
+            let case = Case {
+                shard: shard.clone(),
+                sight: seen.sight,
+                since: seen.since,
+            };
+            self.reporter
+                .report(&settings.name, settings.on_blocked.as_ref(), case);
+        }
     }
 
     /// Sees to it that as many workers get on as the runtime should have.
@@ -227,15 +259,18 @@ impl Monitor {
             self.trims_at = self.now.plus(TRIM_PERIOD);
             slot::trim();
         }
+        let is_quick = census.is_undecided || self.now < self.quick_until;
+        let limit = shared.settings.max_blocking_time;
+        let period = if is_quick { QUICK_PERIOD } else { PERIOD };
+        let period = limit.map_or(period, |limit| period.min(limit / 4).max(QUICK_PERIOD));
         if !is_quiet(shared, census) || self.had_surplus {
             self.quiet_since = None;
-            let is_quick = census.is_undecided || self.now < self.quick_until;
-            let period = if is_quick { QUICK_PERIOD } else { PERIOD };
             return pause(&shared.bell, period);
         }
         let since = *self.quiet_since.get_or_insert(self.now);
-        if self.now < since.plus(QUIET) {
-            return pause(&shared.bell, PERIOD);
+        let reports = limit.is_some() && census.stuck > 0;
+        if self.now < since.plus(QUIET) || reports {
+            return pause(&shared.bell, period);
         }
         shared.bell.listen();
         if is_quiet(shared, census) && !shared.is_over() {

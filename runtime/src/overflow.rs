@@ -122,26 +122,41 @@ unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
         .iter()
         .position(|&known| known == signal)
         .unwrap_or(0);
-    let previous = PREVIOUS.get().map(|previous| previous[index]);
-    let (handler, flags) = previous.map_or((libc::SIG_DFL, 0), |p| (p.sa_sigaction, p.sa_flags));
-    match handler {
-        libc::SIG_DFL | libc::SIG_IGN => {
-            // The faulting instruction runs again, and the default action ends the process.
-            // SAFETY: restores the default disposition.
-            unsafe { libc::signal(signal, libc::SIG_DFL) };
-        }
-        _ if flags & libc::SA_SIGINFO != 0 => {
-            type Action = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+    let previous = PREVIOUS.get().map(|previous| &previous[index]);
+    // SAFETY: with the arguments that the kernel gave us.
+    if !previous.is_some_and(|previous| unsafe { call(previous, signal, info, context) }) {
+        // The faulting instruction runs again, and the default action ends the process.
+        // SAFETY: restores the default disposition.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+}
+
+/// Calls the handler that an action names; false if it names none.
+///
+/// # Safety
+///
+/// The action is one that was installed for this signal, and the arguments are those of a handler of it.
+pub(crate) unsafe fn call(
+    action: &libc::sigaction,
+    signal: c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+) -> bool {
+    match action.sa_sigaction {
+        libc::SIG_DFL | libc::SIG_IGN => return false,
+        handler if action.sa_flags & libc::SA_SIGINFO != 0 => {
+            type Handler = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
             // SAFETY: SA_SIGINFO says that it is of this type.
-            let action: Action = unsafe { std::mem::transmute(handler) };
-            // SAFETY: with the arguments that the kernel gave us.
-            unsafe { action(signal, info, context) };
+            let handler: Handler = unsafe { std::mem::transmute(handler) };
+            // SAFETY: the caller's promise.
+            unsafe { handler(signal, info, context) };
         }
-        _ => {
+        handler => {
             // SAFETY: without SA_SIGINFO it is of this type.
-            let action: unsafe extern "C" fn(c_int) = unsafe { std::mem::transmute(handler) };
+            let handler: unsafe extern "C" fn(c_int) = unsafe { std::mem::transmute(handler) };
             // SAFETY: as above.
-            unsafe { action(signal) };
+            unsafe { handler(signal) };
         }
     }
+    true
 }

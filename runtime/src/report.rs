@@ -8,14 +8,35 @@ use std::fmt;
 
 use tracing::subscriber::NoSubscriber;
 
+use crate::hog::Blocked;
+
 /// Reports something that somebody should look at.
 pub(crate) fn warn(message: fmt::Arguments<'_>) {
-    let is_heard = tracing::dispatcher::get_default(|dispatch| !dispatch.is::<NoSubscriber>());
-    if is_heard {
+    if is_heard() {
         tracing::warn!(target: "greenpatch", "{message}");
     } else {
         write_to_stderr(&format!("greenpatch: {message}\n"));
     }
+}
+
+/// Reports a green thread that keeps its worker to itself.
+pub(crate) fn warn_of(blocked: &Blocked) {
+    if is_heard() {
+        tracing::warn!(
+            target: "greenpatch",
+            id = blocked.id(),
+            name = blocked.name(),
+            spawned_at = blocked.spawned_at().map(tracing::field::display),
+            milliseconds = blocked.duration().as_millis() as u64,
+            "{blocked}"
+        );
+    } else {
+        warn(format_args!("{blocked}"));
+    }
+}
+
+fn is_heard() -> bool {
+    tracing::dispatcher::get_default(|dispatch| !dispatch.is::<NoSubscriber>())
 }
 
 /// Without std's lock on standard error.

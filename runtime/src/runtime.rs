@@ -2,16 +2,18 @@
 
 use std::panic::{self, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Once};
+use std::time::Duration;
 use std::{fmt, io, mem, thread};
 
 use crate::context::{self, NativeSection};
 use crate::ending::OnDrop;
 use crate::error::BuildError;
+use crate::hog::{Blocked, Listener};
 use crate::patch::Patch;
 use crate::scheduler::Shared;
 use crate::settings::{Given, Switch};
 use crate::spawn::{self, Builder, JoinHandle};
-use crate::{descriptor, futex, monitor, overflow, probe, slot, tls};
+use crate::{descriptor, futex, monitor, overflow, probe, sample, slot, tls};
 
 /// A scheduler with its workers, on which green threads run.
 ///
@@ -170,6 +172,37 @@ impl RuntimeBuilder {
         self
     }
 
+    /// How long a green thread may run without giving way before it is reported: as a warning by the `tracing` crate, or
+    /// on standard error where nobody listens to that, or to [`on_blocked`](Self::on_blocked). It is reported again each
+    /// time it has run twice as long. [Blocking sections](crate::blocking) are not reported. By default, and with
+    /// `Duration::ZERO`, nothing is.
+    ///
+    /// To learn where the green thread is, its OS thread is sent SIGURG, with a handler that this installs for the process and
+    /// that passes other such signals on. A call that waits in the kernel goes on after that, except those that
+    /// signal(7) lists as failing with `EINTR`.
+    pub fn max_blocking_time(mut self, time: Duration) -> Self {
+        self.given.max_blocking_time = Some(time);
+        self
+    }
+
+    /// Whom to tell of green threads that have run for longer than [`max_blocking_time`](Self::max_blocking_time),
+    /// instead of a warning. Called on an OS thread of its own; while it runs, no others are reported.
+    ///
+    /// ```
+    /// use greenpatch_runtime::Runtime;
+    /// use std::time::Duration;
+    ///
+    /// let runtime = Runtime::builder()
+    ///     .max_blocking_time(Duration::from_millis(100))
+    ///     .on_blocked(|blocked| eprintln!("{blocked}"))
+    ///     .build()?;
+    /// # Ok::<(), greenpatch_runtime::BuildError>(())
+    /// ```
+    pub fn on_blocked(mut self, listener: impl Fn(&Blocked) + Send + Sync + 'static) -> Self {
+        self.given.on_blocked = Some(Listener(Arc::new(listener)));
+        self
+    }
+
     /// What becomes of the green threads when the runtime is dropped; [`OnDrop::Detach`] by default.
     pub fn on_drop(mut self, on_drop: OnDrop) -> Self {
         self.given.on_drop = Some(on_drop);
@@ -224,6 +257,7 @@ fn prepare_process() {
     context::end_passiveness(|| unsafe {
         futex::reset_after_fork();
         probe::reset_after_fork();
+        sample::reset_after_fork();
         descriptor::reset_after_fork();
         slot::reset_after_fork();
     });

@@ -4,9 +4,11 @@ use std::env;
 use std::num::NonZeroUsize;
 use std::str::FromStr;
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use crate::ending::OnDrop;
 use crate::error::BuildError;
+use crate::hog::Listener;
 use crate::patch::Patch;
 use crate::slot::MAX_STACK;
 
@@ -65,6 +67,12 @@ pub const SETTINGS: &[Setting] = &[
         meaning: "spare workers at most, 0 to 1024",
     },
     Setting {
+        name: "max_blocking_time",
+        variable: "GREENPATCH_MAX_BLOCKING_TIME",
+        default: "0",
+        meaning: "milliseconds that a green thread may run without giving way before it is reported; 0 is for ever",
+    },
+    Setting {
         name: "on_drop",
         variable: "GREENPATCH_ON_DROP",
         default: "detach",
@@ -86,6 +94,9 @@ pub(crate) struct Settings {
     pub(crate) patch: Patch,
     pub(crate) compensation: bool,
     pub(crate) max_spare_workers: usize,
+    /// `None` is for ever.
+    pub(crate) max_blocking_time: Option<Duration>,
+    pub(crate) on_blocked: Option<Listener>,
     pub(crate) on_drop: OnDrop,
     pub(crate) name: String,
 }
@@ -109,8 +120,22 @@ pub(crate) struct Given {
     pub(crate) patch: Option<Patch>,
     pub(crate) compensation: Option<Switch>,
     pub(crate) max_spare_workers: Option<usize>,
+    pub(crate) max_blocking_time: Option<Duration>,
+    pub(crate) on_blocked: Option<Listener>,
     pub(crate) on_drop: Option<OnDrop>,
     pub(crate) name: Option<String>,
+}
+
+/// A time that the environment gives in milliseconds.
+struct Milliseconds(Duration);
+
+impl FromStr for Milliseconds {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(word: &str) -> Result<Milliseconds, Self::Err> {
+        word.parse()
+            .map(|number| Milliseconds(Duration::from_millis(number)))
+    }
 }
 
 /// A setting that is on or off.
@@ -152,6 +177,11 @@ impl Given {
             count,
         )?
         .unwrap_or(SPARE_WORKERS);
+        let given = self.max_blocking_time.map(Milliseconds);
+        let milliseconds = "give it as a number of milliseconds in digits";
+        let max_blocking_time = given_or(given, "GREENPATCH_MAX_BLOCKING_TIME", milliseconds)?
+            .map(|Milliseconds(time)| time)
+            .filter(|time| !time.is_zero());
         let on_drop = given_or(
             self.on_drop,
             "GREENPATCH_ON_DROP",
@@ -186,6 +216,8 @@ impl Given {
             patch,
             compensation,
             max_spare_workers,
+            max_blocking_time,
+            on_blocked: self.on_blocked,
             on_drop,
             name,
         })

@@ -16,7 +16,9 @@
 //! | `wheel` | under its lock |
 
 use std::ptr;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 use std::sync::{Arc, OnceLock};
 
 use crate::crew::Post;
@@ -42,10 +44,12 @@ pub(crate) struct Progress {
     running: AtomicPtr<Green>,
     /// Whether the worker waits in the reactor.
     asleep: AtomicBool,
+    /// The kernel's number for the OS thread that serves, or served last.
+    os_thread: AtomicI32,
 }
 
 /// What the monitor sees of a worker at one look.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sight {
     pub(crate) turns: u32,
     pub(crate) section: u64,
@@ -66,6 +70,7 @@ impl Progress {
             section: AtomicU64::new(0),
             running: AtomicPtr::new(ptr::null_mut()),
             asleep: AtomicBool::new(false),
+            os_thread: AtomicI32::new(0),
         }
     }
 
@@ -95,6 +100,16 @@ impl Progress {
         let green = ptr::NonNull::new(self.running.load(Ordering::Relaxed));
         // SAFETY: the word holds null or a control block.
         green.map(|green| unsafe { GreenRef::new(green) })
+    }
+
+    /// First thing on the worker's OS thread.
+    pub(crate) fn begin(&self) {
+        let os_thread = rustix::thread::gettid().as_raw_pid();
+        self.os_thread.store(os_thread, Ordering::Relaxed);
+    }
+
+    pub(crate) fn os_thread(&self) -> i32 {
+        self.os_thread.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_asleep(&self, asleep: bool) {

@@ -45,6 +45,28 @@ impl Stack {
         }
     }
 
+    /// In a signal handler: takes the interrupted stack, from the frame of the interrupted instruction up to the frame
+    /// whose stack pointer is at `end` or above. Allocates nothing.
+    pub(crate) fn capture_interrupted(&mut self, instruction: usize, end: usize) {
+        self.pointers[0] = instruction;
+        self.length = 1;
+        let mut is_in_handler = true;
+        // SAFETY: as in `capture`.
+        unsafe {
+            backtrace::trace_unsynchronized(|frame| {
+                if is_in_handler {
+                    is_in_handler = frame.ip() as usize != instruction;
+                    return true;
+                }
+                self.length < DEPTH && (frame.sp() as usize) < end && {
+                    self.pointers[self.length] = frame.ip() as usize;
+                    self.length += 1;
+                    true
+                }
+            });
+        }
+    }
+
     pub(crate) fn pointers(&self) -> &[usize] {
         &self.pointers[..self.length]
     }

@@ -441,6 +441,7 @@ pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
         let _stack = overflow::AlternateStack::install();
         // SAFETY: this is the OS thread for the call.
         let worker = unsafe { Worker::new(shared, index) };
+        worker.shard.progress.begin();
         context::set_worker(&worker);
         if worker.run() == Leave::Over {
             worker.shared.worker_leaves();

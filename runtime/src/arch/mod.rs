@@ -4,6 +4,8 @@
 //!
 //! - `thread_pointer()`: the address of the running thread's control block;
 //! - `stack_pointer()`: the stack pointer;
+//! - `interrupted(context)`: where a signal has struck;
+//! - `system_call(number, arguments)`: a system call without libc;
 //! - `ThreadPointer::set(address)`: makes another control block the running thread's;
 //! - `ThreadPointer::detect()`: finds out how that is done on this machine.
 //!
@@ -15,7 +17,7 @@ mod x86_64;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::system_call;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{ThreadPointer, stack_pointer, thread_pointer};
+pub(crate) use x86_64::{ThreadPointer, interrupted, stack_pointer, thread_pointer};
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
 compile_error!(

@@ -6,6 +6,7 @@
 //! do not allow it, there `arch_prctl(ARCH_SET_FS)` does the same in some 170 ns.
 
 use std::arch::asm;
+use std::ffi::c_void;
 
 use rustix::param::linux_hwcap;
 
@@ -58,6 +59,18 @@ pub unsafe fn system_call(number: libc::c_long, arguments: [usize; 6]) -> isize 
         );
     }
     result
+}
+
+/// Where a signal has interrupted a thread: instruction pointer and stack pointer.
+///
+/// # Safety
+///
+/// `context` is the third argument of a signal handler.
+pub(crate) unsafe fn interrupted(context: *const c_void) -> (usize, usize) {
+    // SAFETY: the caller's promise.
+    let registers = unsafe { &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
+    let register = |name: libc::c_int| registers[name as usize] as usize;
+    (register(libc::REG_RIP), register(libc::REG_RSP))
 }
 
 /// The way this machine changes the thread pointer.

@@ -117,10 +117,9 @@ fn a_parked_green_thread_shows_its_reason_and_the_function_that_waits() {
         let joins = runtime.spawn(move || waits_in_join(joined));
         let theirs = listener.clone();
         let accepts = runtime.spawn(move || waits_in_accept(&theirs));
-        until_parked(&runtime, 7);
-
         // Twice: a green thread that was asked waits on.
         for _ in 0..2 {
+            until_parked(&runtime, 7);
             let dump = runtime.dump(with_backtraces());
             assert_eq!(dump.green_threads.len(), 7);
             let seen = |thread| entry(&dump, thread);

@@ -54,7 +54,9 @@
 //! # Without the shims
 //!
 //! [`net`], [`sync`], [`thread`] and [`time`] hold yielding types with std's names and methods; they need no feature.
-//! [`block_on`] awaits a future.
+//! [`block_on`] awaits a future. [`guide::from_eventlet_and_gevent`] finds each name of those libraries here.
+
+pub mod guide;
 
 pub use greenpatch_runtime::{
     Blocked, BuildError, OnDrop, Patch, Runtime, RuntimeBuilder, ShutdownError,
@@ -68,3 +70,4 @@ pub use greenpatch_runtime::{dump, dump_all, metrics};
 pub use greenpatch_runtime::{interrupt, net, sync, thread, time};
 #[doc(inline)]
 pub use greenpatch_shims as shims;
+pub use shims::is_patched;

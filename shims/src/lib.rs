@@ -111,4 +111,34 @@ mod identity;
 #[cfg(feature = "thread")]
 mod thread;
 
+use greenpatch_runtime::{Patch, hook};
+
 pub use symbols::{Behaviour, Family, SYMBOLS, Symbol};
+
+/// The families that are compiled in.
+pub const fn compiled() -> Patch {
+    let mut families = Patch::none();
+    if cfg!(feature = "time") {
+        families = families.union(Patch::TIME);
+    }
+    if cfg!(feature = "socket") {
+        families = families.union(Patch::SOCKET);
+    }
+    if cfg!(feature = "select") {
+        families = families.union(Patch::SELECT);
+    }
+    if cfg!(feature = "lock") {
+        families = families.union(Patch::LOCK);
+    }
+    if cfg!(feature = "thread") {
+        families = families.union(Patch::THREAD);
+    }
+    families
+}
+
+/// Whether the blocking calls of all these families, made here, park a green thread: they are compiled in, and the caller
+/// is a green thread of a runtime that has them in its patch set, outside a
+/// [`blocking`](greenpatch_runtime::blocking) section.
+pub fn is_patched(families: Patch) -> bool {
+    compiled().contains(families) && hook::enter(families).is_some()
+}

@@ -1,0 +1,8 @@
+//! Pages to read: where to find what you know from elsewhere, and what to expect.
+//!
+//! - [`from_eventlet_and_gevent`]: each name of those libraries, and ours.
+//! - [`seeing_inside`]: what to look at when a program is slow, stuck or large.
+//! - [`interrupt`](crate::interrupt): which waits a time-out or a cancellation cuts short, and which it does not.
+
+pub mod from_eventlet_and_gevent;
+pub mod seeing_inside;

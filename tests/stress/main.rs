@@ -142,7 +142,7 @@ fn watch(
                         "round {done} of '{} {}' does not end; GREENPATCH_STRESS_SEED={seed}\n{}",
                         actor.kind.name,
                         actor.number,
-                        runtime.live(),
+                        runtime.dump(greenpatch::DumpOptions::new().backtraces(true)),
                     );
                     // Straight to the descriptor: what the test harness captured is lost in an abort.
                     let _ = std::io::stderr().write_all(message.as_bytes());

@@ -124,7 +124,7 @@ impl Runtime {
 
     /// [Cancels](crate::JoinHandle::cancel) all green threads of this runtime: their calls that have to wait fail from
     /// now on, as far as those can say so. Those that have not begun, and those that are spawned from now on, do
-    /// not begin. Does not wait for their end.
+    /// not begin; but what `pthread_create` starts does, as it must. Does not wait for their end.
     pub fn cancel_all(&self) {
         let _native = NativeSection::enter();
         if !self.shared.is_inherited() {

@@ -224,7 +224,7 @@ impl GreenPool {
     ///
     /// # Panics
     ///
-    /// If `f` panics.
+    /// If `f` panics, or with [`Interrupted`](crate::Interrupted) as payload if work was cancelled before it began.
     pub fn map<I, F, T>(&self, items: I, f: F) -> Vec<T>
     where
         I: IntoIterator<Item: Send + 'static>,

@@ -221,7 +221,15 @@ impl<T> JoinHandle<T> {
     ///
     /// The panic's payload, if the green thread panicked; [`Interrupted::Cancelled`] as payload, if it was cancelled
     /// before its own code began.
+    ///
+    /// # Panics
+    ///
+    /// If a green thread joins itself, as std's does.
     pub fn join(self) -> thread::Result<T> {
+        assert!(
+            !context::green().is_some_and(|green| green.life().task.head().id == self.id()),
+            "a green thread joins itself and would wait for ever"
+        );
         let word = &self.packet.head.state;
         while let Some(seen) = self.await_end() {
             futex::wait_because(Packed::join(self.id()), word, seen, None);

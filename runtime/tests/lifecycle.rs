@@ -414,3 +414,19 @@ fn what_may_cross_a_catch_unwind_in_std_may_here() {
     may_cross::<net::TcpListener>();
     may_cross::<net::TcpStream>();
 }
+
+#[test]
+fn joining_oneself_is_refused() {
+    run(|| {
+        let (give, take) =
+            greenpatch_runtime::sync::mpmc::channel::<greenpatch_runtime::JoinHandle<()>>();
+        let (tell, told) = greenpatch_runtime::sync::mpmc::channel();
+        let myself = spawn(move || {
+            let handle = take.recv().unwrap();
+            let outcome = std::panic::catch_unwind(|| handle.join());
+            tell.send(outcome.is_err()).unwrap();
+        });
+        give.send(myself).unwrap();
+        assert_eq!(told.recv(), Ok(true));
+    });
+}

@@ -198,9 +198,9 @@
 //! | `hub_blocking_detection` | monitor thread, `GEVENT_MAX_BLOCKING_TIME` | `max_blocking_time` in [`SETTINGS`](crate::SETTINGS), [`RuntimeBuilder::on_blocked`](crate::RuntimeBuilder::on_blocked) |
 //! | | `GEVENT_MONITOR_MEMORY_MAX` | the kernel's: cgroup limits, `ulimit`; a process cannot give memory back that its code holds |
 //! | | `assert_switches` | [`RuntimeBuilder::on_blocked`](crate::RuntimeBuilder::on_blocked) in the tests |
-//! | `hub_listener_stacks`, `format_hub_listeners`, `format_hub_timers` | `print_run_info` | [`Runtime::dump`](crate::Runtime::dump), [`dump_on_signal`](crate::dump_on_signal) |
+//! | `hub_listener_stacks`, `format_hub_listeners`, `format_hub_timers` | `print_run_info` | [`Runtime::dump`](crate::Runtime::dump) |
 //! | `hub_exceptions`, `tpool_exceptions` | | panics are printed, as in every Rust program, and handed out by `join` |
-//! | `backdoor` | `BackdoorServer` | a signal: [`dump_on_signal`](crate::dump_on_signal); native code has no interpreter to log in to |
+//! | `backdoor` | `BackdoorServer` | [`dump_all`](crate::dump_all), written wherever you want it; native code has no interpreter to log in to |
 //! | `spew` | | a debugger |
 //! | `hub_prevent_multiple_readers` | | any number may read one socket; each gets what the kernel gives it |
 //! | zipkin patch | | `tracing`: each green thread runs in a span of its own |

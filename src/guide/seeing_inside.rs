@@ -4,10 +4,7 @@
 //! |---|---|
 //! | How much is going on? | [`Runtime::metrics`](crate::Runtime::metrics), always on |
 //! | What does each green thread wait for, and where? | [`Runtime::dump`](crate::Runtime::dump) |
-//! | The same of a program that hangs right now? | a signal, after [`dump_on_signal`](crate::dump_on_signal) |
 //! | Who keeps a worker to itself? | [`RuntimeBuilder::max_blocking_time`](crate::RuntimeBuilder::max_blocking_time) |
-//! | Do all wait for each other? | the report of a deadlock; setting `deadlock` |
-//! | Which log line belongs to whom? | `tracing`: the code of a green thread runs in a span with its id and name |
 //! | How large do the stacks get? | [`Runtime::stack_high_water`](crate::Runtime::stack_high_water) |
 //!
 //! # Figures

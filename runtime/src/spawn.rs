@@ -227,7 +227,7 @@ impl<T> JoinHandle<T> {
     /// If a green thread joins itself, as std's does.
     pub fn join(self) -> thread::Result<T> {
         assert!(
-            !context::green().is_some_and(|green| green.life().task.head().id == self.id()),
+            context::green().is_none_or(|green| green.life().task.head().id != self.id()),
             "a green thread joins itself and would wait for ever"
         );
         let word = &self.packet.head.state;

@@ -503,10 +503,7 @@ fn nests_timeouts(_: &Arc<World>, random: &mut Rng) {
         // Neither was cut short.
         Ok(true) => assert!(start.elapsed() >= 2 * pause),
         Ok(false) => assert!(start.elapsed() >= inner + pause),
-        Err(late) => {
-            assert!(start.elapsed() >= outer);
-            drop(late);
-        }
+        Err(_) => assert!(start.elapsed() >= outer),
     }
     assert_eq!(checkpoint(), Ok(()));
 }

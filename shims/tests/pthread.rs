@@ -536,7 +536,7 @@ fn a_queue_between_many_threads_loses_nothing() {
         .into_iter()
         .map(|thread| thread.join().unwrap())
         .sum::<usize>();
-    assert_eq!(sum, (0..4 * EACH).sum());
+    assert_eq!(sum, (0..4 * EACH).sum::<usize>());
 }
 
 static RUNS: AtomicU32 = AtomicU32::new(0);

@@ -107,7 +107,9 @@ impl Bench {
                 expired = Some(owner);
                 false
             }) {
-                self.insert(expired.take().expect("the wheel stopped for an owner"));
+                if let Some(owner) = expired.take() {
+                    self.insert(owner);
+                }
             }
         }
     }

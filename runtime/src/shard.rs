@@ -33,6 +33,10 @@ use crate::wheel::{Timer, Wheel};
 /// Timers that expire in one go, before the wheel's lock is let go.
 const EXPIRED: usize = 64;
 
+/// How often the wheel's lock is taken at one look: what is left then, if millions are due at once, waits for
+/// the next look, and those that have expired can run.
+const LOOKS: usize = 16;
+
 /// What a worker tells of itself as it goes along, by plain stores.
 pub(crate) struct Progress {
     /// Turns taken, and waits in the reactor: it changes as long as the worker gets on.
@@ -257,9 +261,12 @@ impl Shard {
         self.next_timer.load(Ordering::SeqCst)
     }
 
-    /// Unparks the green threads whose deadline has come.
+    /// Unparks the green threads whose deadline has come; if there are very many, some of them.
     pub(crate) fn expire_timers(&self, now: Deadline) {
-        while self.next_timer() <= now.as_nanos() {
+        for _ in 0..LOOKS {
+            if self.next_timer() > now.as_nanos() {
+                return;
+            }
             let mut expired = [None; EXPIRED];
             let mut count = 0;
             {

@@ -5,7 +5,8 @@
 //! the level of the highest bit in which its tick differs from the wheel's: so every timer of
 //! a level is due before every timer of a higher one, and insert and cancel are a few
 //! instructions whatever the number of timers. When the wheel reaches a slot of a higher level,
-//! its timers move down.
+//! its timers move down, a limited number at a time: a million timers with much the same deadline
+//! stand in one slot, and who holds the lock should not hold it for long.
 //!
 //! Timers are intrusive: the wheel allocates nothing. It is plain data, guarded by its owner's
 //! lock. The algorithm is that of Varghese and Lauck, *Hashed and Hierarchical Timing Wheels* (1987).
@@ -26,6 +27,9 @@ const NOWHERE: u16 = u16::MAX;
 /// How many timers of a higher level's slot are looked at for the exact next deadline; with more
 /// than these, an early look at the wheel costs less than the search.
 const SCANNED: usize = 16;
+
+/// Timers that move down in one go, before [`Wheel::advance`] asks to be called again.
+const MOVES: usize = 256;
 
 /// One timer: the links and the deadline live in the waiting thread's control block.
 pub(crate) struct Timer<T> {
@@ -53,6 +57,8 @@ pub(crate) struct Wheel<T> {
     tick: u64,
     /// How many timers are in.
     length: usize,
+    /// The slot that the wheel has reached and whose timers have not all moved down yet.
+    moving: Option<(usize, usize)>,
     occupied: [u64; LEVELS],
     slots: [[*const Timer<T>; SLOTS]; LEVELS],
 }
@@ -67,6 +73,7 @@ impl<T: Copy> Wheel<T> {
         Wheel {
             tick: now >> TICK_BITS,
             length: 0,
+            moving: None,
             occupied: [0; LEVELS],
             slots: [[ptr::null(); SLOTS]; LEVELS],
         }
@@ -154,18 +161,25 @@ impl<T: Copy> Wheel<T> {
     }
 
     /// Turns the wheel to `now`, in nanoseconds, and hands the owners of expired timers to
-    /// `expired` until that returns false, which means: call again for the rest. Returns false
-    /// if it stopped so.
+    /// `expired` until that returns false or enough timers have moved. Returns false if it stopped so,
+    /// which means: call again for the rest.
     pub(crate) fn advance(&mut self, now: u64, mut expired: impl FnMut(T) -> bool) -> bool {
         let now = now >> TICK_BITS;
+        let mut moves = MOVES;
         while let Some((level, slot, due)) = self.next_slot() {
             if due > now {
                 break;
             }
             self.tick = due;
+            if level > 0 {
+                self.moving = Some((level, slot));
+            }
             while !self.slots[level][slot].is_null() {
                 // SAFETY: a linked timer is in place.
                 let timer = unsafe { &*self.slots[level][slot] };
+                if level > 0 && moves == 0 {
+                    return false;
+                }
                 self.unlink(timer);
                 if level == 0 {
                     let owner = timer.owner.take().expect("a linked timer has an owner");
@@ -174,15 +188,21 @@ impl<T: Copy> Wheel<T> {
                     }
                 } else {
                     self.link(timer, due);
+                    moves -= 1;
                 }
             }
+            self.moving = None;
         }
         self.tick = self.tick.max(now);
         true
     }
 
-    /// The lowest occupied level's next slot, and the tick at which it begins.
+    /// The lowest occupied level's next slot, and the tick at which it begins. A slot that is moving
+    /// comes first: there may be timers in it that are due before all others.
     fn next_slot(&self) -> Option<(usize, usize, u64)> {
+        if let Some((level, slot)) = self.moving {
+            return Some((level, slot, self.tick));
+        }
         let level = self.occupied.iter().position(|&slots| slots != 0)?;
         let shift = SLOT_BITS * level as u32;
         let here = slot_of(self.tick, level);
@@ -200,6 +220,9 @@ impl<T: Copy> Wheel<T> {
 
     /// When the next timer fires, in nanoseconds, or somewhat before; `u64::MAX` without timers.
     pub(crate) fn next_deadline(&self) -> u64 {
+        if self.moving.is_some() {
+            return self.tick << TICK_BITS;
+        }
         let Some((level, slot, due)) = self.next_slot() else {
             return u64::MAX;
         };
@@ -241,10 +264,10 @@ mod tests {
 
     fn expired(wheel: &mut Wheel<usize>, now: u64) -> Vec<usize> {
         let mut owners = Vec::new();
-        assert!(wheel.advance(now, |owner| {
+        while !wheel.advance(now, |owner| {
             owners.push(owner);
             true
-        }));
+        }) {}
         owners
     }
 
@@ -319,6 +342,38 @@ mod tests {
         first.extend(expired(&mut wheel, 60_000));
         first.sort_unstable();
         assert_eq!(first, (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_slot_of_many_timers_moves_in_parts() {
+        let timers: Vec<Timer<usize>> = (0..3 * MOVES).map(|_| Timer::new()).collect();
+        let mut wheel = Wheel::new(0);
+        let deadline = 10_000_000_000;
+        for (owner, timer) in timers.iter().enumerate().skip(1) {
+            // SAFETY: the timers outlive their stay in the wheel.
+            unsafe { wheel.insert(NonNull::from(timer), deadline + owner as u64 * 5_000, owner) };
+        }
+        // The wheel comes to the slot in which they all stand, and the deadlines are not there yet.
+        let now = deadline - 1;
+        let mut parts = 1;
+        while !wheel.advance(now, |_| panic!("fired early")) {
+            parts += 1;
+            assert!(wheel.next_deadline() <= now, "the rest must be asked for");
+            if parts == 2 {
+                // Between two parts timers come and go as ever.
+                // SAFETY: as above.
+                unsafe { wheel.insert(NonNull::from(&timers[0]), deadline, 0) };
+                for timer in &timers[1..10] {
+                    // SAFETY: the timers are in this wheel.
+                    assert!(unsafe { wheel.cancel(timer) });
+                }
+            }
+        }
+        assert!(parts >= 3, "{parts} parts");
+        let mut fired = expired(&mut wheel, deadline + 60_000_000);
+        fired.sort_unstable();
+        let left: Vec<usize> = (0..1).chain(10..timers.len()).collect();
+        assert_eq!(fired, left);
     }
 
     #[test]

@@ -46,6 +46,7 @@ fn join_std(handle: thread::JoinHandle<()>) {
 fn spawns(criterion: &mut Criterion) {
     let runtime = Runtime::builder()
         .workers(1)
+        .compensation(false)
         .patch(Patch::all())
         .build()
         .expect("this machine can run green threads");

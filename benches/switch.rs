@@ -47,6 +47,7 @@ fn yield_in_turns(threads: u64, yields: u64) -> Duration {
 fn switches(criterion: &mut Criterion) {
     let runtime = Runtime::builder()
         .workers(1)
+        .compensation(false)
         .patch(Patch::all())
         .build()
         .expect("this machine can run green threads");

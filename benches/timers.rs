@@ -232,6 +232,7 @@ fn wake_ups(count: u64, park: fn(&mut Random)) -> Duration {
 fn whole_path(criterion: &mut Criterion) {
     let runtime = Runtime::builder()
         .workers(1)
+        .compensation(false)
         .patch(Patch::all())
         .build()
         .expect("this machine can run green threads");

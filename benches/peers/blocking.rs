@@ -123,6 +123,8 @@ impl Scheduler for Greenpatch {
     fn start(setup: Setup, _number: usize) -> Option<Greenpatch> {
         Runtime::builder()
             .workers(setup.workers)
+            // A spare worker would be one more than the others have.
+            .compensation(false)
             .stack_size(setup.stack_size)
             .patch(Patch::all())
             .build()

@@ -15,6 +15,9 @@
 //! after the other: they see the machine in much the same state, and the rounds tell how noisy it is. So
 //! criterion, which measures one thing after another, is not used here.
 //!
+//! The shims are linked into all of them, but a process without a runtime of ours passes through them at the cost of a
+//! look at one word. Greenpatch's spare workers are off, and may has stacks for a whole batch made beforehand.
+//!
 //! The table gives the median of the rounds, in brackets the least and the most, and the ratio to Greenpatch's
 //! median. For sleepers it gives their number, the time from the first start to the last join, the peak of
 //! resident memory, and what of it each has added (for OS threads, without the kernel's part). An argument

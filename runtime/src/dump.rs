@@ -133,7 +133,7 @@ pub struct GreenThread {
     /// What it does.
     pub state: State,
     /// Where it waits, the innermost frame first, without those of the runtime and std above and below its own code.
-    /// `None` if that was not asked for, if it did not wait, or did not answer in time.
+    /// Empty if that has no frame, because the wait at its end was compiled to a jump; `None` if that was not asked for, if it did not wait, or did not answer in time.
     pub backtrace: Option<Vec<Frame>>,
 }
 
@@ -311,10 +311,15 @@ impl Runtime {
     /// What each green thread of this runtime is doing; see [`dump`](mod@crate::dump). From any thread, at any time.
     pub fn dump(&self, options: DumpOptions) -> Dump {
         let _native = NativeSection::enter();
-        let none = || Seen::nothing_of(&self.shared);
-        let dump = take(Some(&self.shared), &options).pop();
-        dump.unwrap_or_else(|| describe(none(), &Owners::none(), &mut Names::default()))
+        of(&self.shared, &options)
     }
+}
+
+/// As [`Runtime::dump`], in a native section or on an OS thread.
+pub(crate) fn of(shared: &Arc<Shared>, options: &DumpOptions) -> Dump {
+    let nothing = || Seen::nothing_of(shared);
+    let dump = take(Some(shared), options).pop();
+    dump.unwrap_or_else(|| describe(nothing(), &Owners::none(), &mut Names::default()))
 }
 
 /// What each green thread of the caller's runtime is doing; `None` off a green thread. See [`Runtime::dump`].

@@ -25,6 +25,7 @@ use rustix::thread::futex;
 use crate::arch;
 use crate::context::{self, NativeSection};
 use crate::deadline::Deadline;
+use crate::deadlock::Counted;
 use crate::green::GreenRef;
 use crate::hook::Section;
 use crate::interrupt::{End, Interrupted, Limits};
@@ -230,7 +231,10 @@ pub(crate) fn wait_within(word: &AtomicU32, expected: u32, limits: &Limits) -> R
 
 /// As [`wait`], but always blocks the kernel thread, green thread or not.
 fn wait_in_kernel(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Wait {
-    let _waiter = KernelWaiter::register(word.as_ptr());
+    let _waiter = match deadline {
+        Some(_) => KernelWaiter::register(word.as_ptr()),
+        None => KernelWaiter::register_endless(word.as_ptr()),
+    };
     let timeout = deadline.map(Deadline::timeout);
     match futex::wait(word, futex::Flags::PRIVATE, expected, timeout.as_ref()) {
         Err(Errno::AGAIN) => Wait::Changed,
@@ -515,21 +519,38 @@ pub fn requeue_green(from: *const u32, to: *const u32, wake: u32, requeue: u32) 
 
 /// Counts an OS thread that waits on an address by the real futex call, so that wakers make the
 /// real call too. Made before the call, dropped after it.
-pub struct KernelWaiter(&'static Bucket);
+pub struct KernelWaiter {
+    bucket: &'static Bucket,
+    _endless: Option<Counted>,
+}
 
 impl KernelWaiter {
     /// Counts the caller as a waiter of `address`.
     #[inline]
     pub fn register(address: *const u32) -> KernelWaiter {
+        KernelWaiter::new(address, None)
+    }
+
+    /// As [`register`](Self::register), of a caller who waits without deadline, and whom this process alone can wake.
+    #[inline]
+    pub fn register_endless(address: *const u32) -> KernelWaiter {
+        KernelWaiter::new(address, Some(Counted::endless_waiter()))
+    }
+
+    #[inline]
+    fn new(address: *const u32, endless: Option<Counted>) -> KernelWaiter {
         let bucket = bucket(address as usize);
         bucket.kernel_waiters.fetch_add(1, Ordering::SeqCst);
-        KernelWaiter(bucket)
+        KernelWaiter {
+            bucket,
+            _endless: endless,
+        }
     }
 }
 
 impl Drop for KernelWaiter {
     fn drop(&mut self) {
-        self.0.kernel_waiters.fetch_sub(1, Ordering::SeqCst);
+        self.bucket.kernel_waiters.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

@@ -28,7 +28,7 @@
 //! | `blocking`, `monitor`, `crew`, `hog`, `sample` | what does not yield, the workers in its place, and who is told |
 //! | `runtime`, `ending`, `spawn`, `settings` | building, using and ending it |
 //! | `metrics`, `dump`, `reason`, `probe`, `trace` | what is said when somebody asks |
-//! | `report` | what is said without being asked |
+//! | `deadlock`, `dump_signal`, `span`, `report` | what is said without being asked |
 //! | `net`, `sync`, `time`, `block_on` | what blocking code uses |
 //! | `context`, `hook` | where the shims come in |
 
@@ -40,8 +40,10 @@ mod blocking;
 mod context;
 mod crew;
 pub mod deadline;
+mod deadlock;
 mod descriptor;
 pub mod dump;
+mod dump_signal;
 mod ending;
 mod error;
 pub mod futex;
@@ -70,6 +72,7 @@ mod scoped;
 mod settings;
 mod shard;
 mod slot;
+mod span;
 mod spawn;
 mod spin;
 pub mod sync;
@@ -82,7 +85,9 @@ mod worker;
 
 pub use block_on::block_on;
 pub use blocking::blocking;
+pub use deadlock::OnDeadlock;
 pub use dump::{Dump, DumpOptions, dump, dump_all};
+pub use dump_signal::dump_on_signal;
 pub use ending::{OnDrop, ShutdownError};
 pub use error::BuildError;
 pub use hog::Blocked;

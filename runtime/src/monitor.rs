@@ -5,6 +5,7 @@
 //!   timers and finds the rest of the stuck worker's work in its queue. Surplus workers are told to retire.
 //! - A green thread that has run for longer than `max_blocking_time` is reported (see `hog.rs`).
 //! - Stack memory of slots that nobody uses any more goes back to the kernel.
+//! - A deadlock is reported (see `deadlock.rs`).
 //!
 //! **Who is stuck.** Whoever looks the same at one look as at the one before, neither asleep in the reactor nor a turn
 //! further, for [`MARKED`] if it is in a blocking section, for [`UNMARKED`] if not. Two looks at least, and the longer
@@ -28,6 +29,7 @@ use rustix::time::Timespec;
 
 use crate::bell::Bell;
 use crate::deadline::Deadline;
+use crate::deadlock::{self, Counted};
 use crate::hog::{Case, Reporter};
 use crate::scheduler::Shared;
 use crate::settings::Settings;
@@ -89,6 +91,7 @@ fn timespec(time: Duration) -> Timespec {
 
 /// The body of the monitor's OS thread.
 pub(crate) fn main(shared: Weak<Shared>) {
+    let _counted = Counted::own_thread();
     let mut monitor = Monitor::new();
     while let Some(shared) = shared.upgrade().filter(|shared| !shared.is_over()) {
         let census = monitor.look(&shared);
@@ -133,6 +136,7 @@ struct Monitor {
     /// No OS thread could be started; not before then is it tried again.
     starts_from: Deadline,
     reporter: Reporter,
+    deadlocks: deadlock::Watch,
 }
 
 impl Monitor {
@@ -147,6 +151,7 @@ impl Monitor {
             had_surplus: false,
             starts_from: now,
             reporter: Reporter::default(),
+            deadlocks: deadlock::Watch::default(),
         }
     }
 
@@ -254,7 +259,7 @@ impl Monitor {
     }
 
     /// Waits until the next look is due.
-    fn rest(&mut self, shared: &Shared, census: &Census) {
+    fn rest(&mut self, shared: &Arc<Shared>, census: &Census) {
         if self.trims_at <= self.now {
             self.trims_at = self.now.plus(TRIM_PERIOD);
             slot::trim();
@@ -271,6 +276,9 @@ impl Monitor {
         let reports = limit.is_some() && census.stuck > 0;
         if self.now < since.plus(QUIET) || reports {
             return pause(&shared.bell, period);
+        }
+        if census.stuck == 0 {
+            self.deadlocks.look(shared);
         }
         shared.bell.listen();
         if is_quiet(shared, census) && !shared.is_over() {

@@ -33,6 +33,22 @@ pub enum WaitReason {
     Park,
 }
 
+impl WaitReason {
+    /// Whether only another thread can end such a wait: neither the kernel nor time.
+    pub(crate) fn needs_a_thread(self) -> bool {
+        match self {
+            WaitReason::Sleep
+            | WaitReason::Read(_)
+            | WaitReason::Write(_)
+            | WaitReason::Poll(_) => false,
+            WaitReason::Futex(_)
+            | WaitReason::Join(_)
+            | WaitReason::Mutex(_)
+            | WaitReason::Park => true,
+        }
+    }
+}
+
 impl fmt::Display for WaitReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -40,7 +40,7 @@ fn is_heard() -> bool {
 }
 
 /// Without std's lock on standard error.
-fn write_to_stderr(text: &str) {
+pub(crate) fn write_to_stderr(text: &str) {
     let mut rest = text.as_bytes();
     while !rest.is_empty() {
         match rustix::io::write(rustix::stdio::stderr(), rest) {

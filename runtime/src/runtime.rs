@@ -6,6 +6,8 @@ use std::time::Duration;
 use std::{fmt, io, mem, thread};
 
 use crate::context::{self, NativeSection};
+use crate::deadlock::OnDeadlock;
+use crate::dump_signal::Signal;
 use crate::ending::OnDrop;
 use crate::error::BuildError;
 use crate::hog::{Blocked, Listener};
@@ -13,7 +15,9 @@ use crate::patch::Patch;
 use crate::scheduler::Shared;
 use crate::settings::{Given, Switch};
 use crate::spawn::{self, Builder, JoinHandle};
-use crate::{descriptor, futex, monitor, overflow, probe, sample, slot, tls};
+use crate::{
+    deadlock, descriptor, dump_signal, futex, monitor, overflow, probe, sample, slot, tls,
+};
 
 /// A scheduler with its workers, on which green threads run.
 ///
@@ -209,6 +213,20 @@ impl RuntimeBuilder {
         self
     }
 
+    /// What is done when all green threads wait for each other, and nothing else in the process can wake one;
+    /// [`OnDeadlock::Warn`] by default.
+    pub fn deadlock(mut self, deadlock: OnDeadlock) -> Self {
+        self.given.deadlock = Some(deadlock);
+        self
+    }
+
+    /// The number of a signal upon which all runtimes of the process are written to standard error; none by default. See
+    /// [`dump_on_signal`](crate::dump_on_signal).
+    pub fn dump_signal(mut self, signal: i32) -> Self {
+        self.given.dump_signal = Some(Signal(signal));
+        self
+    }
+
     /// The beginning of the names of the runtime's OS threads.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.given.name = Some(name.into());
@@ -226,6 +244,10 @@ impl RuntimeBuilder {
         let settings = self.given.resolve()?;
         tls::initialize()?;
         prepare_process();
+        if let Some(Signal(signal)) = settings.dump_signal {
+            dump_signal::dump_on_signal(signal)
+                .map_err(|error| BuildError::io("dump on a signal", error))?;
+        }
         let shared = Arc::new(Shared::new(settings)?);
         let runtime = Runtime {
             shared: shared.clone(),
@@ -258,6 +280,8 @@ fn prepare_process() {
         futex::reset_after_fork();
         probe::reset_after_fork();
         sample::reset_after_fork();
+        deadlock::reset_after_fork();
+        dump_signal::reset_after_fork();
         descriptor::reset_after_fork();
         slot::reset_after_fork();
     });

@@ -39,6 +39,7 @@ use rustix::thread::futex;
 use rustix::time::Timespec;
 
 use crate::arch;
+use crate::deadlock;
 use crate::overflow;
 use crate::shard::Shard;
 use crate::trace::Stack;
@@ -236,7 +237,7 @@ fn install() {
         Stack::new().capture(usize::MAX);
         let zones = zones();
         // SAFETY: `handle` has the type that SA_SIGINFO asks for and is async-signal-safe.
-        let previous = unsafe {
+        let previous: libc::sigaction = unsafe {
             let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
             action.sa_sigaction = handle as *const () as usize;
             action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
@@ -244,6 +245,9 @@ fn install() {
             libc::sigaction(SIGNAL, &action, previous.as_mut_ptr());
             previous.assume_init()
         };
+        if [libc::SIG_DFL, libc::SIG_IGN].contains(&previous.sa_sigaction) {
+            deadlock::own_signal(SIGNAL);
+        }
         Installed { previous, zones }
     });
 }

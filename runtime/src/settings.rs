@@ -6,6 +6,8 @@ use std::str::FromStr;
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use crate::deadlock::OnDeadlock;
+use crate::dump_signal::Signal;
 use crate::ending::OnDrop;
 use crate::error::BuildError;
 use crate::hog::Listener;
@@ -79,6 +81,18 @@ pub const SETTINGS: &[Setting] = &[
         meaning: "what a dropped runtime does about its green threads: detach, wait for their end, or cancel them and wait",
     },
     Setting {
+        name: "deadlock",
+        variable: "GREENPATCH_DEADLOCK",
+        default: "warn",
+        meaning: "what is done when all green threads wait for each other for ever: nothing (off), warn, or abort",
+    },
+    Setting {
+        name: "dump_signal",
+        variable: "GREENPATCH_DUMP_SIGNAL",
+        default: "none",
+        meaning: "the signal, by name or number, upon which all green threads are written to standard error, with backtraces",
+    },
+    Setting {
         name: "name",
         variable: "GREENPATCH_NAME",
         default: "green",
@@ -98,6 +112,8 @@ pub(crate) struct Settings {
     pub(crate) max_blocking_time: Option<Duration>,
     pub(crate) on_blocked: Option<Listener>,
     pub(crate) on_drop: OnDrop,
+    pub(crate) deadlock: OnDeadlock,
+    pub(crate) dump_signal: Option<Signal>,
     pub(crate) name: String,
 }
 
@@ -123,6 +139,8 @@ pub(crate) struct Given {
     pub(crate) max_blocking_time: Option<Duration>,
     pub(crate) on_blocked: Option<Listener>,
     pub(crate) on_drop: Option<OnDrop>,
+    pub(crate) deadlock: Option<OnDeadlock>,
+    pub(crate) dump_signal: Option<Signal>,
     pub(crate) name: Option<String>,
 }
 
@@ -188,6 +206,17 @@ impl Given {
             "use detach, wait or cancel",
         )?
         .unwrap_or_default();
+        let deadlock = given_or(
+            self.deadlock,
+            "GREENPATCH_DEADLOCK",
+            "use off, warn or abort",
+        )?
+        .unwrap_or_default();
+        let dump_signal = given_or(
+            self.dump_signal,
+            "GREENPATCH_DUMP_SIGNAL",
+            "use a signal's name, as QUIT, or its number",
+        )?;
         if max_spare_workers > MAX_WORKERS {
             return Err(BuildError::setting(
                 "max_spare_workers",
@@ -219,6 +248,8 @@ impl Given {
             max_blocking_time,
             on_blocked: self.on_blocked,
             on_drop,
+            deadlock,
+            dump_signal,
             name,
         })
     }

@@ -16,6 +16,7 @@ use crate::interrupt::{Interrupted, Limits};
 use crate::pinned;
 use crate::reason::Packed;
 use crate::scheduler::{self, Shared};
+use crate::span;
 use crate::sync::raw::patience::Patience;
 use crate::thread::{Head, Task, Thread};
 
@@ -97,7 +98,8 @@ impl Builder {
             if is_pinned {
                 pinned::stay_here();
             }
-            let own = || begin(delay).map(|()| f());
+            let head = &theirs.head;
+            let own = || begin(delay).map(|()| span::of(head.id, head.name.as_deref()).in_scope(f));
             theirs.store(match panic::catch_unwind(AssertUnwindSafe(own)) {
                 Ok(Ok(value)) => Ok(value),
                 Ok(Err(cancelled)) => Err(Box::new(cancelled)),

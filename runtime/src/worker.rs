@@ -28,6 +28,7 @@ use rustix::time::Timespec;
 use crate::arch;
 use crate::context;
 use crate::deadline::Deadline;
+use crate::deadlock::Counted;
 use crate::green::{Action, GreenRef};
 use crate::overflow;
 use crate::pinned;
@@ -438,6 +439,7 @@ pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
     let name = format!("{}-{index}", shared.settings.name);
     let shared = shared.clone();
     thread::Builder::new().name(name).spawn(move || {
+        let _counted = Counted::own_thread();
         let _stack = overflow::AlternateStack::install();
         // SAFETY: this is the OS thread for the call.
         let worker = unsafe { Worker::new(shared, index) };

@@ -155,6 +155,28 @@ fn a_parked_green_thread_shows_its_reason_and_the_function_that_waits() {
 }
 
 #[test]
+fn a_closure_that_waits_is_shown_where_it_stands() {
+    let _watchdog = watchdog();
+    let runtime = unpatched(1);
+    let waits = || {
+        thread::park();
+        after_the_wait();
+    };
+    let (parked, line) = (runtime.spawn(waits), line!() - 3);
+    until_parked(&runtime, 1);
+    let dump = runtime.dump(with_backtraces());
+    let frames = entry(&dump, &parked).backtrace.unwrap();
+    assert!(
+        frames[0].file.as_ref().unwrap().ends_with("dump.rs"),
+        "{dump}"
+    );
+    assert_eq!(frames[0].line, Some(line), "{dump}");
+    assert_eq!(frames.len(), 1, "{dump}");
+    parked.thread().unpark();
+    parked.join().unwrap();
+}
+
+#[test]
 fn a_wait_that_was_probed_has_lasted_from_its_beginning() {
     let _watchdog = watchdog();
     let runtime = unpatched(1);

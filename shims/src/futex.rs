@@ -163,7 +163,11 @@ unsafe fn load(word: *const u32) -> u32 {
 /// As for futex.
 unsafe fn wait(call: &Call, bitset: u32) -> c_long {
     let Some(section) = hook::enter(Patch::LOCK) else {
-        let _waiter = KernelWaiter::register(call.word);
+        let _waiter = if call.timeout.is_null() {
+            KernelWaiter::register_endless(call.word)
+        } else {
+            KernelWaiter::register(call.word)
+        };
         // SAFETY: the caller's promise.
         return returned(unsafe { call.in_kernel() }.map(|value| value as c_long));
     };

@@ -121,7 +121,10 @@ fn wait_in_kernel(
     until: Option<Until>,
     cancellation: Cancellation,
 ) -> Wait {
-    let _waiter = KernelWaiter::register(word.as_ptr());
+    let _waiter = match until {
+        Some(_) => KernelWaiter::register(word.as_ptr()),
+        None => KernelWaiter::register_endless(word.as_ptr()),
+    };
     let mut operation = libc::FUTEX_WAIT_BITSET | libc::FUTEX_PRIVATE_FLAG;
     if until.is_some_and(|until| until.is_realtime) {
         operation |= libc::FUTEX_CLOCK_REALTIME;

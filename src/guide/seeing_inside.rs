@@ -4,6 +4,9 @@
 //! |---|---|
 //! | How much is going on? | [`Runtime::metrics`](crate::Runtime::metrics), always on |
 //! | What does each green thread wait for, and where? | [`Runtime::dump`](crate::Runtime::dump) |
+//! | The same, of a program that runs? | [`dump_on_signal`](crate::dump_on_signal), or `GREENPATCH_DUMP_SIGNAL=QUIT` and Ctrl-\\ |
+//! | Why does nothing go on any more? | said unasked: [`RuntimeBuilder::deadlock`](crate::RuntimeBuilder::deadlock) |
+//! | Whose log line is this? | the `tracing` span `green_thread`, with its `id` and `name` |
 //! | Who keeps a worker to itself? | [`RuntimeBuilder::max_blocking_time`](crate::RuntimeBuilder::max_blocking_time) |
 //! | How large do the stacks get? | [`Runtime::stack_high_water`](crate::Runtime::stack_high_water) |
 //!
@@ -40,6 +43,23 @@
 //!     sleeper.unwrap().join().unwrap();
 //! });
 //! # Ok::<(), greenpatch::BuildError>(())
+//! ```
+//!
+//! Where a program waits for ever, the dump comes by itself: two green threads that take two locks in opposite order, say,
+//! are shown with the functions in which each one waits, once nothing in the process is left that could wake either. In a
+//! test, `GREENPATCH_DEADLOCK=abort` makes a failure of what would be a hang.
+//!
+//! # Log lines
+//!
+//! The code of each green thread, and of each thread that std or C code starts on a patched runtime, runs in a `tracing` span
+//! of its own, which switches leave alone:
+//!
+//! ```
+//! tracing_subscriber::fmt().init();
+//! greenpatch::run(|| {
+//!     // INFO green_thread{id=1 name="main"}: my_program: ready
+//!     tracing::info!("ready");
+//! });
 //! ```
 //!
 //! # A green thread that does not let go

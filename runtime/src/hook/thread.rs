@@ -12,6 +12,7 @@ use crate::deadline::Deadline;
 use crate::green::{GreenRef, Life};
 use crate::scheduler;
 use crate::slot;
+use crate::span;
 use crate::thread::Head;
 use crate::tls;
 
@@ -22,6 +23,21 @@ pub type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
 struct Entry {
     start: Start,
     argument: *mut c_void,
+}
+
+impl Entry {
+    /// In a frame of its own, which `pthread_exit` unwinds.
+    ///
+    /// # Safety
+    ///
+    /// Runs on the new green thread, with this id.
+    #[inline(never)]
+    unsafe fn run(self, id: u64) -> *mut c_void {
+        let span = span::of(id, None);
+        let _inside = span.enter();
+        // SAFETY: what `pthread_create` asks of its caller.
+        unsafe { (self.start)(self.argument) }
+    }
 }
 
 // SAFETY: that the argument may cross threads is what `pthread_create` asks of its caller.
@@ -46,12 +62,12 @@ pub unsafe fn create(
     detached: bool,
 ) -> Result<(), Errno> {
     let task = Arc::new(Head::new(None, None));
+    let id = task.id;
     let life = Life::new(section.green().life().shared.clone(), task);
     let entry = Entry { start, argument };
     let green = GreenRef::prepare(stack_size, life, !detached, move || {
-        let entry = entry;
         // SAFETY: the caller's promise.
-        let value = unsafe { (entry.start)(entry.argument) };
+        let value = unsafe { entry.run(id) };
         if let Some(green) = context::green() {
             green.set_value(value);
         }
@@ -194,6 +210,9 @@ pub fn set_name(thread: libc::pthread_t, name: &CStr) -> Result<(), Errno> {
         .ok_or(Errno::RANGE)?
         .copy_from_slice(bytes);
     green.set_thread_name(padded);
+    if context::green() == Some(green) {
+        span::record_name(name);
+    }
     Ok(())
 }
 

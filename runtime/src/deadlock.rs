@@ -1,0 +1,276 @@
+//! Deadlocks: said once, with the dump that shows who waits where for what.
+//!
+//! A runtime is in a deadlock when each of its green threads waits for a lock, a channel, a join or an unpark without
+//! deadline, and nothing is left that could end one of these waits. Only a running thread can. So the whole process
+//! counts:
+//!
+//! - no green thread of any runtime runs, is ready to, sleeps, or waits for a descriptor or with a deadline;
+//! - every OS thread is either the runtime's own and at rest (a worker asleep in the reactor or retired, a monitor, the
+//!   thread that dumps on a signal), or waits by the runtime's futexes, or a shim's, without deadline (in `Runtime::run`,
+//!   most often), and the kernel says that it sleeps;
+//! - no signal handler is installed but those of std and the runtime.
+//!
+//! Any other OS thread, in a read, in `epoll_wait`, in C code, could wake somebody, as far as we can know. Then nothing
+//! is said: a deadlock may go unreported, but what is reported is one, unless another process has its hands in this one's
+//! memory.
+//!
+//! The threads are counted, not known one by one: each of the two kinds counts itself while it surely is one, so
+//! the sum is never larger than the number of such threads, and equals that of all OS threads only if there are no others.
+//!
+//! The monitor asks, once each time that the workers have slept for some seconds, so an idle process still uses no CPU; if
+//! the answer is no, it asks again only after somebody has run. (Rejected: following who owns what and looking for cycles.
+//! std's locks do not tell their owners, and channels and condition variables have none.)
+
+use std::collections::hash_map::DefaultHasher;
+use std::fmt;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::dump::{self, DumpOptions};
+use crate::error::BuildError;
+use crate::park::Sight;
+use crate::report;
+use crate::scheduler::Shared;
+use crate::slot;
+
+/// Green threads that a report lists.
+const LISTED: usize = 1000;
+
+/// How often the OS threads are looked at, one of which may be about to go to sleep, and the time in between.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What is done about a deadlock: all green threads of a runtime wait for each other, and nothing else in the process can
+/// wake one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnDeadlock {
+    /// Nothing.
+    Off,
+    /// A warning, once, with a dump that shows where each green thread waits: as an event of the `tracing` crate if the
+    /// program listens to those, on standard error otherwise.
+    #[default]
+    Warn,
+    /// The warning on standard error, then the process aborts.
+    Abort,
+}
+
+impl fmt::Display for OnDeadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OnDeadlock::Off => "off",
+            OnDeadlock::Warn => "warn",
+            OnDeadlock::Abort => "abort",
+        })
+    }
+}
+
+impl FromStr for OnDeadlock {
+    type Err = BuildError;
+
+    /// Reads `off`, `warn` or `abort`.
+    fn from_str(word: &str) -> Result<OnDeadlock, BuildError> {
+        match word {
+            "off" => Ok(OnDeadlock::Off),
+            "warn" => Ok(OnDeadlock::Warn),
+            "abort" => Ok(OnDeadlock::Abort),
+            _ => Err(BuildError::setting(
+                "deadlock",
+                word.to_owned(),
+                "use off, warn or abort",
+            )),
+        }
+    }
+}
+
+/// OS threads of the runtime's own that wake nobody by themselves.
+static OWN_THREADS: AtomicU32 = AtomicU32::new(0);
+
+/// OS threads that wait without deadline, by a futex that is ours to wake.
+static ENDLESS_WAITERS: AtomicU32 = AtomicU32::new(0);
+
+/// Signals with a handler of the runtime's own, or of std's; a bit each, the lowest for signal 1.
+static OWN_SIGNALS: AtomicU64 = AtomicU64::new(1 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1));
+
+/// Counts the calling OS thread while it exists.
+pub(crate) struct Counted(&'static AtomicU32);
+
+impl Counted {
+    /// As one of the runtime's own.
+    pub(crate) fn own_thread() -> Counted {
+        Counted::new(&OWN_THREADS)
+    }
+
+    /// As one that waits without deadline.
+    pub(crate) fn endless_waiter() -> Counted {
+        Counted::new(&ENDLESS_WAITERS)
+    }
+
+    fn new(count: &'static AtomicU32) -> Counted {
+        count.fetch_add(1, Ordering::SeqCst);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// This signal's handler wakes nobody.
+pub(crate) fn own_signal(signal: i32) {
+    OWN_SIGNALS.fetch_or(1 << (signal - 1), Ordering::SeqCst);
+}
+
+/// After a fork the parent's threads do not exist.
+pub(crate) fn reset_after_fork() {
+    OWN_THREADS.store(0, Ordering::SeqCst);
+    ENDLESS_WAITERS.store(0, Ordering::SeqCst);
+}
+
+/// What a monitor remembers of deadlocks.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// The waits that were reported last.
+    reported: Option<Waits>,
+}
+
+impl Watch {
+    /// Reports a deadlock if there is one that was not reported yet. Called by the monitor when all workers of its
+    /// runtime have slept for a while.
+    pub(crate) fn look(&mut self, shared: &Arc<Shared>) {
+        let action = shared.settings.deadlock;
+        if action == OnDeadlock::Off || shared.live() == 0 {
+            return;
+        }
+        let waits = waits_for_ever(shared);
+        if waits.is_some() && waits != self.reported {
+            self.reported = waits;
+            report(shared, action);
+        }
+    }
+}
+
+/// Tells the waits of a runtime's green threads from others: which they are, for what, since when.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Waits(u64);
+
+/// The waits of the runtime's green threads, if nothing can end one of them.
+fn waits_for_ever(shared: &Shared) -> Option<Waits> {
+    let before = endless_waits(shared)?;
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            thread::sleep(PAUSE);
+        }
+        if is_everybody_at_rest() && !has_foreign_handlers() {
+            // Nobody has run in between.
+            return endless_waits(shared).filter(|&after| after == before);
+        }
+    }
+    None
+}
+
+/// The waits of this runtime's green threads, if all green threads of the process wait for threads, without deadline.
+fn endless_waits(shared: &Shared) -> Option<Waits> {
+    let mut hasher = DefaultHasher::new();
+    let mut count = 0;
+    for green in slot::all() {
+        let Some(snapshot) = green.snapshot() else {
+            continue;
+        };
+        let waiting = snapshot.waiting;
+        let is_endless = snapshot.sight == Sight::Parked
+            && waiting.until.is_none()
+            && waiting
+                .reason
+                .unpack()
+                .is_some_and(|reason| reason.needs_a_thread());
+        if !is_endless {
+            return None;
+        }
+        if green.is_of(shared) {
+            count += 1;
+            let id = snapshot.task.head().id;
+            (id, waiting.reason.word(), waiting.since.as_nanos()).hash(&mut hasher);
+        }
+    }
+    (count > 0).then(|| Waits(hasher.finish()))
+}
+
+/// Whether every OS thread but the caller is at rest, and counted as one that wakes nobody or waits without deadline.
+fn is_everybody_at_rest() -> bool {
+    let counted = || {
+        OWN_THREADS.load(Ordering::SeqCst) as usize
+            + ENDLESS_WAITERS.load(Ordering::SeqCst) as usize
+    };
+    let before = counted();
+    let Some(sleepers) = sleeping_threads() else {
+        return false;
+    };
+    // The caller, a monitor, is counted and runs.
+    sleepers + 1 == before && counted() == before
+}
+
+/// How many OS threads there are beside the caller, if the kernel says that all of them sleep.
+fn sleeping_threads() -> Option<usize> {
+    let caller = rustix::thread::gettid().as_raw_nonzero().get().to_string();
+    let mut sleepers = 0;
+    for thread in fs::read_dir("/proc/self/task").ok()? {
+        let thread = thread.ok()?;
+        if thread.file_name().to_str() == Some(&caller) {
+            continue;
+        }
+        let line = fs::read_to_string(thread.path().join("stat")).ok()?;
+        // The name in parentheses may hold anything.
+        let (_, fields) = line.rsplit_once(") ")?;
+        if !fields.starts_with('S') {
+            return None;
+        }
+        sleepers += 1;
+    }
+    Some(sleepers)
+}
+
+/// Whether a signal is caught by a handler that is not known to wake nobody. True if the kernel does not tell.
+fn has_foreign_handlers() -> bool {
+    let caught = || {
+        let status = fs::read_to_string("/proc/self/status").ok()?;
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    };
+    // glibc's own, for cancellation and setuid.
+    let of_libc = 1 << (32 - 1) | 1 << (33 - 1);
+    let known = OWN_SIGNALS.load(Ordering::SeqCst) | of_libc;
+    caught().is_none_or(|caught| caught & !known != 0)
+}
+
+fn report(shared: &Arc<Shared>, action: OnDeadlock) {
+    let options = DumpOptions::new().backtraces(true).limit(LISTED);
+    let dump = dump::of(shared, &options);
+    let text = format!(
+        "deadlock: every green thread waits for another one, and no other thread of this process could wake one \
+         (the setting deadlock is {action})\n{dump}"
+    );
+    match action {
+        OnDeadlock::Off => {}
+        OnDeadlock::Warn => {
+            // Who listens may wait for a lock that one of them holds: the monitor must not.
+            let warn = move || report::warn(format_args!("{}", text.trim_end()));
+            let _ = thread::Builder::new()
+                .name("green-report".to_owned())
+                .spawn(warn);
+        }
+        OnDeadlock::Abort => {
+            report::write_to_stderr(&format!("greenpatch: {text}"));
+            std::process::abort();
+        }
+    }
+}

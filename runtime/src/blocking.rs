@@ -65,8 +65,9 @@ where
     };
     let value = f();
     drop(mark);
-    // Asked first, for in a forked child there is no worker to switch to.
-    if context::green().is_some() && (green.spend_budget() || green.worker().shard().is_stuck()) {
+    let gives_way = green.spend_budget() || green.worker().shard().is_stuck();
+    // In a forked child there is no worker to switch to.
+    if gives_way && context::green().is_some() {
         green.yield_now();
     }
     value

@@ -120,7 +120,8 @@ impl Section {
         self.green.yield_now();
     }
 
-    /// Runs `f`, which may block the OS thread, as a blocking section: see [`crate::blocking`].
+    /// Runs `f`, which may block the OS thread, as a blocking section: see [`crate::blocking`]. The green thread
+    /// may yield afterwards.
     pub fn blocking<F: FnOnce() -> T, T>(&self, f: F) -> T {
         blocking::marked(self.green, f)
     }

@@ -196,7 +196,9 @@ impl Monitor {
             census.stuck += usize::from(seen.is_stuck);
             census.is_undecided |= sight.is_marked() && !seen.is_stuck;
         }
-        shard.stuck.store(seen.is_stuck, Ordering::SeqCst);
+        if shard.is_stuck() != seen.is_stuck {
+            shard.stuck.store(seen.is_stuck, Ordering::SeqCst);
+        }
         self.watched[index] = Some(seen);
     }
 

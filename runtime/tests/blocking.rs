@@ -292,3 +292,32 @@ fn a_forked_child_leaves_a_section_unharmed() {
         assert_eq!(libc::WEXITSTATUS(status), 4);
     });
 }
+
+#[test]
+fn a_child_forked_while_spare_workers_serve_has_a_runtime_of_its_own() {
+    Runtime::builder().workers(1).build().unwrap().run(|| {
+        let blocked: Vec<_> = (0..4)
+            .map(|_| spawn(|| blocking(|| thread::sleep(Duration::from_millis(200)))))
+            .collect();
+        time::sleep(Duration::from_millis(50));
+        // SAFETY: the child builds a runtime, and exits by itself.
+        let child = unsafe { libc::fork() };
+        if child == 0 {
+            let sum = Runtime::builder().workers(1).build().map_or(0, |runtime| {
+                runtime.run(|| {
+                    let blocked = spawn(|| blocking(|| thread::sleep(Duration::from_millis(100))));
+                    let other = spawn(|| 7);
+                    blocked.join().unwrap();
+                    other.join().unwrap()
+                })
+            });
+            // SAFETY: ends the child at once.
+            unsafe { libc::_exit(sum) };
+        }
+        let mut status = 0;
+        // SAFETY: a valid place for the status.
+        let waited = blocking(|| unsafe { libc::waitpid(child, &mut status, 0) });
+        assert_eq!((waited, libc::WEXITSTATUS(status)), (child, 7));
+        join_all(blocked);
+    });
+}

@@ -20,9 +20,9 @@ use crate::hook;
 
 /// Runs `f`, which may block the OS thread, where it is called.
 ///
-/// On a green thread, its worker counts as blocked while `f` runs. If that takes longer than a millisecond or two,
-/// a spare worker takes over what else the worker would have run (unless
-/// [`compensation`](crate::RuntimeBuilder::compensation) is off). Inside `f`, libc calls block as they do on an OS
+/// On a green thread, its worker counts as blocked while `f` runs. If that takes longer than some milliseconds (one or
+/// two while sections are frequent, up to six after a lull), a spare worker takes over what else the worker would have run
+/// (unless [`compensation`](crate::RuntimeBuilder::compensation) is off). Inside `f`, libc calls block as they do on an OS
 /// thread, whatever the patch set: `f` is to be used for what no shim reaches, a call into a C library that reads
 /// files or waits for a device, say. It costs a few nanoseconds.
 ///

@@ -252,6 +252,10 @@ fn a_signal_writes_all_runtimes_to_standard_error() {
         let _second = second.spawn(waits_to_be_seen);
         runtime(OnDeadlock::Off).run(|| {
             let sleeper = spawn(|| time::sleep(Duration::from_secs(3600)));
+            let parked = || greenpatch::metrics().map_or(0, |figures| figures.parked);
+            while parked() == 0 || second.metrics().parked == 0 {
+                yield_now();
+            }
             eprintln!("ready");
             sleeper.join().unwrap();
         });

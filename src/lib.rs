@@ -43,10 +43,13 @@
 //! | feature | functions |
 //! |---|---|
 //! | `time` | the sleep family |
-//! | `socket` | sockets; read, write, close and the like, as far as sockets and pipes need them |
+//! | `socket` | sockets; read, write, close and the like, as far as sockets need them |
 //! | `select` | poll, ppoll, select, pselect, epoll_wait |
 //! | `lock` | futex; pthread mutex, condition variable and once |
 //! | `thread` | pthread_create, join, detach and what belongs to a thread's identity |
+//! | `os` | files, pipes, FIFOs, terminals; locks on files; message queues |
+//! | `dns` | getaddrinfo and its kin; users, groups, services |
+//! | `process` | wait and its kin, system, popen |
 //!
 //! [`shims::SYMBOLS`] lists them one by one. What is decided by where a call runs: green threads of a
 //! patched runtime yield, OS threads never change their behaviour.

@@ -57,20 +57,27 @@ pub(crate) fn marked<F, T>(green: GreenRef, f: F) -> T
 where
     F: FnOnce() -> T,
 {
-    let shard = green.worker().shard();
-    shard.counters.blocking_sections.add();
-    let mark = Mark {
-        green,
-        is_outermost: shard.progress.open_section(),
-    };
-    let value = f();
-    drop(mark);
+    let value = in_place(green, f);
     let gives_way = green.spend_budget() || green.worker().shard().is_stuck();
     // In a forked child there is no worker to switch to.
     if gives_way && context::green().is_some() {
         green.yield_now();
     }
     value
+}
+
+/// As [`marked`], and goes on without a look at whether others should have their turn.
+pub(crate) fn in_place<F, T>(green: GreenRef, f: F) -> T
+where
+    F: FnOnce() -> T,
+{
+    let shard = green.worker().shard();
+    shard.counters.blocking_sections.add();
+    let _mark = Mark {
+        green,
+        is_outermost: shard.progress.open_section(),
+    };
+    f()
 }
 
 /// The mark of a section on its worker; see the module's page.

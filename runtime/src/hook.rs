@@ -41,8 +41,19 @@ pub struct Section {
 /// allocates nothing, safe in signal handlers.
 #[inline]
 pub fn enter(family: Patch) -> Option<Section> {
+    enter_if(|patch| patch.contains(family))
+}
+
+/// As [`enter`], for a function that belongs to several families: the runtime has one of them in its patch set.
+#[inline]
+pub fn enter_either(families: Patch) -> Option<Section> {
+    enter_if(|patch| patch.intersects(families))
+}
+
+#[inline]
+fn enter_if(is_wanted: impl FnOnce(Patch) -> bool) -> Option<Section> {
     let green = context::current()?;
-    if !green.patch().contains(family) {
+    if !is_wanted(green.patch()) {
         return None;
     }
     Some(Section {
@@ -78,6 +89,11 @@ pub(crate) fn give_way() {
 impl Section {
     pub(crate) fn green(&self) -> GreenRef {
         self.green
+    }
+
+    /// Whether the runtime has this family in its patch set.
+    pub fn is_patched(&self, family: Patch) -> bool {
+        self.green.patch().contains(family)
     }
 
     /// Puts the green thread to sleep until `deadline`; if that has passed, lets others run.
@@ -124,6 +140,11 @@ impl Section {
     /// may yield afterwards.
     pub fn blocking<F: FnOnce() -> T, T>(&self, f: F) -> T {
         blocking::marked(self.green, f)
+    }
+
+    /// As [`blocking`](Self::blocking), and does not yield: for what a signal handler may do.
+    pub fn blocking_in_place<F: FnOnce() -> T, T>(&self, f: F) -> T {
+        blocking::in_place(self.green, f)
     }
 
     /// Calls `attempt`, which must not block, until it gives something other than `EAGAIN`, and

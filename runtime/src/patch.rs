@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bitflags::Flags;
+
 bitflags::bitflags! {
     /// Which shim families make the green threads of a runtime yield.
     ///
@@ -13,7 +15,7 @@ bitflags::bitflags! {
     pub struct Patch: u32 {
         /// The sleep family.
         const TIME = 1;
-        /// Sockets, pipes and the life of descriptors.
+        /// Sockets.
         const SOCKET = 1 << 1;
         /// poll and its kin.
         const SELECT = 1 << 2;
@@ -21,6 +23,12 @@ bitflags::bitflags! {
         const LOCK = 1 << 3;
         /// Thread creation, joining and identity.
         const THREAD = 1 << 4;
+        /// Files, pipes, FIFOs, terminals; locks on files; message queues.
+        const OS = 1 << 5;
+        /// Names: hosts, services, users, groups.
+        const DNS = 1 << 6;
+        /// Waiting for child processes.
+        const PROCESS = 1 << 7;
     }
 }
 
@@ -28,6 +36,15 @@ impl Patch {
     /// No family: every libc call of a green thread blocks its worker.
     pub const fn none() -> Patch {
         Patch::empty()
+    }
+
+    fn write_names(self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut separator = "";
+        for (name, _) in self.iter_names() {
+            write!(f, "{separator}{}", name.to_ascii_lowercase())?;
+            separator = ",";
+        }
+        Ok(())
     }
 }
 
@@ -39,9 +56,10 @@ impl fmt::Display for UnknownFamily {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "'{}' is no patch family; use all, none, or a comma-separated list of time, socket, select, lock, thread",
+            "'{}' is no patch family; use all, none, or a comma-separated list of ",
             self.0
-        )
+        )?;
+        Patch::all().write_names(f)
     }
 }
 
@@ -57,12 +75,12 @@ impl FromStr for Patch {
             patch |= match word.trim() {
                 "all" => Patch::all(),
                 "none" => Patch::none(),
-                "time" => Patch::TIME,
-                "socket" => Patch::SOCKET,
-                "select" => Patch::SELECT,
-                "lock" => Patch::LOCK,
-                "thread" => Patch::THREAD,
-                other => return Err(UnknownFamily(other.to_owned())),
+                family => Patch::FLAGS
+                    .iter()
+                    .find(|flag| flag.name().eq_ignore_ascii_case(family))
+                    .ok_or_else(|| UnknownFamily(family.to_owned()))?
+                    .value()
+                    .to_owned(),
             };
         }
         Ok(patch)
@@ -77,11 +95,6 @@ impl fmt::Display for Patch {
         if self.is_empty() {
             return f.write_str("none");
         }
-        let mut separator = "";
-        for (name, _) in self.iter_names() {
-            write!(f, "{separator}{}", name.to_ascii_lowercase())?;
-            separator = ",";
-        }
-        Ok(())
+        self.write_names(f)
     }
 }

@@ -21,7 +21,9 @@
 //! | `original`, `kernel` | the way to libc's own definitions and to the kernel; `errno` |
 //! | `transfer`, `vectors` | what all calls that move bytes have in common |
 //! | `time` | feature `time` |
-//! | `socket`, `receive`, `send`, `rw`, `fd` | feature `socket` |
+//! | `socket`, `receive`, `send` | feature `socket` |
+//! | `rw` | features `socket` and `os` |
+//! | `fd` | features `socket`, `os` and `select` |
 //! | `poll`, `select`, `epoll` | feature `select` |
 //! | `word`, `futex`, `pthread_mutex`, `pthread_cond`, `pthread_once` | feature `lock` |
 //! | `thread`, `identity` | feature `thread` |
@@ -65,24 +67,36 @@ mod kernel;
     feature = "socket",
     feature = "select",
     feature = "lock",
-    feature = "thread"
+    feature = "thread",
+    feature = "os",
+    feature = "dns",
+    feature = "process"
 ))]
 mod original;
 mod symbols;
-#[cfg(feature = "socket")]
+#[cfg(any(feature = "socket", feature = "os"))]
+#[cfg_attr(
+    not(feature = "socket"),
+    allow(dead_code, reason = "sockets need more of it than files")
+)]
 mod transfer;
-#[cfg(feature = "socket")]
+#[cfg(any(feature = "socket", feature = "os"))]
+#[cfg_attr(
+    not(feature = "socket"),
+    allow(dead_code, reason = "sockets need more of it than files")
+)]
 mod vectors;
 
 #[cfg(feature = "time")]
 mod time;
 
-#[cfg(feature = "socket")]
+#[cfg(any(feature = "socket", feature = "os", feature = "select"))]
 mod fd;
+#[cfg(any(feature = "socket", feature = "os"))]
+mod rw;
+
 #[cfg(feature = "socket")]
 mod receive;
-#[cfg(feature = "socket")]
-mod rw;
 #[cfg(feature = "socket")]
 mod send;
 #[cfg(feature = "socket")]
@@ -113,25 +127,27 @@ mod thread;
 
 use greenpatch_runtime::{Patch, hook};
 
-pub use symbols::{Behaviour, Family, SYMBOLS, Symbol};
+pub use symbols::{Behaviour, SYMBOLS, Symbol};
 
 /// The families that are compiled in.
 pub const fn compiled() -> Patch {
+    let features = [
+        (cfg!(feature = "time"), Patch::TIME),
+        (cfg!(feature = "socket"), Patch::SOCKET),
+        (cfg!(feature = "select"), Patch::SELECT),
+        (cfg!(feature = "lock"), Patch::LOCK),
+        (cfg!(feature = "thread"), Patch::THREAD),
+        (cfg!(feature = "os"), Patch::OS),
+        (cfg!(feature = "dns"), Patch::DNS),
+        (cfg!(feature = "process"), Patch::PROCESS),
+    ];
     let mut families = Patch::none();
-    if cfg!(feature = "time") {
-        families = families.union(Patch::TIME);
-    }
-    if cfg!(feature = "socket") {
-        families = families.union(Patch::SOCKET);
-    }
-    if cfg!(feature = "select") {
-        families = families.union(Patch::SELECT);
-    }
-    if cfg!(feature = "lock") {
-        families = families.union(Patch::LOCK);
-    }
-    if cfg!(feature = "thread") {
-        families = families.union(Patch::THREAD);
+    let mut index = 0;
+    while index < features.len() {
+        if features[index].0 {
+            families = families.union(features[index].1);
+        }
+        index += 1;
     }
     families
 }

@@ -1,12 +1,12 @@
-//! read and write on sockets, pipes and whatever else can be waited for.
+//! read and write on sockets, pipes, files and whatever else can be waited for.
 //!
 //! | descriptor | how it is tried without blocking |
 //! |---|---|
 //! | socket | `MSG_DONTWAIT`, see `receive` and `send` |
 //! | pipe | `RWF_NOWAIT` |
 //! | FIFO opened by its path | poll(2), then the call, of `PIPE_BUF` bytes at most if it is a write |
-//! | file, directory | not at all: the call blocks the worker while it misses the page cache |
-//! | anything else | poll(2), then the call; a large write to a terminal can block the worker |
+//! | file, directory | not at all: the call is a blocking section |
+//! | anything else | poll(2), then the call, in a section: a large write to a terminal can block |
 //!
 //! A write to a blocking pipe moves everything, as in the kernel; up to `PIPE_BUF` bytes go at once
 //! or not at all.
@@ -18,8 +18,11 @@ use greenpatch_runtime::hook::{self, Interest, Kind, Section};
 use libc::{iovec, size_t, ssize_t};
 use rustix::io::Errno;
 
+use crate::compiled;
 use crate::kernel::{finish_count, is_ready};
+#[cfg(feature = "socket")]
 use crate::receive::receive_vectors;
+#[cfg(feature = "socket")]
 use crate::send::transmit_vectors;
 use crate::transfer::{move_all, patience, retry, when_ready};
 use crate::vectors::Vectors;
@@ -31,6 +34,9 @@ originals! {
     fn write(fd: c_int, buffer: *const c_void, length: size_t) -> ssize_t;
     fn writev(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t;
 }
+
+/// Sockets are of the one family, everything else is of the other.
+const FAMILIES: Patch = Patch::SOCKET.union(Patch::OS);
 
 /// The offset by which preadv2 and pwritev2 mean the descriptor's own position.
 const AT_POSITION: c_long = -1;
@@ -65,15 +71,18 @@ unsafe fn read_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Result
     if vectors.total() == 0 {
         return call();
     }
-    by_kind(fd, |kind| match kind {
+    by_kind(section, fd, call, |kind| match kind {
         // SAFETY: the caller's promise.
+        #[cfg(feature = "socket")]
         Kind::Socket => unsafe { receive_vectors(section, fd, vectors) },
+        #[cfg(not(feature = "socket"))]
+        Kind::Socket => call(),
         Kind::Pipe => match retry(section, fd, Interest::Read, || patience(fd), attempt) {
             Err(Errno::OPNOTSUPP) => when_ready(section, fd, Interest::Read, call),
-            Err(Errno::PERM) => call(),
+            Err(Errno::PERM) => section.blocking(call),
             outcome => outcome,
         },
-        Kind::File => call(),
+        Kind::File => section.blocking(call),
         Kind::Other => when_ready(section, fd, Interest::Read, call),
     })
 }
@@ -90,17 +99,21 @@ unsafe fn write_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Resul
     if vectors.total() == 0 {
         return call();
     }
-    by_kind(fd, |kind| match kind {
+    by_kind(section, fd, call, |kind| match kind {
         // SAFETY: the caller's promise.
+        #[cfg(feature = "socket")]
         Kind::Socket => unsafe { transmit_vectors(section, fd, vectors) },
+        #[cfg(not(feature = "socket"))]
+        Kind::Socket => call(),
         // SAFETY: the caller's promise.
         Kind::Pipe => match unsafe { write_to_pipe(section, fd, vectors) } {
             // SAFETY: the caller's promise.
             Err(Errno::OPNOTSUPP) => unsafe { write_to_fifo(section, fd, vectors) },
-            Err(Errno::PERM) => call(),
+            Err(Errno::PERM) => section.blocking_in_place(call),
             outcome => outcome,
         },
-        Kind::File => call(),
+        // A signal handler may write.
+        Kind::File => section.blocking_in_place(call),
         Kind::Other => when_ready(section, fd, Interest::Write, call),
     })
 }
@@ -154,13 +167,32 @@ unsafe fn write_to_fifo(section: &Section, fd: c_int, vectors: Vectors) -> Resul
     )
 }
 
-/// Acts by what `fd` is. What the runtime remembers of it is out of date if the number was closed
-/// and used again inside libc; a socket that turns out to be none is looked at again.
-fn by_kind(fd: c_int, act: impl Fn(Kind) -> Result<usize, Errno>) -> Result<usize, Errno> {
-    match act(hook::kind(fd)) {
+/// Acts by what `fd` is; if that is of a family that is off, makes the `call`.
+///
+/// What the runtime remembers of it is out of date if the number was closed and used again inside libc; a socket that
+/// turns out to be none is looked at again.
+fn by_kind(
+    section: &Section,
+    fd: c_int,
+    call: impl Fn() -> Result<usize, Errno>,
+    act: impl Fn(Kind) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let attempt = || {
+        let kind = hook::kind(fd);
+        let family = match kind {
+            Kind::Socket => Patch::SOCKET,
+            Kind::Pipe | Kind::File | Kind::Other => Patch::OS,
+        };
+        if compiled().contains(family) && section.is_patched(family) {
+            act(kind)
+        } else {
+            call()
+        }
+    };
+    match attempt() {
         Err(Errno::NOTSOCK) => {
             hook::opened(fd);
-            act(hook::kind(fd))
+            attempt()
         }
         outcome => outcome,
     }
@@ -168,7 +200,7 @@ fn by_kind(fd: c_int, act: impl Fn(Kind) -> Result<usize, Errno>) -> Result<usiz
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssize_t {
-    let Some(section) = hook::enter(Patch::SOCKET) else {
+    let Some(section) = hook::enter_either(FAMILIES) else {
         // SAFETY: passed on as it came.
         return unsafe { original::read(fd, buffer, length) };
     };
@@ -204,7 +236,7 @@ unsafe extern "C-unwind" fn __read_chk(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
-    let Some(section) = hook::enter(Patch::SOCKET) else {
+    let Some(section) = hook::enter_either(FAMILIES) else {
         // SAFETY: passed on as it came.
         return unsafe { original::readv(fd, vectors, count) };
     };
@@ -220,7 +252,7 @@ unsafe extern "C-unwind" fn readv(fd: c_int, vectors: *const iovec, count: c_int
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, length: size_t) -> ssize_t {
-    let Some(section) = hook::enter(Patch::SOCKET) else {
+    let Some(section) = hook::enter_either(FAMILIES) else {
         // SAFETY: passed on as it came.
         return unsafe { original::write(fd, buffer, length) };
     };
@@ -241,7 +273,7 @@ unsafe extern "C-unwind" fn __write(fd: c_int, buffer: *const c_void, length: si
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn writev(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
-    let Some(section) = hook::enter(Patch::SOCKET) else {
+    let Some(section) = hook::enter_either(FAMILIES) else {
         // SAFETY: passed on as it came.
         return unsafe { original::writev(fd, vectors, count) };
     };

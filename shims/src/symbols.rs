@@ -3,33 +3,7 @@
 //! Documentation and tests are made from it. A row stands only if its feature is on, as does the
 //! function.
 
-/// What a function is about; each family is a Cargo feature.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
-    /// Sleeping.
-    Time,
-    /// Sockets and pipes, and the life of descriptors.
-    Socket,
-    /// Waiting for several descriptors.
-    Select,
-    /// Futexes and pthread locks.
-    Lock,
-    /// Threads, and what they are asked about.
-    Thread,
-}
-
-impl Family {
-    /// The Cargo feature, which is also the family's name in a patch list.
-    pub const fn feature(self) -> &'static str {
-        match self {
-            Family::Time => "time",
-            Family::Socket => "socket",
-            Family::Select => "select",
-            Family::Lock => "lock",
-            Family::Thread => "thread",
-        }
-    }
-}
+use greenpatch_runtime::Patch;
 
 /// What a function does that the original does not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -43,6 +17,9 @@ pub enum Behaviour {
     Tells,
     /// Answers for a green thread what the original cannot; waits for nothing.
     Answers,
+    /// Is the original, as a [`blocking`](greenpatch_runtime::blocking) section if it could block a green thread: a spare
+    /// worker serves the others meanwhile.
+    Blocks,
 }
 
 /// One function.
@@ -50,8 +27,8 @@ pub enum Behaviour {
 pub struct Symbol {
     /// Its name in the symbol table.
     pub name: &'static str,
-    /// The family, by which it can be left out.
-    pub family: Family,
+    /// The family, by which it can be left out; or the families, one of which brings it.
+    pub families: Patch,
     /// What it does.
     pub behaviour: Behaviour,
     /// What is not as one might expect; often empty.
@@ -59,13 +36,13 @@ pub struct Symbol {
 }
 
 macro_rules! symbols {
-    ($($feature:literal $family:ident { $($name:ident: $behaviour:ident $(, $remark:literal)?;)+ })+) => {
+    ($(#[$condition:meta] $families:expr => { $($name:ident: $behaviour:ident $(, $remark:literal)?;)+ })+) => {
         /// Every function that this build of the crate defines.
         pub const SYMBOLS: &[Symbol] = &[$($(
-            #[cfg(feature = $feature)]
+            #[$condition]
             Symbol {
                 name: stringify!($name),
-                family: Family::$family,
+                families: $families,
                 behaviour: Behaviour::$behaviour,
                 remark: concat!($($remark)?),
             },
@@ -74,7 +51,8 @@ macro_rules! symbols {
 }
 
 symbols! {
-    "time" Time {
+    #[cfg(feature = "time")]
+    Patch::TIME => {
         sleep: Yields;
         usleep: Yields;
         nanosleep: Yields;
@@ -83,7 +61,8 @@ symbols! {
             "notices a clock step within a second; blocks the worker on a CPU clock";
         thrd_sleep: Yields;
     }
-    "socket" Socket {
+    #[cfg(feature = "socket")]
+    Patch::SOCKET => {
         socket: Tells;
         socketpair: Tells;
         setsockopt: Tells;
@@ -109,13 +88,19 @@ symbols! {
             "with MSG_FASTOPEN blocks the worker; waits for a full Unix queue by a timer";
         sendmmsg: Yields;
         __sendmmsg: Yields;
-        read: Yields, "on a file, a page-cache miss blocks the worker";
+    }
+    #[cfg(any(feature = "socket", feature = "os"))]
+    Patch::SOCKET.union(Patch::OS) => {
+        read: Yields, "on a file, a blocking section";
         __read: Yields;
         __read_chk: Yields;
-        readv: Yields, "on a file, a page-cache miss blocks the worker";
-        write: Yields, "on a file or, if it is large, to a terminal, blocks the worker";
+        readv: Yields, "on a file, a blocking section";
+        write: Yields, "on a file or, if it is large, to a terminal, a blocking section";
         __write: Yields;
-        writev: Yields, "on a file or, if it is large, to a terminal, blocks the worker";
+        writev: Yields, "on a file or, if it is large, to a terminal, a blocking section";
+    }
+    #[cfg(any(feature = "socket", feature = "os", feature = "select"))]
+    Patch::SOCKET.union(Patch::OS).union(Patch::SELECT) => {
         close: Tells, "with SO_LINGER blocks the worker";
         __close: Tells;
         close_range: Tells;
@@ -142,7 +127,8 @@ symbols! {
         inotify_init: Tells;
         inotify_init1: Tells;
     }
-    "select" Select {
+    #[cfg(feature = "select")]
+    Patch::SELECT => {
         poll: Yields;
         __poll: Yields;
         __poll_chk: Yields;
@@ -155,7 +141,8 @@ symbols! {
         epoll_pwait: Yields, "with a signal mask blocks the worker";
         epoll_pwait2: Yields, "with a signal mask blocks the worker";
     }
-    "lock" Lock {
+    #[cfg(feature = "lock")]
+    Patch::LOCK => {
         syscall: Replaces,
             "private futex operations only; other calls that block, block the worker";
         pthread_mutex_lock: Replaces,
@@ -178,7 +165,8 @@ symbols! {
         __pthread_once: Replaces;
         call_once: Replaces;
     }
-    "thread" Thread {
+    #[cfg(feature = "thread")]
+    Patch::THREAD => {
         pthread_create: Yields,
             "makes an OS thread if asked for an own or huge stack, a policy or an affinity";
         pthread_join: Yields, "joins an OS thread by looking again, at most every 10 ms";

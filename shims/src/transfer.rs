@@ -97,13 +97,14 @@ pub(crate) fn move_all(
 }
 
 /// Carries out `call` once poll(2) says that it will not block. For descriptors that have no other
-/// way to be asked; another thread that gets there between the two makes the call block the worker.
+/// way to be asked; another thread that gets there between the two makes the call block, which a spare worker makes up for.
 pub(crate) fn when_ready(
     section: &Section,
     fd: RawFd,
     interest: Interest,
     call: impl Fn() -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
+    let call = || section.blocking_in_place(&call);
     let events = match interest {
         Interest::Read => libc::POLLIN,
         Interest::Write => libc::POLLOUT,

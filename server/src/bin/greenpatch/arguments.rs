@@ -51,7 +51,7 @@ pub(crate) struct ServeArguments {
     #[arg(long, value_name = "N", default_value_t = Settings::default().backlog)]
     pub(crate) backlog: u32,
     /// Which blocking calls of the handler yield in the classes green and sync: all, none, or a
-    /// list of time, socket, select, lock, thread; by default all for green, none for sync
+    /// list of time, socket, select, lock, thread, os, dns, process; by default all for green, none for sync
     #[arg(long, value_name = "FAMILIES")]
     pub(crate) patch: Option<Patch>,
 

@@ -272,7 +272,7 @@ impl Section {
     }
 
     /// Accepts on a listener in blocking mode: waits until it is readable, then calls `attempt`, a
-    /// blocking accept. Green threads that accept on one listener do so one by one, so that none finds
+    /// blocking accept. Threads that accept on one listener by the runtime do so one by one, so that none finds
     /// the connection gone and blocks. Another process that shares the listener can still take it first.
     ///
     /// # Errors
@@ -291,13 +291,7 @@ impl Section {
             fd,
             Interest::Read,
             || Ok(deadline),
-            || {
-                if is_ready(fd, PollFlags::IN)? {
-                    attempt()
-                } else {
-                    Err(Errno::AGAIN)
-                }
-            },
+            || if_acceptable(fd, &mut attempt),
         )
     }
 
@@ -424,8 +418,8 @@ impl<F: FnOnce() -> Result<Option<Deadline>, Errno>> Patience<F> {
     }
 }
 
-/// A green thread's turn to accept on a listener: a lock of three states, as in [`sync`](crate::sync).
-struct AcceptTurn(&'static AtomicU32);
+/// A thread's turn to accept on a listener: a lock of three states, as in [`sync`](crate::sync).
+pub(crate) struct AcceptTurn(&'static AtomicU32);
 
 impl AcceptTurn {
     fn take(
@@ -451,6 +445,33 @@ impl Drop for AcceptTurn {
         if self.0.swap(0, Ordering::Release) == 2 {
             futex::wake(self.0, 1);
         }
+    }
+}
+
+/// An OS thread's turn to accept on a listener in blocking mode, as [`Section::retry_accept`] takes it for a green thread.
+///
+/// # Errors
+///
+/// As [`Section::retry`].
+pub(crate) fn take_turn_to_accept(
+    fd: RawFd,
+    deadline: Option<Deadline>,
+) -> Result<AcceptTurn, Errno> {
+    AcceptTurn::take(descriptor::entry(fd)?, deadline).map_err(|end| match end {
+        End::Deadline => Errno::AGAIN,
+        End::Interrupted(interrupted) => interrupted.into(),
+    })
+}
+
+/// `accept` if the listener `fd` has a connection, else `EAGAIN`.
+pub(crate) fn if_acceptable<T>(
+    fd: RawFd,
+    accept: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    if is_ready(fd, PollFlags::IN)? {
+        accept()
+    } else {
+        Err(Errno::AGAIN)
     }
 }
 

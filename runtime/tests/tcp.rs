@@ -184,6 +184,93 @@ fn handles_to_a_listener_that_std_has_as_well_still_wait() {
     });
 }
 
+#[test]
+fn a_listener_that_others_may_share_stays_in_its_mode_while_it_is_ours() {
+    everywhere(|| {
+        let std = StdListener::bind("127.0.0.1:0").unwrap();
+        let shared = std.try_clone().unwrap();
+        let ours = TcpListener::from(std);
+        let address = ours.local_addr().unwrap();
+        let acceptors = [(), ()].map(|()| {
+            let ours = ours.try_clone().unwrap();
+            start(move || ours.accept().unwrap())
+        });
+        pause();
+        assert!(!is_nonblocking(&shared));
+        let _clients = [(), ()].map(|()| TcpStream::connect(address).unwrap());
+        for acceptor in acceptors {
+            acceptor();
+        }
+        assert!(!is_nonblocking(&shared));
+        drop(ours);
+        assert!(!is_nonblocking(&shared));
+    });
+}
+
+#[test]
+fn waiting_on_a_shared_listener_in_blocking_mode_is_cut_short() {
+    everywhere(|| {
+        let std = StdListener::bind("127.0.0.1:0").unwrap();
+        let ours = TcpListener::from(std);
+        // One waits for a connection, the others for their turn.
+        let acceptors = [(), (), ()].map(|()| {
+            let ours = ours.try_clone().unwrap();
+            start(move || timeout(Duration::from_millis(20), || ours.accept()))
+        });
+        for acceptor in acceptors {
+            let outcome = acceptor().unwrap_err().into_inner();
+            assert_eq!(outcome.unwrap_err().kind(), ErrorKind::TimedOut);
+        }
+        let _client = TcpStream::connect(ours.local_addr().unwrap()).unwrap();
+        ours.accept().unwrap();
+    });
+}
+
+#[test]
+fn a_shared_listener_in_non_blocking_mode_waits_if_asked_to() {
+    everywhere(|| {
+        let std = StdListener::bind("127.0.0.1:0").unwrap();
+        std.set_nonblocking(true).unwrap();
+        let shared = std.try_clone().unwrap();
+        let ours = TcpListener::from(std);
+        ours.set_nonblocking(false).unwrap();
+        let address = ours.local_addr().unwrap();
+        let acceptor = {
+            let ours = ours.try_clone().unwrap();
+            start(move || ours.accept().unwrap().1)
+        };
+        pause();
+        assert!(is_nonblocking(&shared));
+        let client = TcpStream::connect(address).unwrap();
+        assert_eq!(acceptor(), client.local_addr().unwrap());
+    });
+}
+
+#[test]
+fn a_connect_that_is_cut_short_tries_no_further_address() {
+    everywhere(|| {
+        let (full, _backlog) = full_listener();
+        let open = StdListener::bind("127.0.0.1:0").unwrap();
+        open.set_nonblocking(true).unwrap();
+        let addresses = [&full, &open].map(|listener| listener.local_addr().unwrap());
+        let connect = move || TcpStream::connect(&addresses[..]);
+        let outcome = timeout(Duration::from_millis(20), connect).unwrap_err();
+        let error = outcome.into_inner().unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert_eq!(open.accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    });
+}
+
+/// A listener whose queue is full, so that connecting to it waits, and what fills it.
+fn full_listener() -> (StdListener, StdStream) {
+    let listener = StdListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let address = listener.local_addr().unwrap();
+    // One more than the queue's length is let in.
+    let backlog = StdStream::connect(address).unwrap();
+    (listener, backlog)
+}
+
 fn is_nonblocking(socket: &impl std::os::fd::AsFd) -> bool {
     rustix::fs::fcntl_getfl(socket)
         .unwrap()

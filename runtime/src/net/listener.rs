@@ -1,9 +1,16 @@
 //! A listener of ours: how a connection is waited for.
 //!
-//! accept has no flag for a single call that must not block, and another process that shares the listener may take
-//! a connection between a look and the accept. So a listener is in non-blocking mode while it is ours, and the mode
-//! that its user asked for stands here. It is shared by the handles that [`try_clone`](Listener::try_clone) made, as
-//! the descriptor's own mode is.
+//! accept has no flag for a single call that must not block. So a listener that is ours alone, as `bind` makes it, is
+//! in non-blocking mode, and the mode that its user asked for stands here. One that came from elsewhere stays in the mode
+//! in which it came, as other processes may share it:
+//!
+//! - in blocking mode, threads of this process accept one by one, each when it has seen that a connection is there. If another
+//!   process takes that in between, the accept blocks its OS thread until the next one comes;
+//! - in non-blocking mode accepting gives `WouldBlock` until its user asks, by `set_nonblocking(false)`, that it waits. Then it
+//!   does, and the descriptor's mode stays: whatever other processes do, no OS thread is blocked.
+//!
+//! What stands here is shared by the handles that [`try_clone`](Listener::try_clone) made, as the descriptor's own mode
+//! is.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -13,33 +20,46 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags};
 
-use super::socket::Socket;
+use super::socket::{Socket, retry_on_os_thread};
 use crate::hook::{self, Interest};
 
-/// std's listener `S` in non-blocking mode.
+/// std's listener `S`.
 pub(super) struct Listener<S: AsFd> {
     socket: Socket<S>,
     mode: Arc<AtomicU8>,
 }
 
-/// Accepting waits.
+/// The descriptor is in non-blocking mode, and accepting waits.
 const WAITS: u8 = 0;
-/// Accepting gives `WouldBlock`.
+/// The descriptor is in non-blocking mode, and accepting gives `WouldBlock`.
 const NONBLOCKING: u8 = 1;
-/// A handle was turned into std's, which has the descriptor's own mode as its user's again; the other handles
-/// go by that too.
-const GIVEN_BACK: u8 = 2;
+/// The descriptor's mode is the user's: it came in blocking mode, or a handle was turned into std's.
+const AS_IT_IS: u8 = 2;
 
 impl<S: AsFd> Listener<S> {
+    /// One that nobody else knows.
+    pub(super) fn bound(std: S) -> Listener<S> {
+        let socket = Socket::new(std);
+        // Fails for what is no socket only, as accept will.
+        let _ = socket.set_nonblocking(true);
+        Listener::in_mode(socket, WAITS)
+    }
+
+    /// One that others may share.
     pub(super) fn new(std: S) -> Listener<S> {
         let socket = Socket::new(std);
-        let mode = if hook::is_nonblocking(socket.number()) {
-            NONBLOCKING
-        } else {
-            // Fails for what is no socket only, as accept will.
-            let _ = socket.set_nonblocking(true);
-            WAITS
-        };
+        let is_nonblocking = hook::is_nonblocking(socket.number());
+        Listener::in_mode(
+            socket,
+            if is_nonblocking {
+                NONBLOCKING
+            } else {
+                AS_IT_IS
+            },
+        )
+    }
+
+    fn in_mode(socket: Socket<S>, mode: u8) -> Listener<S> {
         Listener {
             socket,
             mode: Arc::new(AtomicU8::new(mode)),
@@ -51,9 +71,9 @@ impl<S: AsFd> Listener<S> {
     }
 
     pub(super) fn into_std(self) -> S {
-        let mode = self.mode.swap(GIVEN_BACK, Ordering::SeqCst);
+        let mode = self.mode.swap(AS_IT_IS, Ordering::SeqCst);
         if mode == WAITS {
-            // As in `new`.
+            // As in `bound`.
             let _ = self.socket.set_nonblocking(false);
         }
         self.socket.into_std()
@@ -74,7 +94,7 @@ impl<S: AsFd> Listener<S> {
         let changed = self
             .mode
             .try_update(Ordering::SeqCst, Ordering::SeqCst, |mode| {
-                (mode != GIVEN_BACK).then_some(wanted)
+                (mode != AS_IT_IS).then_some(wanted)
             });
         match changed {
             Ok(_) => Ok(()),
@@ -84,14 +104,9 @@ impl<S: AsFd> Listener<S> {
 
     /// Waits for a connection: its descriptor, and the peer's address.
     pub(super) fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddrAny>)> {
-        let attempt = || rustix::net::acceptfrom_with(&self.socket, SocketFlags::CLOEXEC);
         let mode = self.mode.load(Ordering::SeqCst);
-        if mode == GIVEN_BACK
-            && !hook::is_nonblocking(self.socket.number())
-            && let Some(section) = hook::enter_own()
-        {
-            let deadline = self.socket.deadline(Some(&section), Interest::Read);
-            return Ok(section.retry_accept(self.socket.number(), deadline, attempt)?);
+        if mode == AS_IT_IS && !hook::is_nonblocking(self.socket.number()) {
+            return Ok(self.accept_in_turn()?);
         }
         self.socket.retry_patiently(
             Interest::Read,
@@ -99,7 +114,28 @@ impl<S: AsFd> Listener<S> {
                 WAITS => Ok(self.socket.deadline(section, Interest::Read)),
                 _ => Err(Errno::AGAIN),
             },
-            attempt,
+            || self.accept_now(),
         )
+    }
+
+    /// On a descriptor in blocking mode.
+    fn accept_in_turn(&self) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {
+        let number = self.socket.number();
+        let section = hook::enter_own();
+        let deadline = self.socket.deadline(section.as_ref(), Interest::Read);
+        if let Some(section) = section {
+            return section.retry_accept(number, deadline, || self.accept_now());
+        }
+        let _turn = hook::take_turn_to_accept(number, deadline)?;
+        retry_on_os_thread(
+            self.socket.as_fd(),
+            Interest::Read,
+            || Ok(deadline),
+            |_| hook::if_acceptable(number, || self.accept_now()),
+        )
+    }
+
+    fn accept_now(&self) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {
+        rustix::net::acceptfrom_with(&self.socket, SocketFlags::CLOEXEC)
     }
 }

@@ -26,13 +26,38 @@
 //! # Against std
 //!
 //! Each type converts `From` std's and back, and from and to `OwnedFd`; descriptors keep the mode their user
-//! gave them. Listeners are the exception: while a descriptor is one of ours, it is in non-blocking mode, which whoever
-//! shares it sees (a duplicate made by hand, a program that inherits it). Converting gives it back in the mode that
-//! `set_nonblocking` asked for. Where several processes make each their own of one listener, all but the first find it in
-//! non-blocking mode, and say `set_nonblocking(false)` if accepting is to wait.
+//! gave them. Listeners that `bind` made are the exception: while a descriptor is one of ours, it is in non-blocking mode,
+//! which whoever shares it sees (a duplicate made by hand, a program that inherits it). Converting gives it back in the mode
+//! that `set_nonblocking` asked for.
 //!
-//! What can be told from std: a vectored write may take less than everything; a connect or a send to a Unix
-//! socket whose queue is full looks again at least every 10 ms. std's deprecated and unstable methods are left out.
+//! # Listeners that several processes share
+//!
+//! A listener that was converted keeps its mode, and accepting goes by it.
+//!
+//! | the std listener's mode | accepting |
+//! |---|---|
+//! | blocking | waits. If another process takes the connection that was seen, the OS thread is blocked until the next one comes |
+//! | non-blocking | gives `WouldBlock`; after our `set_nonblocking(false)` it waits, and the descriptor's mode stays |
+//!
+//! So who may change the descriptor's mode says so before, and no other process can block a worker:
+//!
+//! ```
+//! use greenpatch_runtime::net::TcpListener;
+//!
+//! # let inherited = std::net::TcpListener::bind("127.0.0.1:0")?;
+//! // For all processes that share it.
+//! inherited.set_nonblocking(true)?;
+//! let listener = TcpListener::from(inherited);
+//! // For this process: accepting waits.
+//! listener.set_nonblocking(false)?;
+//! # Ok::<(), std::io::Error>(())
+//! ```
+//!
+//! # What can be told from std
+//!
+//! A vectored write may take less than everything; a connect or a send to a Unix socket whose queue is full looks again at
+//! least every 10 ms; a connect to a name of several addresses that is cut short tries no further one. std's deprecated and
+//! unstable methods are left out.
 //!
 //! | file | what |
 //! |---|---|

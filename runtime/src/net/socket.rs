@@ -238,7 +238,7 @@ pub(super) const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL
 
 /// As [`Section::retry`], on an OS thread, which is blocked in between. `attempt` is told whether the socket is shut for
 /// reading.
-fn retry_on_os_thread<T>(
+pub(super) fn retry_on_os_thread<T>(
     fd: BorrowedFd<'_>,
     interest: Interest,
     patience: impl FnOnce() -> Patience,

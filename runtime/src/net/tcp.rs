@@ -42,7 +42,8 @@ impl TcpListener {
     ///
     /// That of the last address; `InvalidInput` if there is none.
     pub fn bind<A: ToSocketAddrs>(address: A) -> io::Result<TcpListener> {
-        address::first_that_works(address, net::TcpListener::bind).map(TcpListener::from)
+        let bound = address::first_that_works(address, net::TcpListener::bind)?;
+        Ok(TcpListener(Listener::bound(bound)))
     }
 }
 

@@ -39,12 +39,15 @@ listener!(UnixListener of UnixStream at SocketAddr, by address::unix);
 impl UnixListener {
     /// Listens at `path`, which must not exist.
     pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<UnixListener> {
-        net::UnixListener::bind(path).map(UnixListener::from)
+        Ok(UnixListener(Listener::bound(net::UnixListener::bind(
+            path,
+        )?)))
     }
 
     /// Listens at `address`.
     pub fn bind_addr(address: &SocketAddr) -> io::Result<UnixListener> {
-        net::UnixListener::bind_addr(address).map(UnixListener::from)
+        let bound = net::UnixListener::bind_addr(address)?;
+        Ok(UnixListener(Listener::bound(bound)))
     }
 }
 

@@ -52,8 +52,10 @@ fn accept_and_spawn(server: Server, handler: Arc<dyn Handler>) -> Result<(), Ser
         .max(1);
     let free_slots = Arc::new(Semaphore::new(slots));
     let settings = Arc::new(server.settings);
+    // All workers accept on it: in non-blocking mode none is blocked when another one takes the connection. Here
+    // accepting waits nevertheless.
+    server.listener.set_nonblocking(true)?;
     let listener = TcpListener::from(server.listener);
-    // Another process that shares the socket may have left it in non-blocking mode; here accepting waits.
     listener.set_nonblocking(false)?;
     let mut number = 0u64;
     accept_until_stopped(&listener, &connections, settings.backlog, |stream| {

@@ -11,13 +11,15 @@ use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
 use crate::blocking;
+use crate::interrupt::{cuts_every_wait, is_cancellation};
 
 /// The addresses that `name` stands for. The C library resolves host names, which blocks the OS thread.
 pub(super) fn resolve<A: ToSocketAddrs>(name: A) -> io::Result<A::Iter> {
     blocking(|| name.to_socket_addrs())
 }
 
-/// The outcome of `act` for the first address it succeeds with, or its last error.
+/// The outcome of `act` for the first address it succeeds with, or its last error. What cuts the caller's waits short
+/// ends the search.
 pub(super) fn first_that_works<T>(
     name: impl ToSocketAddrs,
     mut act: impl FnMut(SocketAddr) -> io::Result<T>,
@@ -29,10 +31,17 @@ pub(super) fn first_that_works<T>(
     for address in resolve(name)? {
         match act(address) {
             Ok(value) => return Ok(value),
+            Err(error) if is_cut_short(&error) => return Err(error),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// Whether a deadline scope or a cancellation has ended the call that gave this error.
+fn is_cut_short(error: &io::Error) -> bool {
+    let is_of_its_kind = is_cancellation(error) || error.kind() == io::ErrorKind::TimedOut;
+    is_of_its_kind && cuts_every_wait()
 }
 
 /// A peer's internet address.

@@ -262,7 +262,8 @@ impl GreenPool {
         imap
     }
 
-    /// Waits until no green thread of the pool is left.
+    /// Waits until no green thread of the pool is left: each has done its work, and its place is free. Its thread-local values
+    /// may be dropped, and [`JoinHandle::is_finished`] turn true, a moment later.
     ///
     /// # Panics
     ///

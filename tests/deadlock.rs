@@ -219,11 +219,22 @@ fn another_runtime_could_wake_somebody() {
 
 #[test]
 fn a_signal_handler_could_wake_somebody() {
+    a_handler_could_wake_somebody("a_signal_handler_could_wake_somebody", || {});
+}
+
+#[test]
+fn a_signal_handler_still_could_if_a_dump_is_written_too() {
+    let test = "a_signal_handler_still_could_if_a_dump_is_written_too";
+    a_handler_could_wake_somebody(test, || dump_on_signal(libc::SIGUSR1).unwrap());
+}
+
+/// The runtime does not call it a deadlock.
+fn a_handler_could_wake_somebody(test: &str, and_then: fn()) {
     extern "C" fn handle(_: i32) {}
-    let test = "a_signal_handler_could_wake_somebody";
     let work = || {
         // SAFETY: a handler that does nothing.
         unsafe { libc::signal(libc::SIGUSR1, handle as extern "C" fn(i32) as usize) };
+        and_then();
         runtime(OnDeadlock::Abort).run(thread::park);
     };
     let Some(child) = child::start(test, work) else {

@@ -16,6 +16,8 @@
 //!
 //! The threads are counted, not known one by one: each of the two kinds counts itself while it surely is one, so
 //! the sum is never larger than the number of such threads, and equals that of all OS threads only if there are no others.
+//! It must be the same, with nobody newly counted, before the threads are looked at and after: so each of those seen
+//! asleep was one all the time, and none had woken another before it went to sleep itself.
 //!
 //! The monitor asks, once each time that the workers have slept for some seconds, so an idle process still uses no CPU; if
 //! the answer is no, it asks again only after somebody has run. (Rejected: following who owns what and looking for cycles.
@@ -27,12 +29,13 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use crate::dump::{self, DumpOptions};
 use crate::error::BuildError;
+use crate::os_thread;
 use crate::park::Sight;
 use crate::report;
 use crate::scheduler::Shared;
@@ -88,17 +91,22 @@ impl FromStr for OnDeadlock {
     }
 }
 
-/// OS threads of the runtime's own that wake nobody by themselves.
-static OWN_THREADS: AtomicU32 = AtomicU32::new(0);
+/// In a count of threads: one that is counted, and one that ever was.
+const PRESENT: u64 = 1;
+const EVER: u64 = 1 << 32;
 
-/// OS threads that wait without deadline, by a futex that is ours to wake.
-static ENDLESS_WAITERS: AtomicU32 = AtomicU32::new(0);
+/// OS threads of the runtime's own that wake nobody by themselves: in the lower half how many there are, in the upper half
+/// how many there ever were.
+static OWN_THREADS: AtomicU64 = AtomicU64::new(0);
+
+/// OS threads that wait without deadline, by a futex that is ours to wake; in the same way.
+static ENDLESS_WAITERS: AtomicU64 = AtomicU64::new(0);
 
 /// Signals with a handler of the runtime's own, or of std's; a bit each, the lowest for signal 1.
 static OWN_SIGNALS: AtomicU64 = AtomicU64::new(1 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1));
 
 /// Counts the calling OS thread while it exists.
-pub(crate) struct Counted(&'static AtomicU32);
+pub(crate) struct Counted(&'static AtomicU64);
 
 impl Counted {
     /// As one of the runtime's own.
@@ -111,15 +119,15 @@ impl Counted {
         Counted::new(&ENDLESS_WAITERS)
     }
 
-    fn new(count: &'static AtomicU32) -> Counted {
-        count.fetch_add(1, Ordering::SeqCst);
+    fn new(count: &'static AtomicU64) -> Counted {
+        count.fetch_add(PRESENT + EVER, Ordering::SeqCst);
         Counted(count)
     }
 }
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
+        self.0.fetch_sub(PRESENT, Ordering::SeqCst);
     }
 }
 
@@ -205,36 +213,23 @@ fn endless_waits(shared: &Shared) -> Option<Waits> {
 
 /// Whether every OS thread but the caller is at rest, and counted as one that wakes nobody or waits without deadline.
 fn is_everybody_at_rest() -> bool {
-    let counted = || {
-        OWN_THREADS.load(Ordering::SeqCst) as usize
-            + ENDLESS_WAITERS.load(Ordering::SeqCst) as usize
-    };
-    let before = counted();
+    let counts = || [&OWN_THREADS, &ENDLESS_WAITERS].map(|count| count.load(Ordering::SeqCst));
+    let before = counts();
     let Some(sleepers) = sleeping_threads() else {
         return false;
     };
+    let counted: u64 = before.iter().map(|count| count % EVER).sum();
     // The caller, a monitor, is counted and runs.
-    sleepers + 1 == before && counted() == before
+    sleepers as u64 + 1 == counted && counts() == before
 }
 
 /// How many OS threads there are beside the caller, if the kernel says that all of them sleep.
 fn sleeping_threads() -> Option<usize> {
-    let caller = rustix::thread::gettid().as_raw_nonzero().get().to_string();
-    let mut sleepers = 0;
-    for thread in fs::read_dir("/proc/self/task").ok()? {
-        let thread = thread.ok()?;
-        if thread.file_name().to_str() == Some(&caller) {
-            continue;
-        }
-        let line = fs::read_to_string(thread.path().join("stat")).ok()?;
-        // The name in parentheses may hold anything.
-        let (_, fields) = line.rsplit_once(") ")?;
-        if !fields.starts_with('S') {
-            return None;
-        }
-        sleepers += 1;
-    }
-    Some(sleepers)
+    let caller = rustix::thread::gettid().as_raw_pid();
+    let mut others = os_thread::all()?;
+    others.retain(|&other| other != caller);
+    let sleeps = |&other: &i32| os_thread::state(other) == Some('S');
+    others.iter().all(sleeps).then_some(others.len())
 }
 
 /// Whether a signal is caught by a handler that is not known to wake nobody. True if the kernel does not tell.
@@ -252,25 +247,29 @@ fn has_foreign_handlers() -> bool {
     caught().is_none_or(|caught| caught & !known != 0)
 }
 
+/// Who listens may wait for a lock that one of them holds, and so may who gives names to their stacks: the monitor must
+/// not.
 fn report(shared: &Arc<Shared>, action: OnDeadlock) {
+    let shared = shared.clone();
+    let _ = thread::Builder::new()
+        .name("green-report".to_owned())
+        .spawn(move || {
+            let text = describe(&shared, action);
+            if action == OnDeadlock::Abort {
+                report::write_to_stderr(&format!("greenpatch: {text}"));
+                std::process::abort();
+            }
+            // Not kept alive by a listener that waits.
+            drop(shared);
+            report::warn(format_args!("{}", text.trim_end()));
+        });
+}
+
+fn describe(shared: &Arc<Shared>, action: OnDeadlock) -> String {
     let options = DumpOptions::new().backtraces(true).limit(LISTED);
     let dump = dump::of(shared, &options);
-    let text = format!(
+    format!(
         "deadlock: every green thread waits for another one, and no other thread of this process could wake one \
          (the setting deadlock is {action})\n{dump}"
-    );
-    match action {
-        OnDeadlock::Off => {}
-        OnDeadlock::Warn => {
-            // Who listens may wait for a lock that one of them holds: the monitor must not.
-            let warn = move || report::warn(format_args!("{}", text.trim_end()));
-            let _ = thread::Builder::new()
-                .name("green-report".to_owned())
-                .spawn(warn);
-        }
-        OnDeadlock::Abort => {
-            report::write_to_stderr(&format!("greenpatch: {text}"));
-            std::process::abort();
-        }
-    }
+    )
 }

@@ -5,6 +5,8 @@
 
 use std::fmt::{self, Write};
 use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
 use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -69,8 +71,11 @@ pub fn dump_on_signal(signal: i32) -> io::Result<()> {
 }
 
 fn start(signal: i32) -> io::Result<()> {
+    let is_ours_alone = !is_handled(signal);
     let mut signals = Signals::new([signal])?;
-    deadlock::own_signal(signal);
+    if is_ours_alone {
+        deadlock::own_signal(signal);
+    }
     thread::Builder::new()
         .name("green-dump".to_owned())
         .spawn(move || {
@@ -84,6 +89,17 @@ fn start(signal: i32) -> io::Result<()> {
             }
         })?;
     Ok(())
+}
+
+/// Whether somebody handles the signal already, who will still be called.
+fn is_handled(signal: i32) -> bool {
+    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: without a new action, the call writes the present one to a valid place.
+    let action = unsafe {
+        libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
+        action.assume_init()
+    };
+    ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction)
 }
 
 fn write_dump() {

@@ -55,6 +55,7 @@ pub mod interrupt;
 mod metrics;
 mod monitor;
 pub mod net;
+mod os_thread;
 mod overflow;
 mod park;
 mod patch;

@@ -13,7 +13,10 @@
 //!
 //! **When spare workers are called in.** With no worker that gets on, one in any case: events and timers cannot be
 //! seen in advance. With some, but fewer than the runtime should have, as many as are missing if there is work
-//! that no sleeping worker could take up. (Rejected: spare workers for stuck ones without regard to work. A
+//! that no sleeping worker could take up. Before one is, the kernel is asked of each stuck worker whether it is merely
+//! *preempted*: it could run, but has not had the processor for half of that time. Such a worker goes on as soon as the
+//! machine lets it, and one more OS thread would not have the processor any sooner. (A worker that waits for the kernel
+//! could not run, and one that computes uses up processor time; so both are needed to tell.) (Rejected: spare workers for stuck ones without regard to work. A
 //! runtime of many workers with one blocked for long would wake an OS thread for nothing.)
 //!
 //! **Looks** are [`PERIOD`] apart while some worker is awake, and [`QUICK_PERIOD`] while blocking sections come and go.
@@ -31,6 +34,7 @@ use crate::bell::Bell;
 use crate::deadline::Deadline;
 use crate::deadlock::{self, Counted};
 use crate::hog::{Case, Reporter};
+use crate::os_thread;
 use crate::scheduler::Shared;
 use crate::settings::Settings;
 use crate::shard::{Shard, Sight};
@@ -107,6 +111,10 @@ struct Watched {
     /// When it first looked so.
     since: Deadline,
     is_stuck: bool,
+    /// It was found not to be merely preempted.
+    is_confirmed: bool,
+    /// Processor time that its OS thread had used when it was first found to look the same again.
+    processor_time: Option<Duration>,
     /// When it is reported next, if it stays so.
     reported_at: Option<Deadline>,
 }
@@ -179,6 +187,8 @@ impl Monitor {
             sight,
             since: self.now,
             is_stuck: false,
+            is_confirmed: false,
+            processor_time: None,
             reported_at: None,
         };
         let is_serving = shard.post.is_serving();
@@ -191,8 +201,10 @@ impl Monitor {
         if sight.asleep {
             census.asleep += 1;
         } else if is_serving {
-            let limit = if sight.is_marked() { MARKED } else { UNMARKED };
-            seen.is_stuck = seen.since.plus(limit) <= self.now;
+            if unmoved.is_some() && seen.processor_time.is_none() {
+                seen.processor_time = os_thread::processor_time(shard.progress.os_thread());
+            }
+            seen.is_stuck = seen.since.plus(limit(sight)) <= self.now;
             census.stuck += usize::from(seen.is_stuck);
             census.is_undecided |= sight.is_marked() && !seen.is_stuck;
         }
@@ -230,13 +242,12 @@ impl Monitor {
             return;
         }
         shared.crew.set_target(settings.workers + census.stuck);
-        let moving = shared.crew.serving().saturating_sub(census.stuck);
-        let missing = settings.workers.saturating_sub(moving);
-        let wanted = if census.asleep == 0 && self.has_work(shared) {
-            missing
-        } else {
-            missing.min(usize::from(moving == 0))
-        };
+        let mut moving = shared.crew.serving().saturating_sub(census.stuck);
+        let mut wanted = self.wanted(shared, census, moving);
+        if wanted > 0 && census.stuck > 0 {
+            moving += self.preempted(shared);
+            wanted = self.wanted(shared, census, moving);
+        }
         for _ in 0..wanted {
             if self.now < self.starts_from {
                 break;
@@ -253,6 +264,30 @@ impl Monitor {
             shared.reactor.signal();
         }
         self.had_surplus = has_surplus;
+    }
+
+    /// How many more workers should be called in while so many get on.
+    fn wanted(&self, shared: &Shared, census: &Census, moving: usize) -> usize {
+        let missing = shared.settings.workers.saturating_sub(moving);
+        if census.asleep == 0 && self.has_work(shared) {
+            missing
+        } else {
+            missing.min(usize::from(moving == 0))
+        }
+    }
+
+    /// How many of the stuck workers have merely lost their processor.
+    fn preempted(&mut self, shared: &Shared) -> usize {
+        let watched = self.watched.iter_mut().flatten();
+        let stuck = watched
+            .zip(shared.shards.iter())
+            .filter(|(seen, _)| seen.is_stuck && !seen.is_confirmed);
+        let mut preempted = 0;
+        for (seen, shard) in stuck {
+            seen.is_confirmed = !is_preempted(seen, shard.progress.os_thread());
+            preempted += usize::from(!seen.is_confirmed);
+        }
+        preempted
     }
 
     /// Whether something waits to be run.
@@ -291,6 +326,20 @@ impl Monitor {
             self.quiet_since = None;
         }
     }
+}
+
+/// How long a worker may look the same before it counts as stuck.
+fn limit(sight: Sight) -> Duration {
+    if sight.is_marked() { MARKED } else { UNMARKED }
+}
+
+/// Whether a stuck worker could run, and has hardly had the processor since. False if the kernel does not tell.
+fn is_preempted(seen: &Watched, os_thread: i32) -> bool {
+    let (Some(before), Some(now)) = (seen.processor_time, os_thread::processor_time(os_thread))
+    else {
+        return false;
+    };
+    now.saturating_sub(before) < limit(seen.sight) / 2 && os_thread::state(os_thread) == Some('R')
 }
 
 /// Whether every worker sleeps, or was stuck at the last look.

@@ -107,6 +107,59 @@ fn a_call_that_nobody_announced_is_compensated_too() {
     });
 }
 
+/// Keeps the calling OS thread on the first processor that it may use.
+fn stay_on_one_processor() {
+    // SAFETY: a set of processors is plain numbers, and the calls get a valid one with its size.
+    unsafe {
+        let size = size_of::<libc::cpu_set_t>();
+        let mut allowed: libc::cpu_set_t = std::mem::zeroed();
+        assert_eq!(libc::sched_getaffinity(0, size, &mut allowed), 0);
+        let first = (0..libc::CPU_SETSIZE as usize).find(|&cpu| libc::CPU_ISSET(cpu, &allowed));
+        let mut one: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(first.unwrap(), &mut one);
+        assert_eq!(libc::sched_setaffinity(0, size, &one), 0);
+    }
+}
+
+#[test]
+fn a_worker_that_has_merely_lost_its_processor_is_not_replaced() {
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let begun = Arc::new(AtomicUsize::new(0));
+    let yielders: Vec<_> = (0..2)
+        .map(|_| {
+            let (over, begun) = (over.clone(), begun.clone());
+            runtime.spawn(move || {
+                stay_on_one_processor();
+                // Only while nobody else wants the processor.
+                // SAFETY: plain numbers, of the calling OS thread.
+                unsafe {
+                    let parameters = std::mem::zeroed::<libc::sched_param>();
+                    assert_eq!(
+                        libc::sched_setscheduler(0, libc::SCHED_IDLE, &parameters),
+                        0
+                    );
+                }
+                begun.fetch_add(1, Ordering::Relaxed);
+                while !over.load(Ordering::Relaxed) {
+                    yield_now();
+                }
+            })
+        })
+        .collect();
+    wait_until("both are under way", || begun.load(Ordering::Relaxed) == 2);
+    let before = runtime.metrics().spare_workers_called;
+    let hog = thread::spawn(|| {
+        stay_on_one_processor();
+        compute(Duration::from_secs(2));
+    });
+    hog.join().unwrap();
+    let called = runtime.metrics().spare_workers_called - before;
+    over.store(true, Ordering::Relaxed);
+    join_all(yielders);
+    assert_eq!(called, 0);
+}
+
 #[test]
 fn sockets_are_served_while_every_worker_is_blocked() {
     let runtime = Runtime::builder().workers(2).build().unwrap();

@@ -8,7 +8,7 @@
 //! A green thread is reported once, and again each time it has run twice as long.
 
 use std::panic::{self, AssertUnwindSafe, Location};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, thread};
 
@@ -18,6 +18,7 @@ use crate::park;
 use crate::report;
 use crate::sample::{self, Missing};
 use crate::shard::{Shard, Sight};
+use crate::sync::mpmc;
 use crate::trace::{Frame, Names};
 
 /// Cases that may wait for the reporter.
@@ -132,13 +133,13 @@ pub(crate) struct Case {
 
 /// The monitor's way to the reporter.
 #[derive(Default)]
-pub(crate) struct Reporter(Option<mpsc::SyncSender<Case>>);
+pub(crate) struct Reporter(Option<mpmc::Sender<Case>>);
 
 impl Reporter {
     /// Has a case reported. Without an OS thread to be had for that, it is not, and the next one tries again.
     pub(crate) fn report(&mut self, runtime: &str, listener: Option<&Listener>, case: Case) {
         if self.0.is_none() {
-            let (sender, receiver) = mpsc::sync_channel(CASES);
+            let (sender, receiver) = mpmc::sync_channel(CASES);
             let listener = listener.cloned();
             let started = thread::Builder::new()
                 .name(format!("{runtime}-rep"))
@@ -153,7 +154,7 @@ impl Reporter {
 }
 
 /// The body of the reporter's OS thread.
-fn main(cases: &mpsc::Receiver<Case>, listener: Option<&Listener>) {
+fn main(cases: &mpmc::Receiver<Case>, listener: Option<&Listener>) {
     let mut names = Names::default();
     for case in cases {
         let Some(blocked) = examine(&case, &mut names) else {
@@ -174,8 +175,12 @@ fn examine(case: &Case, names: &mut Names) -> Option<Blocked> {
     let snapshot = green.snapshot()?;
     let stack = sample::take(shard, turn);
     let duration = case.since.elapsed();
-    // It was the one all the time, if the turn is still the same.
-    if shard.progress.look() != case.sight || snapshot.sight != park::Sight::Running {
+    // It was the one all the time, if the turn is still the same; unless its worker was not done yet with what comes before
+    // a turn.
+    if shard.progress.look() != case.sight
+        || snapshot.sight != park::Sight::Running
+        || shard.progress.is_looking_around()
+    {
         return None;
     }
     let head = snapshot.task.head();

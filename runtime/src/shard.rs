@@ -46,6 +46,8 @@ pub(crate) struct Progress {
     section: AtomicU64,
     /// The green thread of the latest turn, until the worker finds nothing more to run.
     running: AtomicPtr<Green>,
+    /// Whether the worker looks around between two green threads, the first of which stands in `running` still.
+    looking_around: AtomicBool,
     /// Whether the worker waits in the reactor.
     asleep: AtomicBool,
     /// The kernel's number for the OS thread that serves, or served last.
@@ -73,6 +75,7 @@ impl Progress {
             turns: AtomicU32::new(0),
             section: AtomicU64::new(0),
             running: AtomicPtr::new(ptr::null_mut()),
+            looking_around: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             os_thread: AtomicI32::new(0),
         }
@@ -110,10 +113,19 @@ impl Progress {
     pub(crate) fn begin(&self) {
         let os_thread = rustix::thread::gettid().as_raw_pid();
         self.os_thread.store(os_thread, Ordering::Relaxed);
+        self.set_looking_around(false);
     }
 
     pub(crate) fn os_thread(&self) -> i32 {
         self.os_thread.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_looking_around(&self, looking_around: bool) {
+        self.looking_around.store(looking_around, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_looking_around(&self) -> bool {
+        self.looking_around.load(Ordering::Relaxed)
     }
 
     pub(crate) fn set_asleep(&self, asleep: bool) {

@@ -87,6 +87,7 @@ impl Worker {
     /// The calling OS thread was started for a call of the post at `index`.
     unsafe fn new(shared: Arc<Shared>, index: usize) -> Worker {
         let shard = shared.shards.get(index).clone();
+        let turn = shard.progress.turn();
         Worker {
             shared,
             index,
@@ -94,7 +95,8 @@ impl Worker {
             thread_pointer: tls::layout().thread_pointer,
             home: arch::thread_pointer(),
             at_home: Cell::new(true),
-            turn: Cell::new(0),
+            // Goes on from the last worker's here: a mark of its must not be taken for this one's.
+            turn: Cell::new(turn),
             next_turns: Cell::new(0),
             last_look: Cell::new(0),
             dispatching: Cell::new(false),
@@ -120,9 +122,11 @@ impl Worker {
         loop {
             if self.is_time_to_look_around() {
                 self.go_home();
+                self.shard.progress.set_looking_around(true);
                 if let Err(leave) = self.look_around() {
                     return leave;
                 }
+                self.shard.progress.set_looking_around(false);
             }
             let green = match self.take() {
                 Some(green) => green,

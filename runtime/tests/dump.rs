@@ -330,6 +330,8 @@ fn a_limit_leaves_the_rest_out_and_says_so() {
             .all(|green| green.backtrace.is_some())
     );
     assert!(dump.to_string().ends_with("and 990 more\n"));
+    // Those that have answered are about to park again.
+    until_parked(&runtime, 1000);
     let dump = runtime.dump(with_backtraces());
     assert_eq!((dump.green_threads.len(), dump.omitted), (1000, 0));
     assert!(

@@ -22,8 +22,13 @@ fn full_dump(runtime: &Runtime) -> Dump {
 
 fn until_parked(runtime: &Runtime, count: usize) {
     loop {
-        let figures = runtime.metrics();
-        if figures.parked == count && figures.running + figures.runnable == 0 {
+        // By the figures, one that its worker is about to run is parked; by its state, one whose worker is about to leave it.
+        let dump = runtime.dump(DumpOptions::new());
+        let is_parked = |green: &GreenThread| matches!(green.state, State::Parked(_));
+        if dump.metrics.parked == count
+            && dump.metrics.running + dump.metrics.runnable == 0
+            && dump.green_threads.iter().all(is_parked)
+        {
             return;
         }
         thread::sleep(Duration::from_millis(1));

@@ -49,8 +49,12 @@ fn innermost(green: &GreenThread) -> String {
 
 fn until_parked(runtime: &Runtime, count: usize) {
     eventually(|| {
-        let figures = runtime.metrics();
-        figures.parked == count && figures.running + figures.runnable == 0
+        // By the figures, one that its worker is about to run is parked; by its state, one whose worker is about to leave it.
+        let dump = runtime.dump(DumpOptions::new());
+        let is_parked = |green: &GreenThread| matches!(green.state, State::Parked(_));
+        dump.metrics.parked == count
+            && dump.metrics.running + dump.metrics.runnable == 0
+            && dump.green_threads.iter().all(is_parked)
     });
 }
 
@@ -210,7 +214,7 @@ fn names_and_places_are_shown() {
 
     let text = dump.to_string();
     assert!(
-        text.contains("1 green threads (0 running, 0 runnable, 1 parked) on 1 workers"),
+        text.contains("1 green threads (0 running, 0 runnable, 1 parked) on "),
         "{text}"
     );
     assert!(text.contains("'a 'quoted' name', spawned at "), "{text}");

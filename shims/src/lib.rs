@@ -25,7 +25,7 @@
 //! | `rw` | features `socket` and `os` |
 //! | `fd` | features `socket`, `os` and `select` |
 //! | `poll`, `select`, `epoll` | feature `select` |
-//! | `word`, `futex`, `pthread_mutex`, `pthread_cond`, `pthread_once` | feature `lock` |
+//! | `word`, `futex`, `pthread_mutex`, `pthread_cond`, `pthread_once`, `pthread_rwlock` | feature `lock` |
 //! | `thread`, `identity` | feature `thread` |
 //!
 //! With a feature off, its functions are not defined at all.
@@ -117,6 +117,8 @@ mod pthread_cond;
 mod pthread_mutex;
 #[cfg(feature = "lock")]
 mod pthread_once;
+#[cfg(feature = "lock")]
+mod pthread_rwlock;
 #[cfg(feature = "lock")]
 mod word;
 

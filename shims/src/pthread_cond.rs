@@ -142,7 +142,7 @@ impl<'a> Cond<'a> {
             mutex,
             sequence: self.sequence.as_ptr(),
         };
-        let wait = word::wait(self.sequence, before, until, Cancellation::Point);
+        let wait = word::wait(self.sequence, before, ANY, until, Cancellation::Point);
         std::mem::forget(relock);
         // SAFETY: the caller's promise; it has just been unlocked.
         match unsafe { lock_after_wait(mutex) } {

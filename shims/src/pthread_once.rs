@@ -51,7 +51,7 @@ unsafe fn call_once_with(control: &AtomicU32, routine: Routine) {
             return;
         }
         if state == running {
-            word::wait(control, running, None, Cancellation::Ignored);
+            word::wait(control, running, ANY, None, Cancellation::Ignored);
             state = control.load(Ordering::Acquire);
             continue;
         }

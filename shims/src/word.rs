@@ -65,19 +65,20 @@ pub(crate) enum Cancellation {
     Point,
 }
 
-/// Waits while `*word == expected`, until woken or `until`. May return [`Wait::Woken`] without a
-/// wake-up, on a signal for example.
+/// Waits while `*word == expected`, until `until` or woken by a wake-up whose bitset meets `bitset`. May
+/// return [`Wait::Woken`] without a wake-up, on a signal for example.
 pub(crate) fn wait(
     word: &AtomicU32,
     expected: u32,
+    bitset: u32,
     until: Option<Until>,
     cancellation: Cancellation,
 ) -> Wait {
     let park = |section: &Section, deadline| {
         // SAFETY: the borrow keeps the word in place.
-        unsafe { futex::park_green(section, word.as_ptr(), expected, ANY, deadline) }
+        unsafe { futex::park_green(section, word.as_ptr(), expected, bitset, deadline) }
     };
-    wait_by(park, word, expected, until, cancellation)
+    wait_by(park, word, expected, bitset, until, cancellation)
 }
 
 /// As [`wait`], no cancellation point, on the word of a mutex that holds its owner's thread id in `owner`: a dump tells
@@ -92,18 +93,19 @@ pub(crate) fn wait_for_mutex(
         // SAFETY: the borrows keep word and id in place.
         unsafe { futex::park_green_for_mutex(section, word.as_ptr(), expected, deadline, owner) }
     };
-    wait_by(park, word, expected, until, Cancellation::Ignored)
+    wait_by(park, word, expected, ANY, until, Cancellation::Ignored)
 }
 
 fn wait_by(
     park: impl Fn(&Section, Option<Deadline>) -> Wait,
     word: &AtomicU32,
     expected: u32,
+    bitset: u32,
     until: Option<Until>,
     cancellation: Cancellation,
 ) -> Wait {
     let Some(section) = hook::enter(Patch::LOCK) else {
-        return wait_in_kernel(word, expected, until, cancellation);
+        return wait_in_kernel(word, expected, bitset, until, cancellation);
     };
     loop {
         let deadline = until.map(Until::deadline);
@@ -118,6 +120,7 @@ fn wait_by(
 fn wait_in_kernel(
     word: &AtomicU32,
     expected: u32,
+    bitset: u32,
     until: Option<Until>,
     cancellation: Cancellation,
 ) -> Wait {
@@ -137,7 +140,7 @@ fn wait_in_kernel(
         expected as usize,
         time as usize,
         0,
-        ANY as usize,
+        bitset as usize,
     ];
     let result = match cancellation {
         // SAFETY: the word and the time outlive the call.
@@ -181,3 +184,12 @@ unsafe fn call_cancellable(number: c_long, arguments: &[usize; 6]) -> isize {
 }
 
 pub(crate) use greenpatch_runtime::futex::wake_bitset as wake;
+
+/// Makes a call that blocks in the kernel for a lock that only the kernel knows: on a green thread, as a
+/// blocking section.
+pub(crate) fn blocking<T>(call: impl FnOnce() -> T) -> T {
+    match hook::enter(Patch::LOCK) {
+        Some(section) => section.blocking(call),
+        None => call(),
+    }
+}

@@ -57,11 +57,16 @@ fn the_table_has_one_row_for_each_definition() {
 }
 
 /// Names that only programs linked long ago look for: no lookup by name finds libc's.
-const OLD: [&str; 5] = [
+const OLD: [&str; 10] = [
     "__pthread_mutex_lock",
     "__pthread_mutex_trylock",
     "__pthread_mutex_unlock",
     "__pthread_once",
+    "__pthread_rwlock_rdlock",
+    "__pthread_rwlock_tryrdlock",
+    "__pthread_rwlock_trywrlock",
+    "__pthread_rwlock_unlock",
+    "__pthread_rwlock_wrlock",
     "pthread_yield",
 ];
 

@@ -32,6 +32,8 @@ use crate::interrupt::{End, Interrupted, Limits};
 use crate::reason::Packed;
 use crate::spin::{self, SpinLock};
 
+pub use crate::signal_wake::{SignalWaiter, wake_one_from_signal};
+
 /// Every bit: the bitset of a plain wait and a plain wake.
 pub const ANY: u32 = u32::MAX;
 
@@ -127,6 +129,24 @@ impl Queue {
             // SAFETY: as above.
             unsafe { (*next).previous.set(previous) };
         }
+    }
+
+    fn len(&self) -> usize {
+        let mut waiter = self.head;
+        let mut len = 0;
+        // SAFETY: a queued waiter is in place.
+        while let Some(queued) = unsafe { waiter.as_ref() } {
+            len += 1;
+            waiter = queued.next.get();
+        }
+        len
+    }
+
+    /// The address of the first waiter.
+    fn first(&self) -> Option<*const u32> {
+        // SAFETY: a queued waiter is in place.
+        let waiter = unsafe { self.head.as_ref() }?;
+        Some(waiter.address.load(Ordering::Relaxed) as *const u32)
     }
 
     /// The first waiter at `address` from `waiter` on whose bitset meets `bitset`.
@@ -272,7 +292,7 @@ pub fn wake_bitset(address: *const u32, count: u32, bitset: u32) -> u32 {
 }
 
 /// The real call.
-fn wake_kernel(address: *const u32, count: u32, bitset: u32) -> u32 {
+pub(crate) fn wake_kernel(address: *const u32, count: u32, bitset: u32) -> u32 {
     if count == 0 {
         return 0;
     }
@@ -469,6 +489,20 @@ pub fn wake_green(address: *const u32, count: u32, bitset: u32) -> u32 {
         }
     }
     woken
+}
+
+/// Wakes every green thread that waits on some word.
+pub(crate) fn wake_all_green() {
+    for bucket in &TABLE {
+        let waiting = bucket.queue.lock().len();
+        for _ in 0..waiting {
+            let first = bucket.queue.lock().first();
+            let Some(address) = first else {
+                break;
+            };
+            wake_green(address, 1, ANY);
+        }
+    }
 }
 
 /// Wakes up to `wake` green waiters of `from` and moves up to `requeue` others to `to`; gives both

@@ -72,6 +72,7 @@ mod scheduler;
 mod scoped;
 mod settings;
 mod shard;
+mod signal_wake;
 mod slot;
 mod span;
 mod spawn;

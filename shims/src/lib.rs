@@ -25,7 +25,7 @@
 //! | `rw` | features `socket` and `os` |
 //! | `fd` | features `socket`, `os` and `select` |
 //! | `poll`, `select`, `epoll` | feature `select` |
-//! | `word`, `futex`, `pthread_mutex`, `pthread_cond`, `pthread_once`, `pthread_rwlock` | feature `lock` |
+//! | `word`, `futex`, `pthread_mutex`, `pthread_cond`, `pthread_once`, `pthread_rwlock`, `semaphore` | feature `lock` |
 //! | `thread`, `identity` | feature `thread` |
 //!
 //! With a feature off, its functions are not defined at all.
@@ -119,6 +119,8 @@ mod pthread_mutex;
 mod pthread_once;
 #[cfg(feature = "lock")]
 mod pthread_rwlock;
+#[cfg(feature = "lock")]
+mod semaphore;
 #[cfg(feature = "lock")]
 mod word;
 

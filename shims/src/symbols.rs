@@ -175,6 +175,11 @@ symbols! {
         pthread_rwlock_clockwrlock: Replaces, "if process-shared, a blocking section";
         pthread_rwlock_unlock: Replaces;
         __pthread_rwlock_unlock: Replaces;
+        sem_wait: Replaces, "if shared or named, a blocking section";
+        sem_trywait: Replaces;
+        sem_timedwait: Replaces, "if shared or named, a blocking section";
+        sem_clockwait: Replaces, "if shared or named, a blocking section";
+        sem_post: Replaces;
         pthread_once: Replaces;
         __pthread_once: Replaces;
         call_once: Replaces;

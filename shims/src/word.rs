@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32};
 
 use greenpatch_runtime::Patch;
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::futex::{self, ANY, KernelWaiter, Wait};
+use greenpatch_runtime::futex::{self, ANY, KernelWaiter, SignalWaiter, Wait};
 use greenpatch_runtime::hook::{self, Section};
 use libc::timespec;
 use rustix::io::Errno;
@@ -107,13 +107,55 @@ fn wait_by(
     let Some(section) = hook::enter(Patch::LOCK) else {
         return wait_in_kernel(word, expected, bitset, until, cancellation);
     };
+    park_until(&section, park, until)
+}
+
+fn park_until(
+    section: &Section,
+    park: impl Fn(&Section, Option<Deadline>) -> Wait,
+    until: Option<Until>,
+) -> Wait {
     loop {
         let deadline = until.map(Until::deadline);
-        let wait = park(&section, deadline);
+        let wait = park(section, deadline);
         // The real-time clock may have been set back meanwhile.
         if wait != Wait::TimedOut || until.is_none_or(Until::has_passed) {
             return wait;
         }
+    }
+}
+
+/// As [`wait`], for a word whose waker may be a signal handler, and that calls `wake_one_from_signal`. A cancellation
+/// point.
+///
+/// # Errors
+///
+/// `ETIMEDOUT`; `EINTR` if a signal handler has run on an OS thread.
+pub(crate) fn wait_for_signal(
+    word: &AtomicU32,
+    expected: u32,
+    until: Option<Until>,
+) -> Result<(), Errno> {
+    let in_kernel = |cancellation| match call_kernel(word, expected, ANY, until, cancellation) {
+        Err(Errno::AGAIN) => Ok(()),
+        outcome => outcome,
+    };
+    let Some(section) = hook::enter(Patch::LOCK) else {
+        return in_kernel(Cancellation::Point);
+    };
+    let Ok(_waiter) = SignalWaiter::register() else {
+        return match section.blocking(|| in_kernel(Cancellation::Ignored)) {
+            Err(Errno::INTR) => Ok(()),
+            outcome => outcome,
+        };
+    };
+    let park = |section: &Section, deadline| {
+        // SAFETY: the borrow keeps the word in place.
+        unsafe { futex::park_green(section, word.as_ptr(), expected, ANY, deadline) }
+    };
+    match park_until(&section, park, until) {
+        Wait::TimedOut => Err(Errno::TIMEDOUT),
+        _ => Ok(()),
     }
 }
 
@@ -124,6 +166,20 @@ fn wait_in_kernel(
     until: Option<Until>,
     cancellation: Cancellation,
 ) -> Wait {
+    match call_kernel(word, expected, bitset, until, cancellation) {
+        Err(Errno::AGAIN) => Wait::Changed,
+        Err(Errno::TIMEDOUT) => Wait::TimedOut,
+        _ => Wait::Woken,
+    }
+}
+
+fn call_kernel(
+    word: &AtomicU32,
+    expected: u32,
+    bitset: u32,
+    until: Option<Until>,
+    cancellation: Cancellation,
+) -> Result<(), Errno> {
     let _waiter = match until {
         Some(_) => KernelWaiter::register(word.as_ptr()),
         None => KernelWaiter::register_endless(word.as_ptr()),
@@ -149,9 +205,8 @@ fn wait_in_kernel(
         Cancellation::Point => unsafe { call_cancellable(libc::SYS_futex, &arguments) },
     };
     match -result as c_int {
-        libc::EAGAIN => Wait::Changed,
-        libc::ETIMEDOUT => Wait::TimedOut,
-        _ => Wait::Woken,
+        error @ 1.. => Err(Errno::from_raw_os_error(error)),
+        _ => Ok(()),
     }
 }
 

@@ -25,8 +25,8 @@
 //! | `rw` | features `socket` and `os` |
 //! | `fd` | features `socket`, `os` and `select` |
 //! | `poll`, `select`, `epoll` | feature `select` |
-//! | `word`, `futex`, `pthread_mutex`, `pthread_cond`, `pthread_once`, `pthread_rwlock`, `semaphore` | feature `lock` |
-//! | `thread`, `identity` | feature `thread` |
+//! | `word`, `futex`, `pthread_mutex`, `pthread_cond`, `pthread_once`, `pthread_rwlock`, `pthread_barrier`, `semaphore`, `c11` | feature `lock` |
+//! | `thread`, `c11_thread`, `identity` | feature `thread` |
 //!
 //! With a feature off, its functions are not defined at all.
 //!
@@ -110,7 +110,11 @@ mod poll;
 mod select;
 
 #[cfg(feature = "lock")]
+mod c11;
+#[cfg(feature = "lock")]
 mod futex;
+#[cfg(feature = "lock")]
+mod pthread_barrier;
 #[cfg(feature = "lock")]
 mod pthread_cond;
 #[cfg(feature = "lock")]
@@ -124,6 +128,8 @@ mod semaphore;
 #[cfg(feature = "lock")]
 mod word;
 
+#[cfg(feature = "thread")]
+mod c11_thread;
 #[cfg(feature = "thread")]
 mod identity;
 #[cfg(feature = "thread")]

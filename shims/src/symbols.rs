@@ -175,6 +175,8 @@ symbols! {
         pthread_rwlock_clockwrlock: Replaces, "if process-shared, a blocking section";
         pthread_rwlock_unlock: Replaces;
         __pthread_rwlock_unlock: Replaces;
+        pthread_barrier_wait: Replaces, "if process-shared, a blocking section";
+        pthread_barrier_destroy: Replaces, "if process-shared, a blocking section";
         sem_wait: Replaces, "if shared or named, a blocking section";
         sem_trywait: Replaces;
         sem_timedwait: Replaces, "if shared or named, a blocking section";
@@ -183,6 +185,14 @@ symbols! {
         pthread_once: Replaces;
         __pthread_once: Replaces;
         call_once: Replaces;
+        mtx_lock: Replaces;
+        mtx_trylock: Replaces;
+        mtx_timedlock: Replaces;
+        mtx_unlock: Replaces;
+        cnd_wait: Replaces;
+        cnd_timedwait: Replaces;
+        cnd_signal: Replaces;
+        cnd_broadcast: Replaces;
     }
     #[cfg(feature = "thread")]
     Patch::THREAD => {
@@ -198,6 +208,10 @@ symbols! {
         __sched_yield: Yields;
         pthread_yield: Yields;
         thrd_yield: Yields;
+        thrd_create: Yields;
+        thrd_join: Yields, "joins an OS thread by looking again, at most every 10 ms";
+        thrd_detach: Answers;
+        thrd_exit: Answers;
         pthread_getattr_np: Answers;
         pthread_setname_np: Answers;
         pthread_getname_np: Answers;

@@ -390,7 +390,7 @@ impl Counters {
     fn write(&self, round: usize) {
         let count = self.one.load(Ordering::Relaxed);
         self.one.store(count + 1, Ordering::Relaxed);
-        if round % 64 == 0 {
+        if round.is_multiple_of(64) {
             thread::yield_now();
         }
         self.two.store(count + 1, Ordering::Relaxed);

@@ -1,0 +1,84 @@
+//! C11's names for mutexes and condition variables. As in glibc, the objects are pthreads', and `mtx_init`,
+//! `cnd_init` and their `destroy` stay.
+
+use std::ffi::{c_int, c_void};
+
+use libc::timespec;
+
+unsafe extern "C-unwind" {
+    fn pthread_mutex_lock(mutex: *mut c_void) -> c_int;
+    fn pthread_mutex_trylock(mutex: *mut c_void) -> c_int;
+    fn pthread_mutex_timedlock(mutex: *mut c_void, time: *const timespec) -> c_int;
+    fn pthread_mutex_unlock(mutex: *mut c_void) -> c_int;
+    fn pthread_cond_wait(cond: *mut c_void, mutex: *mut c_void) -> c_int;
+    fn pthread_cond_timedwait(
+        cond: *mut c_void,
+        mutex: *mut c_void,
+        time: *const timespec,
+    ) -> c_int;
+    fn pthread_cond_signal(cond: *mut c_void) -> c_int;
+    fn pthread_cond_broadcast(cond: *mut c_void) -> c_int;
+}
+
+/// `thrd_success` and so on, for an error of pthreads.
+fn status(error: c_int) -> c_int {
+    match error {
+        0 => 0,
+        libc::EBUSY => 1,
+        libc::ENOMEM => 3,
+        libc::ETIMEDOUT => 4,
+        _ => 2,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn mtx_lock(mutex: *mut c_void) -> c_int {
+    // SAFETY: passed on as it came.
+    status(unsafe { pthread_mutex_lock(mutex) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn mtx_trylock(mutex: *mut c_void) -> c_int {
+    // SAFETY: passed on as it came.
+    status(unsafe { pthread_mutex_trylock(mutex) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn mtx_timedlock(mutex: *mut c_void, time: *const timespec) -> c_int {
+    // SAFETY: passed on as it came.
+    status(unsafe { pthread_mutex_timedlock(mutex, time) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn mtx_unlock(mutex: *mut c_void) -> c_int {
+    // SAFETY: passed on as it came.
+    status(unsafe { pthread_mutex_unlock(mutex) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn cnd_wait(cond: *mut c_void, mutex: *mut c_void) -> c_int {
+    // SAFETY: passed on as it came.
+    status(unsafe { pthread_cond_wait(cond, mutex) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn cnd_timedwait(
+    cond: *mut c_void,
+    mutex: *mut c_void,
+    time: *const timespec,
+) -> c_int {
+    // SAFETY: passed on as it came.
+    status(unsafe { pthread_cond_timedwait(cond, mutex, time) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn cnd_signal(cond: *mut c_void) -> c_int {
+    // SAFETY: passed on as it came.
+    status(unsafe { pthread_cond_signal(cond) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn cnd_broadcast(cond: *mut c_void) -> c_int {
+    // SAFETY: passed on as it came.
+    status(unsafe { pthread_cond_broadcast(cond) })
+}

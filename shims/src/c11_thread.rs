@@ -1,0 +1,104 @@
+//! C11's names for threads: pthreads whose start routine gives an `int`.
+//!
+//! `thrd_current` and `thrd_equal` need no definition of ours: a green thread's `pthread_self` is its own.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+
+use greenpatch_runtime::Patch;
+use greenpatch_runtime::hook;
+use greenpatch_runtime::hook::thread::Start;
+use libc::pthread_t;
+
+originals! {
+    fn thrd_create(thread: *mut pthread_t, start: IntStart, argument: *mut c_void) -> c_int, or 2;
+}
+
+unsafe extern "C-unwind" {
+    fn pthread_create(
+        thread: *mut pthread_t,
+        attributes: *const libc::pthread_attr_t,
+        start: Start,
+        argument: *mut c_void,
+    ) -> c_int;
+    fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int;
+    fn pthread_detach(thread: pthread_t) -> c_int;
+    fn pthread_exit(value: *mut c_void) -> !;
+}
+
+type IntStart = unsafe extern "C-unwind" fn(*mut c_void) -> c_int;
+
+/// `thrd_start_t` and its argument, on their way to the new thread.
+struct Entry {
+    start: IntStart,
+    argument: *mut c_void,
+}
+
+/// A result as pthreads pass it, cut down to its `int` by whoever joins.
+fn as_pointer(result: c_int) -> *mut c_void {
+    ptr::without_provenance_mut(result as usize)
+}
+
+unsafe extern "C-unwind" fn run(entry: *mut c_void) -> *mut c_void {
+    let Entry { start, argument } = {
+        // SAFETY: made by `thrd_create` for this thread alone.
+        *unsafe { Box::from_raw(entry.cast::<Entry>()) }
+    };
+    // SAFETY: what thrd_create asks of its caller.
+    as_pointer(unsafe { start(argument) })
+}
+
+/// `thrd_success` and so on, for an error of pthreads.
+fn status(error: c_int) -> c_int {
+    match error {
+        0 => 0,
+        libc::EBUSY => 1,
+        libc::ENOMEM => 3,
+        libc::ETIMEDOUT => 4,
+        _ => 2,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn thrd_create(
+    thread: *mut pthread_t,
+    start: IntStart,
+    argument: *mut c_void,
+) -> c_int {
+    if hook::enter(Patch::THREAD).is_none() {
+        // SAFETY: passed on as it came.
+        return unsafe { original::thrd_create(thread, start, argument) };
+    }
+    let entry = Box::into_raw(Box::new(Entry { start, argument }));
+    // SAFETY: what thrd_create asks of its caller; `run` is given what it takes.
+    let error = unsafe { pthread_create(thread, ptr::null(), run, entry.cast()) };
+    if error != 0 {
+        // SAFETY: no thread has it.
+        drop(unsafe { Box::from_raw(entry) });
+    }
+    status(error)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn thrd_join(thread: pthread_t, result: *mut c_int) -> c_int {
+    let mut value = ptr::null_mut();
+    // SAFETY: what thrd_join asks of its caller.
+    let error = unsafe { pthread_join(thread, &mut value) };
+    if !result.is_null() {
+        // SAFETY: what thrd_join asks of its caller.
+        unsafe { *result = value.addr() as c_int };
+    }
+    status(error)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn thrd_detach(thread: pthread_t) -> c_int {
+    // SAFETY: passed on as it came.
+    status(unsafe { pthread_detach(thread) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn thrd_exit(result: c_int) -> ! {
+    // SAFETY: passed on as it came.
+    unsafe { pthread_exit(as_pointer(result)) }
+}

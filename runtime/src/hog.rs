@@ -189,7 +189,7 @@ fn examine(case: &Case, names: &mut Names) -> Option<Blocked> {
         name: snapshot.name.to_text(),
         spawned_at: head.spawned_at,
         duration,
-        os_thread: shard.progress.os_thread(),
+        os_thread: shard.progress.os_thread()?,
         backtrace: stack.map(|stack| names.resolve(&stack)),
     })
 }

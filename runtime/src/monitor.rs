@@ -202,7 +202,8 @@ impl Monitor {
             census.asleep += 1;
         } else if is_serving {
             if unmoved.is_some() && seen.processor_time.is_none() {
-                seen.processor_time = os_thread::processor_time(shard.progress.os_thread());
+                let os_thread = shard.progress.os_thread();
+                seen.processor_time = os_thread.and_then(os_thread::processor_time);
             }
             seen.is_stuck = seen.since.plus(limit(sight)) <= self.now;
             census.stuck += usize::from(seen.is_stuck);
@@ -334,7 +335,11 @@ fn limit(sight: Sight) -> Duration {
 }
 
 /// Whether a stuck worker could run, and has hardly had the processor since. False if the kernel does not tell.
-fn is_preempted(seen: &Watched, os_thread: i32) -> bool {
+fn is_preempted(seen: &Watched, os_thread: Option<i32>) -> bool {
+    let Some(os_thread) = os_thread else {
+        // It was called in, and has not even begun.
+        return true;
+    };
     let (Some(before), Some(now)) = (seen.processor_time, os_thread::processor_time(os_thread))
     else {
         return false;

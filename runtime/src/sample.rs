@@ -131,7 +131,7 @@ pub(crate) fn reset_after_fork() {
 
 /// The caller has claimed the question.
 fn ask(shard: &Shard, turn: u32) -> Result<Box<[usize]>, Missing> {
-    let os_thread = shard.progress.os_thread();
+    let os_thread = shard.progress.os_thread().ok_or(Missing::Over)?;
     QUESTION.os_thread.store(os_thread, Ordering::Relaxed);
     let shard: *const Shard = shard;
     QUESTION.shard.store(shard.cast_mut(), Ordering::Relaxed);

@@ -237,14 +237,18 @@ impl Shared {
         let Some(index) = place else {
             return Ok(false);
         };
-        let post = &self.shards.get(index).post;
+        let shard = self.shards.get(index);
+        let post = &shard.post;
         self.crew.join();
         self.counters.workers_called.add_shared();
         match post.call() {
-            Some(Call::Start) => worker::start(self, index).inspect_err(|_| {
-                post.cancel();
-                self.worker_leaves();
-            })?,
+            Some(Call::Start) => {
+                shard.progress.expect_start();
+                worker::start(self, index).inspect_err(|_| {
+                    post.cancel();
+                    self.worker_leaves();
+                })?;
+            }
             Some(Call::Wake) => wake_at(post),
             None => self.worker_leaves(),
         }

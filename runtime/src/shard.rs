@@ -50,7 +50,7 @@ pub(crate) struct Progress {
     looking_around: AtomicBool,
     /// Whether the worker waits in the reactor.
     asleep: AtomicBool,
-    /// The kernel's number for the OS thread that serves, or served last.
+    /// The kernel's number for the OS thread that serves, or served last; 0 while one is being started.
     os_thread: AtomicI32,
 }
 
@@ -116,8 +116,15 @@ impl Progress {
         self.set_looking_around(false);
     }
 
-    pub(crate) fn os_thread(&self) -> i32 {
-        self.os_thread.load(Ordering::Relaxed)
+    /// An OS thread is about to be started for the worker.
+    pub(crate) fn expect_start(&self) {
+        self.os_thread.store(0, Ordering::Relaxed);
+    }
+
+    /// The kernel's number for the OS thread that serves or did last; `None` if it has not begun yet.
+    pub(crate) fn os_thread(&self) -> Option<i32> {
+        let os_thread = self.os_thread.load(Ordering::Relaxed);
+        (os_thread != 0).then_some(os_thread)
     }
 
     pub(crate) fn set_looking_around(&self, looking_around: bool) {

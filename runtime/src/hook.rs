@@ -449,6 +449,7 @@ impl Drop for AcceptTurn {
 }
 
 /// An OS thread's turn to accept on a listener in blocking mode, as [`Section::retry_accept`] takes it for a green thread.
+/// `None` in a process without a runtime, which may have been forked while another thread had the turn.
 ///
 /// # Errors
 ///
@@ -456,11 +457,15 @@ impl Drop for AcceptTurn {
 pub(crate) fn take_turn_to_accept(
     fd: RawFd,
     deadline: Option<Deadline>,
-) -> Result<AcceptTurn, Errno> {
-    AcceptTurn::take(descriptor::entry(fd)?, deadline).map_err(|end| match end {
-        End::Deadline => Errno::AGAIN,
-        End::Interrupted(interrupted) => interrupted.into(),
-    })
+) -> Result<Option<AcceptTurn>, Errno> {
+    if !context::owns_tables() {
+        return Ok(None);
+    }
+    match AcceptTurn::take(descriptor::entry(fd)?, deadline) {
+        Ok(turn) => Ok(Some(turn)),
+        Err(End::Deadline) => Err(Errno::AGAIN),
+        Err(End::Interrupted(interrupted)) => Err(interrupted.into()),
+    }
 }
 
 /// `accept` if the listener `fd` has a connection, else `EAGAIN`.

@@ -227,6 +227,32 @@ fn waiting_on_a_shared_listener_in_blocking_mode_is_cut_short() {
 }
 
 #[test]
+fn a_forked_child_accepts_on_what_its_parent_waits_for() {
+    let _watchdog = threads::watchdog();
+    // With a runtime, threads of the parent accept one by one.
+    let runtime = threads::unpatched(1);
+    let ours = Arc::new(TcpListener::from(StdListener::bind("127.0.0.1:0").unwrap()));
+    let theirs = ours.clone();
+    let waiting =
+        thread::spawn(move || timeout(Duration::from_secs(1), || theirs.accept().map(drop)));
+    pause();
+    // SAFETY: the child accepts, which allocates nothing, and exits at once.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let accepted = ours.accept().is_ok();
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(accepted)) };
+    }
+    waiting.join().unwrap().unwrap_err();
+    let _client = TcpStream::connect(ours.local_addr().unwrap()).unwrap();
+    let mut status = 0;
+    // SAFETY: a valid place for the status.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(libc::WEXITSTATUS(status), 1);
+    drop(runtime);
+}
+
+#[test]
 fn a_shared_listener_in_non_blocking_mode_waits_if_asked_to() {
     everywhere(|| {
         let std = StdListener::bind("127.0.0.1:0").unwrap();

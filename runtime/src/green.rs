@@ -300,6 +300,18 @@ impl Green {
         unsafe { (*self.yielder.get()).suspend(action) }
     }
 
+    /// Runs `f` on the stack of the worker's OS thread, below the frames of the scheduler, with this green thread's
+    /// storage. Runs on this green thread.
+    ///
+    /// # Safety
+    ///
+    /// `f` does not switch away from this green thread.
+    pub(crate) unsafe fn on_workers_stack<F: FnOnce() -> T, T>(&self, f: F) -> T {
+        let f = SameThread(f);
+        // SAFETY: as in `suspend`; the worker's frames stay as they are until this green thread switches away.
+        unsafe { (*self.yielder.get()).on_parent_stack(move || f.call()) }
+    }
+
     /// Lets the other green threads of this worker run first. Runs on this green thread.
     #[inline]
     pub(crate) fn yield_now(&self) {
@@ -416,6 +428,18 @@ impl Green {
             Name::Given(name) => name.as_bytes(),
             Name::Thread(name) => name.split(|&byte| byte == 0).next().unwrap_or(b""),
         }
+    }
+}
+
+/// A function that is called on the OS thread where it was made, for all that its type says.
+struct SameThread<F>(F);
+
+// SAFETY: see the type.
+unsafe impl<F> Send for SameThread<F> {}
+
+impl<F: FnOnce() -> T, T> SameThread<F> {
+    fn call(self) -> T {
+        (self.0)()
     }
 }
 

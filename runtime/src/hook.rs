@@ -147,6 +147,18 @@ impl Section {
         blocking::in_place(self.green, f)
     }
 
+    /// As [`blocking`](Self::blocking), on the stack of the worker's OS thread, which has room for what would overflow a
+    /// small green thread: name service modules of any origin, say. There `f` is as on an OS thread: every shim passes
+    /// through, and the runtime's own types block.
+    ///
+    /// # Safety
+    ///
+    /// `f` uses no [`Section`].
+    pub unsafe fn blocking_on_workers_stack<F: FnOnce() -> T, T>(&self, f: F) -> T {
+        // SAFETY: the caller's promise; without a section nothing on another stack can switch green threads.
+        self.blocking(|| unsafe { self.green.on_workers_stack(f) })
+    }
+
     /// Calls `attempt`, which must not block, until it gives something other than `EAGAIN`, and
     /// parks in between until `fd` is ready for `interest`. Before it parks for the first time, `patience`
     /// says until when to wait (`None` is for ever), or that the caller does not want to.

@@ -9,7 +9,8 @@
 //!    that points into the template by the distance between the two;
 //! 2. give it a `tid` of its own, a list node that points at itself, and an rseq area that says
 //!    "not registered";
-//! 3. let glibc's `_dl_allocate_tls` build the dtv and the initial thread-local storage;
+//! 3. let glibc's `_dl_allocate_tls` build the dtv and the initial thread-local storage, and point the resolver
+//!    at the state that the block has room for;
 //! 4. run glibc's `__ctype_init` first thing on the new thread.
 //!
 //! Where the fields stand, glibc tells debuggers in its `_thread_db_*` data symbols, and us.
@@ -69,6 +70,24 @@ struct DtvEntry {
     to_free: *mut c_void,
 }
 
+/// The beginning of `struct __res_state`, which holds a thread's name servers and options.
+#[repr(C)]
+struct ResolverState {
+    retransmission_time: c_int,
+    attempts: c_int,
+    /// Zero as long as it is not in use.
+    options: u64,
+}
+
+/// Where the resolver keeps its state, in bytes from the thread pointer.
+#[derive(Clone, Copy)]
+struct Resolver {
+    /// The thread-local pointer to the state.
+    pointer: isize,
+    /// The state, in the control block.
+    state: usize,
+}
+
 /// The dtv's word for "not allocated yet": `__tls_get_addr` allocates at the next use.
 const DTV_UNALLOCATED: usize = usize::MAX;
 
@@ -95,6 +114,8 @@ pub(crate) struct Layout {
     specific_count: usize,
     level2_count: usize,
     rseq: Option<isize>,
+    resolver: Resolver,
+    res_nclose: unsafe extern "C" fn(*mut ResolverState),
     keys: *const Key,
     template: Box<[usize]>,
     template_address: usize,
@@ -201,7 +222,7 @@ impl Layout {
         let level2_count = level2_size / key_value_size;
         let (specific, specific_size) = field(c"_thread_db_pthread_specific")?;
         let specific_count = specific_size / size_of::<*mut KeyValue>();
-        let (template, template_address) = copy_of_fresh_pthread(above)?;
+        let fresh = copy_of_fresh_pthread(above)?;
         Ok(Layout {
             above,
             below: static_size
@@ -216,9 +237,16 @@ impl Layout {
             level2_count,
             // SAFETY: `__rseq_offset` is a ptrdiff_t; libc before 2.35 does without it.
             rseq: symbol(c"__rseq_offset").map(|offset| unsafe { *offset.cast::<isize>() }),
+            resolver: fresh.resolver()?,
+            // SAFETY: the symbol is libc's function of this type.
+            res_nclose: unsafe {
+                std::mem::transmute::<*mut c_void, unsafe extern "C" fn(*mut ResolverState)>(
+                    needed(c"__res_nclose")?,
+                )
+            },
             keys: needed(c"__pthread_keys")?.cast(),
-            template,
-            template_address,
+            template: fresh.words,
+            template_address: fresh.address,
             modules: resettable_modules(static_size)?,
             // SAFETY: the symbols are ld.so's and libc's functions of these types.
             allocate_tls: unsafe {
@@ -251,16 +279,39 @@ impl Layout {
     }
 }
 
-/// The control block of a pthread that has done nothing yet, and the address it had.
-fn copy_of_fresh_pthread(size: usize) -> Result<(Box<[usize]>, usize), BuildError> {
-    struct Copy {
-        words: Box<[usize]>,
-        address: usize,
+/// The control block of a pthread that has done nothing yet.
+struct Fresh {
+    words: Box<[usize]>,
+    /// The address that it had.
+    address: usize,
+    /// Where its thread-local pointer to the resolver's state stood, and what it was.
+    resolver: Option<(usize, usize)>,
+}
+
+impl Fresh {
+    fn resolver(&self) -> Result<Resolver, BuildError> {
+        let (pointer, state) = self
+            .resolver
+            .ok_or_else(|| BuildError::missing_symbol(c"__resp"))?;
+        let state = state.wrapping_sub(self.address);
+        if state > self.words.len() * 8 - size_of::<ResolverState>() {
+            return Err(BuildError::unknown_layout("the resolver's state"));
+        }
+        Ok(Resolver {
+            pointer: pointer.wrapping_sub(self.address).cast_signed(),
+            state,
+        })
     }
+}
+
+fn copy_of_fresh_pthread(size: usize) -> Result<Fresh, BuildError> {
     extern "C" fn copy_own(copy: *mut c_void) -> *mut c_void {
-        // SAFETY: the creator passes a `Copy` and waits for this thread before it looks at it.
-        let copy = unsafe { &mut *copy.cast::<Copy>() };
+        // SAFETY: the creator passes a `Fresh` and waits for this thread before it looks at it.
+        let copy = unsafe { &mut *copy.cast::<Fresh>() };
         copy.address = arch::thread_pointer();
+        copy.resolver = symbol(c"__resp")
+            // SAFETY: of a thread-local variable this is the calling thread's own, a pointer.
+            .map(|pointer| (pointer as usize, unsafe { *pointer.cast::<usize>() }));
         for (index, word) in copy.words.iter_mut().enumerate() {
             // SAFETY: the control block extends `size` bytes from the thread pointer.
             *word = unsafe { ptr::read_volatile((copy.address as *const usize).add(index)) };
@@ -268,9 +319,10 @@ fn copy_of_fresh_pthread(size: usize) -> Result<(Box<[usize]>, usize), BuildErro
         ptr::null_mut()
     }
 
-    let mut copy = Copy {
+    let mut copy = Fresh {
         words: vec![0; size.div_ceil(8)].into(),
         address: 0,
+        resolver: None,
     };
     // SAFETY: plain use of the pthread interface; the thread is joined before `copy` is read.
     let error = unsafe {
@@ -294,7 +346,7 @@ fn copy_of_fresh_pthread(size: usize) -> Result<(Box<[usize]>, usize), BuildErro
     if error != 0 {
         return Err(BuildError::system("create the template pthread", error));
     }
-    Ok((copy.words, copy.address))
+    Ok(copy)
 }
 
 /// The modules whose storage is put back to its image between two owners of a block: all that
@@ -399,6 +451,9 @@ impl Block {
             if (layout.allocate_tls)(address as *mut c_void).is_null() {
                 return None;
             }
+            let resolver = layout.resolver;
+            *(address.wrapping_add_signed(resolver.pointer) as *mut usize) =
+                address + resolver.state;
         }
         Some(Block(address))
     }
@@ -478,13 +533,28 @@ pub(crate) unsafe fn start_thread() {
 }
 
 /// What glibc does last on a thread: thread-local destructors (C++'s and Rust's), then those of
-/// pthread keys.
+/// pthread keys, then the resolver's.
 ///
 /// # Safety
 ///
 /// Runs on a green thread's own block, after all other code of that thread.
 pub(crate) unsafe fn run_exit_destructors() {
     let layout = layout();
+    // SAFETY: the caller's promise.
+    unsafe {
+        run_key_destructors(layout);
+        let state = (arch::thread_pointer() + layout.resolver.state) as *mut ResolverState;
+        if (*state).options != 0 {
+            (layout.res_nclose)(state);
+            (*state).options = 0;
+        }
+    }
+}
+
+/// # Safety
+///
+/// As for [`run_exit_destructors`].
+unsafe fn run_key_destructors(layout: &Layout) {
     for _ in 0..DESTRUCTOR_ROUNDS {
         // SAFETY: the function runs and clears the calling thread's list.
         unsafe { (layout.call_tls_dtors)() };

@@ -19,6 +19,7 @@
 //! |---|---|
 //! | `symbols` | the table of all functions |
 //! | `original`, `kernel` | the way to libc's own definitions and to the kernel; `errno` |
+//! | `section` | functions that are the original in a blocking section, one a line |
 //! | `transfer`, `vectors` | what all calls that move bytes have in common |
 //! | `time` | feature `time` |
 //! | `socket`, `receive`, `send` | feature `socket` |
@@ -27,6 +28,7 @@
 //! | `poll`, `select`, `epoll` | feature `select` |
 //! | `word`, `futex`, `pthread_mutex`, `pthread_cond`, `pthread_once`, `pthread_rwlock`, `pthread_barrier`, `semaphore`, `c11` | feature `lock` |
 //! | `thread`, `c11_thread`, `identity` | feature `thread` |
+//! | `names` | feature `dns` |
 //!
 //! With a feature off, its functions are not defined at all.
 //!
@@ -73,6 +75,9 @@ mod kernel;
     feature = "process"
 ))]
 mod original;
+#[macro_use]
+#[cfg(feature = "dns")]
+mod section;
 mod symbols;
 #[cfg(any(feature = "socket", feature = "os"))]
 #[cfg_attr(
@@ -127,6 +132,9 @@ mod pthread_rwlock;
 mod semaphore;
 #[cfg(feature = "lock")]
 mod word;
+
+#[cfg(feature = "dns")]
+mod names;
 
 #[cfg(feature = "thread")]
 mod c11_thread;

@@ -86,6 +86,7 @@ macro_rules! originals {
     ($(
         fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? $(, or $absent:expr)?;
     )+) => {
+        #[allow(clippy::too_many_arguments, reason = "as many as the original has")]
         mod original {
             #[allow(unused_imports)]
             use super::*;

@@ -5,6 +5,7 @@
 //! | `CURRENT` | the green thread while its own code runs, null in a native section | null | null |
 //! | `GREEN` | the green thread | null | null |
 //! | `WORKER` | null | the worker | null |
+//! | `OWN` | false | true | true while the runtime works there for itself |
 //!
 //! `CURRENT` is what a shim looks at first: null means "pass straight through". Runtime code
 //! that runs on a green thread's stack sets it to null for the time (a [`NativeSection`]), so that
@@ -30,6 +31,7 @@ thread_local! {
     static CURRENT: Cell<*const Green> = const { Cell::new(ptr::null()) };
     static GREEN: Cell<*const Green> = const { Cell::new(ptr::null()) };
     static WORKER: Cell<*const Worker> = const { Cell::new(ptr::null()) };
+    static OWN: Cell<bool> = const { Cell::new(false) };
 }
 
 fn reference(green: *const Green) -> Option<GreenRef> {
@@ -91,6 +93,56 @@ pub(crate) fn end_green() {
     CURRENT.set(ptr::null());
 }
 
+/// OS threads that the runtime has started for itself.
+static OWN_THREADS: AtomicU32 = AtomicU32::new(0);
+
+/// Whether the calling OS thread works for the runtime itself, so that what it starts are OS threads.
+pub(crate) fn is_own() -> bool {
+    OWN.get()
+}
+
+/// How many OS threads the runtime has started for itself.
+pub(crate) fn own_threads() -> usize {
+    OWN_THREADS.load(Ordering::SeqCst) as usize
+}
+
+/// The calling OS thread works for the runtime itself until this is dropped.
+pub(crate) struct OwnWork {
+    was_own: bool,
+    is_whole_thread: bool,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl OwnWork {
+    /// For a while; does nothing on a green thread's stack, where a native section does it.
+    pub(crate) fn enter() -> OwnWork {
+        OwnWork::new(false)
+    }
+
+    /// For the life of an OS thread that was started for it.
+    pub(crate) fn thread() -> OwnWork {
+        OWN_THREADS.fetch_add(1, Ordering::SeqCst);
+        OwnWork::new(true)
+    }
+
+    fn new(is_whole_thread: bool) -> OwnWork {
+        OwnWork {
+            was_own: OWN.replace(green().is_none() || OWN.get()),
+            is_whole_thread,
+            _not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for OwnWork {
+    fn drop(&mut self) {
+        OWN.set(self.was_own);
+        if self.is_whole_thread {
+            OWN_THREADS.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
 /// Forks that this process and its ancestors are children of.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
@@ -147,6 +199,8 @@ pub(crate) extern "C" fn forget_after_fork() {
     CURRENT.set(ptr::null());
     GREEN.set(ptr::null());
     WORKER.set(ptr::null());
+    OWN.set(false);
+    OWN_THREADS.store(0, Ordering::SeqCst);
 }
 
 /// Runtime code on a green thread's stack: until it is dropped, shims pass through. Does nothing on other

@@ -33,6 +33,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use crate::context::OwnWork;
 use crate::dump::{self, DumpOptions};
 use crate::error::BuildError;
 use crate::os_thread;
@@ -254,6 +255,7 @@ fn report(shared: &Arc<Shared>, action: OnDeadlock) {
     let _ = thread::Builder::new()
         .name("green-report".to_owned())
         .spawn(move || {
+            let _own = OwnWork::thread();
             let text = describe(&shared, action);
             if action == OnDeadlock::Abort {
                 report::write_to_stderr(&format!("greenpatch: {text}"));

@@ -14,7 +14,7 @@ use std::thread;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level::signal_name;
 
-use crate::context::NativeSection;
+use crate::context::{NativeSection, OwnWork};
 use crate::deadlock::{self, Counted};
 use crate::dump::{DumpOptions, dump_all};
 use crate::report;
@@ -79,6 +79,7 @@ fn start(signal: i32) -> io::Result<()> {
     thread::Builder::new()
         .name("green-dump".to_owned())
         .spawn(move || {
+            let _own = OwnWork::thread();
             loop {
                 let waiting = Counted::own_thread();
                 let sent = signals.wait().count();

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, thread};
 
+use crate::context::OwnWork;
 use crate::deadline::Deadline;
 use crate::dump::Label;
 use crate::park;
@@ -155,6 +156,7 @@ impl Reporter {
 
 /// The body of the reporter's OS thread.
 fn main(cases: &mpmc::Receiver<Case>, listener: Option<&Listener>) {
+    let _own = OwnWork::thread();
     let mut names = Names::default();
     for case in cases {
         let Some(blocked) = examine(&case, &mut names) else {

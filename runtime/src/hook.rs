@@ -29,6 +29,7 @@ use crate::time;
 pub use crate::arch::system_call;
 pub use crate::descriptor::Interest;
 
+pub mod process;
 pub mod thread;
 
 /// A native section on a green thread; dropping it makes the thread's code user code again.

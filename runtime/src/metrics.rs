@@ -53,6 +53,7 @@ pub(crate) struct OutsideCounters {
     pub(crate) unparks: Counter,
     pub(crate) spawns: Counter,
     pub(crate) workers_called: Counter,
+    pub(crate) hogs: Counter,
 }
 
 /// Figures of a runtime, and of its process where they say so.
@@ -80,7 +81,9 @@ pub(crate) struct OutsideCounters {
 pub struct Metrics {
     /// Green threads that were started and have not ended.
     pub live: usize,
-    /// Of these, how many a worker runs.
+    /// The most there were at once.
+    pub peak_live: usize,
+    /// Of the living ones, how many a worker runs.
     pub running: usize,
     /// Of these, how many wait in a run queue for a worker.
     pub runnable: usize,
@@ -100,6 +103,9 @@ pub struct Metrics {
     pub timers: usize,
     /// [Blocking sections](crate::blocking) that were entered on workers.
     pub blocking_sections: u64,
+    /// How often a green thread was found to keep its worker to itself, outside a blocking section: for ten milliseconds or
+    /// more.
+    pub hogs: u64,
     /// Workers that serve, spare ones among them.
     pub workers: usize,
     /// How many more serve than the runtime was built with, in place of blocked ones.
@@ -152,6 +158,7 @@ impl Metrics {
         let base_workers = shared.settings.workers;
         Metrics {
             live,
+            peak_live: shared.peak_live(),
             running,
             runnable,
             parked: live - running - runnable,
@@ -162,6 +169,7 @@ impl Metrics {
             reactor_polls: sum(|counters| &counters.reactor_polls),
             timers: shared.shards.iter().map(|shard| shard.timers()).sum(),
             blocking_sections: sum(|counters| &counters.blocking_sections),
+            hogs: shared.counters.hogs.get(),
             workers,
             spare_workers: workers.saturating_sub(base_workers),
             spare_workers_called: (shared.counters.workers_called.get())
@@ -188,8 +196,8 @@ impl fmt::Display for Metrics {
         line(
             "green threads",
             format_args!(
-                "{} live: {} running, {} runnable, {} parked; {} spawned so far",
-                self.live, self.running, self.runnable, self.parked, self.spawned
+                "{} live: {} running, {} runnable, {} parked; {} spawned so far, {} at once at most",
+                self.live, self.running, self.runnable, self.parked, self.spawned, self.peak_live
             ),
         )?;
         line("switches", format_args!("{}", self.switches))?;
@@ -201,6 +209,7 @@ impl fmt::Display for Metrics {
             "blocking sections",
             format_args!("{}", self.blocking_sections),
         )?;
+        line("hogs", format_args!("{}", self.hogs))?;
         line(
             "workers",
             format_args!(

@@ -31,9 +31,11 @@ use rustix::thread::futex;
 use rustix::time::Timespec;
 
 use crate::bell::Bell;
+use crate::context::OwnWork;
 use crate::deadline::Deadline;
 use crate::deadlock::{self, Counted};
 use crate::hog::{Case, Reporter};
+use crate::metrics::OutsideCounters;
 use crate::os_thread;
 use crate::scheduler::Shared;
 use crate::settings::Settings;
@@ -95,6 +97,7 @@ fn timespec(time: Duration) -> Timespec {
 
 /// The body of the monitor's OS thread.
 pub(crate) fn main(shared: Weak<Shared>) {
+    let _own = OwnWork::thread();
     let _counted = Counted::own_thread();
     let mut monitor = Monitor::new();
     while let Some(shared) = shared.upgrade().filter(|shared| !shared.is_over()) {
@@ -169,7 +172,7 @@ impl Monitor {
         let mut census = Census::default();
         self.watched.resize(shared.shards.len(), None);
         for (index, shard) in shared.shards.iter().enumerate() {
-            self.look_at(index, shard, &mut census);
+            self.look_at(index, shard, &shared.counters, &mut census);
             if let Some(limit) = shared.settings.max_blocking_time {
                 self.report(index, shard, limit, &shared.settings);
             }
@@ -180,7 +183,13 @@ impl Monitor {
         census
     }
 
-    fn look_at(&mut self, index: usize, shard: &Shard, census: &mut Census) {
+    fn look_at(
+        &mut self,
+        index: usize,
+        shard: &Shard,
+        counters: &OutsideCounters,
+        census: &mut Census,
+    ) {
         let sight = shard.progress.look();
         let before = self.watched[index];
         let fresh = Watched {
@@ -205,7 +214,11 @@ impl Monitor {
                 let os_thread = shard.progress.os_thread();
                 seen.processor_time = os_thread.and_then(os_thread::processor_time);
             }
+            let was_stuck = seen.is_stuck;
             seen.is_stuck = seen.since.plus(limit(sight)) <= self.now;
+            if seen.is_stuck && !was_stuck && !sight.is_marked() {
+                counters.hogs.add_shared();
+            }
             census.stuck += usize::from(seen.is_stuck);
             census.is_undecided |= sight.is_marked() && !seen.is_stuck;
         }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Once};
 use std::time::Duration;
 use std::{fmt, io, mem, thread};
 
-use crate::context::{self, NativeSection};
+use crate::context::{self, NativeSection, OwnWork};
 use crate::deadlock::OnDeadlock;
 use crate::dump_signal::Signal;
 use crate::ending::OnDrop;
@@ -242,6 +242,7 @@ impl RuntimeBuilder {
     /// need; the error names it.
     pub fn build(self) -> Result<Runtime, BuildError> {
         let _native = NativeSection::enter();
+        let _own = OwnWork::enter();
         let settings = self.given.resolve()?;
         tls::initialize()?;
         prepare_process();

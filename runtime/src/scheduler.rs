@@ -40,6 +40,7 @@ pub(crate) struct Shared {
     /// Set when the handle is dropped: the workers leave once no green thread lives.
     closing: AtomicBool,
     live: AtomicUsize,
+    peak_live: AtomicUsize,
     /// Set once all green threads, and those still to start, are cancelled.
     cancelled: AtomicBool,
     /// Somebody waits in [`wait_for_all`](Self::wait_for_all).
@@ -64,6 +65,7 @@ impl Shared {
             sleeping: AtomicU32::new(0),
             closing: AtomicBool::new(false),
             live: AtomicUsize::new(0),
+            peak_live: AtomicUsize::new(0),
             cancelled: AtomicBool::new(false),
             awaited: AtomicBool::new(false),
             ended: AtomicU32::new(0),
@@ -163,7 +165,10 @@ impl Shared {
     }
 
     pub(crate) fn green_started(&self) {
-        self.live.fetch_add(1, Ordering::SeqCst);
+        let live = self.live.fetch_add(1, Ordering::SeqCst) + 1;
+        if live > self.peak_live.load(Ordering::Relaxed) {
+            self.peak_live.fetch_max(live, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn green_ended(&self) {
@@ -266,6 +271,11 @@ impl Shared {
 
     pub(crate) fn live(&self) -> usize {
         self.live.load(Ordering::SeqCst)
+    }
+
+    /// The most green threads that have lived at once.
+    pub(crate) fn peak_live(&self) -> usize {
+        self.peak_live.load(Ordering::Relaxed)
     }
 }
 

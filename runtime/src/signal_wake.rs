@@ -16,7 +16,7 @@ use std::thread;
 
 use rustix::thread::futex::{self, Flags};
 
-use crate::context::{self, NativeSection};
+use crate::context::{self, NativeSection, OwnWork};
 use crate::deadlock::Counted;
 use crate::futex::{ANY, wake_all_green, wake_bitset, wake_kernel};
 
@@ -75,6 +75,7 @@ fn start_messenger() -> io::Result<()> {
             continue;
         }
         let _native = NativeSection::enter();
+        let _own = OwnWork::enter();
         let started = thread::Builder::new()
             .name("green-post".to_owned())
             .spawn(deliver);
@@ -122,6 +123,7 @@ fn place(address: u64) -> bool {
 
 /// The body of the messenger.
 fn deliver() {
+    let _own = OwnWork::thread();
     loop {
         let seen = REQUESTS.load(Ordering::Acquire);
         for place in &TABLE {

@@ -26,7 +26,7 @@ use rustix::thread::futex;
 use rustix::time::Timespec;
 
 use crate::arch;
-use crate::context;
+use crate::context::{self, OwnWork};
 use crate::deadline::Deadline;
 use crate::deadlock::Counted;
 use crate::green::{Action, GreenRef};
@@ -443,6 +443,7 @@ pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
     let name = format!("{}-{index}", shared.settings.name);
     let shared = shared.clone();
     thread::Builder::new().name(name).spawn(move || {
+        let _own = OwnWork::thread();
         let _counted = Counted::own_thread();
         let _stack = overflow::AlternateStack::install();
         // SAFETY: this is the OS thread for the call.

@@ -1,6 +1,6 @@
 //! Threads: on a green thread, `pthread_create` makes a green thread.
 //!
-//! An OS thread's creations stay OS threads. So do those that ask for what a green thread does not
+//! An OS thread's creations stay OS threads, unless there is a process runtime, as under `greenpatch run`. So do those that ask for what a green thread does not
 //! have: a stack of the caller's own, a scheduling policy, an affinity, or a larger stack than
 //! there are.
 //!
@@ -130,7 +130,7 @@ unsafe extern "C-unwind" fn pthread_create(
     start: Start,
     argument: *mut c_void,
 ) -> c_int {
-    let Some(section) = hook::enter(Patch::THREAD) else {
+    let Some(home) = hook::thread::home() else {
         // SAFETY: passed on as it came.
         return unsafe { original::pthread_create(thread, attributes, start, argument) };
     };
@@ -142,9 +142,7 @@ unsafe extern "C-unwind" fn pthread_create(
              is_detached,
          }| {
             // SAFETY: what pthread_create asks of its caller.
-            unsafe {
-                hook::thread::create(&section, thread, start, argument, stack_size, is_detached)
-            }
+            unsafe { hook::thread::create(&home, thread, start, argument, stack_size, is_detached) }
         },
     );
     match outcome {
@@ -323,8 +321,11 @@ unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
     match hook::enter_any() {
         // SAFETY: what pthread_exit asks of its caller.
         Some(section) => unsafe { hook::thread::exit(section, value) },
-        // SAFETY: passed on as it came.
-        None => unsafe { original::pthread_exit(value) },
+        None => {
+            hook::process::main_thread_exits();
+            // SAFETY: passed on as it came.
+            unsafe { original::pthread_exit(value) }
+        }
     }
 }
 

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::Section;
+use super::{Section, process};
 use crate::context;
 use crate::deadline::Deadline;
 use crate::green::{GreenRef, Life};
-use crate::scheduler;
+use crate::patch::Patch;
+use crate::scheduler::{self, Shared};
 use crate::slot;
 use crate::span;
 use crate::thread::Head;
@@ -43,7 +44,33 @@ impl Entry {
 // SAFETY: that the argument may cross threads is what `pthread_create` asks of its caller.
 unsafe impl Send for Entry {}
 
-/// As `pthread_create`: a green thread on the caller's runtime, with at least `stack_size` bytes of
+/// Where a thread that is created here becomes a green one. On a green thread it holds a native section.
+pub struct Home {
+    shared: Arc<Shared>,
+    _section: Option<Section>,
+}
+
+/// The caller's runtime if it patches threads; on an OS thread the [process runtime](process), if there is one and it
+/// does. `None` if the new thread is to be an OS thread.
+pub fn home() -> Option<Home> {
+    if let Some(section) = super::enter(Patch::THREAD) {
+        return Some(Home {
+            shared: section.green().life().shared.clone(),
+            _section: Some(section),
+        });
+    }
+    let runtime = process::home()?;
+    runtime
+        .shared
+        .patch()
+        .contains(Patch::THREAD)
+        .then(|| Home {
+            shared: runtime.shared.clone(),
+            _section: None,
+        })
+}
+
+/// As `pthread_create`: a green thread on the runtime of `home`, with at least `stack_size` bytes of
 /// stack. Its `pthread_t` is stored before it first runs, for it may free the place.
 ///
 /// # Errors
@@ -54,7 +81,7 @@ unsafe impl Send for Entry {}
 ///
 /// `start` may be called with `argument` on another thread, and `thread` can be written to.
 pub unsafe fn create(
-    section: &Section,
+    home: &Home,
     thread: *mut libc::pthread_t,
     start: Start,
     argument: *mut c_void,
@@ -63,7 +90,7 @@ pub unsafe fn create(
 ) -> Result<(), Errno> {
     let task = Arc::new(Head::new(None, None));
     let id = task.id;
-    let life = Life::new(section.green().life().shared.clone(), task);
+    let life = Life::new(home.shared.clone(), task);
     let entry = Entry { start, argument };
     let green = GreenRef::prepare(stack_size, life, !detached, move || {
         // SAFETY: the caller's promise.

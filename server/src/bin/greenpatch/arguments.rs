@@ -1,13 +1,15 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use greenpatch::Patch;
 use greenpatch_server::{Limits, Settings, Timeouts, WorkerClass};
 
-/// Blocking Rust on green threads, unchanged: an HTTP server and a demonstration.
+/// Blocking code on green threads, unchanged: an HTTP server, a demonstration, and any other program.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Arguments {
@@ -22,6 +24,8 @@ pub(crate) enum Command {
     Serve(ServeArguments),
     /// Show with two real requests to each worker class what runs at the same time; the default
     Demo(DemoArguments),
+    /// Run an unmodified, dynamically linked program with its threads green
+    Run(RunArguments),
 }
 
 /// What `greenpatch serve` takes; the names are gunicorn's where gunicorn has the setting.
@@ -143,6 +147,42 @@ pub(crate) enum AsyncSleep {
     Blocking,
     /// With the event loop's own sleep
     Async,
+}
+
+/// What `greenpatch run` takes.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The main thread stays an OS thread. Exit status: the program's; 125 if greenpatch cannot run it, 126 if \
+                  it cannot be executed, 127 if it is not there. All settings of a runtime can also be given in the \
+                  environment, GREENPATCH_MAX_BLOCKING_TIME and GREENPATCH_DUMP_SIGNAL among them."
+)]
+pub(crate) struct RunArguments {
+    /// OS threads that run the green threads; by default the number of processors
+    #[arg(short, long, value_name = "N")]
+    pub(crate) workers: Option<usize>,
+    /// Which blocking calls yield: all, none, or a list of time, socket, select, lock, thread; by default all
+    #[arg(long, value_name = "FAMILIES")]
+    pub(crate) patch: Option<Patch>,
+    /// Stack of threads that ask for no size; by default what ulimit -s shows
+    #[arg(long, value_name = "BYTES")]
+    pub(crate) stack_size: Option<usize>,
+    /// Write to standard error at exit how many threads there were, and what they did
+    #[arg(long)]
+    pub(crate) report: bool,
+    /// Leave the programs alone that this one executes
+    #[arg(long)]
+    pub(crate) no_children: bool,
+    /// The preload library, if it is not where it was built
+    #[arg(long, value_name = "PATH", env = "GREENPATCH_LIBRARY")]
+    pub(crate) library: Option<PathBuf>,
+    /// The program and its arguments
+    #[arg(
+        value_name = "PROGRAM",
+        required = true,
+        trailing_var_arg = true,
+        allow_hyphen_values = true
+    )]
+    pub(crate) command: Vec<OsString>,
 }
 
 /// What `greenpatch demo` takes.

@@ -1,5 +1,5 @@
-//! The `greenpatch` command: an HTTP server with gunicorn's command line, and a demonstration of
-//! what the patch does.
+//! The `greenpatch` command: an HTTP server with gunicorn's command line, a demonstration of what the patch does, and the
+//! way to run any program with its threads green.
 
 #![forbid(unsafe_code)]
 // Standard output is where the applications and the demonstration write.
@@ -8,6 +8,8 @@
 mod applications;
 mod arguments;
 mod demo;
+mod program;
+mod run;
 mod serve;
 mod signals;
 
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Run(arguments) => Ok(run::run(&arguments)),
     };
     result.unwrap_or_else(|error: Box<dyn Error>| {
         eprintln!("greenpatch: {error}");

@@ -160,7 +160,7 @@ pub(crate) struct RunArguments {
     /// OS threads that run the green threads; by default the number of processors
     #[arg(short, long, value_name = "N")]
     pub(crate) workers: Option<usize>,
-    /// Which blocking calls yield: all, none, or a list of time, socket, select, lock, thread; by default all
+    /// Which blocking calls yield: all, none, or a list of time, socket, select, lock, thread, os, dns, process; by default all
     #[arg(long, value_name = "FAMILIES")]
     pub(crate) patch: Option<Patch>,
     /// Stack of threads that ask for no size; by default what ulimit -s shows

@@ -1,0 +1,7 @@
+//! Unmodified programs under `greenpatch run`: small ones in C, compiled here, and real ones.
+
+mod program;
+mod programs;
+mod python;
+mod refusals;
+mod threads;

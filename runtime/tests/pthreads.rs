@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use greenpatch_runtime::deadline::Deadline;
 use greenpatch_runtime::hook::{self, thread};
-use greenpatch_runtime::{Patch, Runtime, time, yield_now};
+use greenpatch_runtime::{Runtime, time, yield_now};
 use rustix::io::Errno;
 
 unsafe extern "C-unwind" fn pass_on(argument: *mut c_void) -> *mut c_void {
@@ -16,12 +16,12 @@ unsafe extern "C-unwind" fn pass_on(argument: *mut c_void) -> *mut c_void {
 }
 
 fn create(start: thread::Start, argument: usize) -> libc::pthread_t {
-    let section = hook::enter(Patch::THREAD).expect("on a patched green thread");
+    let home = thread::home().expect("on a patched green thread");
     let argument = ptr::without_provenance_mut(argument);
     // SAFETY: the start routines here accept any argument.
     let mut green = 0;
     // SAFETY: as above, and the place lives.
-    unsafe { thread::create(&section, &mut green, start, argument, 64 << 10, false) }.unwrap();
+    unsafe { thread::create(&home, &mut green, start, argument, 64 << 10, false) }.unwrap();
     green
 }
 

@@ -101,6 +101,9 @@ import os, queue, subprocess, threading, time
 from concurrent.futures import ThreadPoolExecutor
 
 with ThreadPoolExecutor(200) as pool:
+    # Nobody goes on before two hundred threads are there.
+    together = threading.Barrier(200)
+    assert len(set(pool.map(lambda _: together.wait(), range(200)))) == 200
     numbers = range(1000)
     assert list(pool.map(lambda n: (time.sleep(0.01), n * n)[1], numbers)) == [n * n for n in numbers]
     say = lambda n: subprocess.run(["echo", str(n)], capture_output=True, check=True).stdout

@@ -54,7 +54,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "patch",
         variable: "GREENPATCH_PATCH",
         default: "all",
-        meaning: "shim families that yield: all, none, or some of time,socket,select,lock,thread",
+        meaning: "shim families that yield: all, none, or some of time,socket,select,lock,thread,os,dns,process",
     },
     Setting {
         name: "compensation",
@@ -179,7 +179,7 @@ impl Given {
             .unwrap_or_else(|| available_parallelism().map_or(1, NonZeroUsize::get));
         let stack_size =
             given_or(self.stack_size, "GREENPATCH_STACK_SIZE", count)?.unwrap_or(STACK_SIZE);
-        let families = "use all, none, or some of time,socket,select,lock,thread";
+        let families = "use all, none, or some of time,socket,select,lock,thread,os,dns,process";
         let patch = given_or(self.patch, "GREENPATCH_PATCH", families)?.unwrap_or(Patch::all());
         let name = given_or(self.name, "GREENPATCH_NAME", "use UTF-8 text")?
             .unwrap_or_else(|| "green".to_owned());
@@ -217,6 +217,10 @@ impl Given {
             "GREENPATCH_DUMP_SIGNAL",
             "use a signal's name, as QUIT, or its number",
         )?;
+        if name.contains('\0') {
+            let remedy = "use text without zero bytes";
+            return Err(BuildError::setting("name", name, remedy));
+        }
         if max_spare_workers > MAX_WORKERS {
             return Err(BuildError::setting(
                 "max_spare_workers",
@@ -301,6 +305,22 @@ mod tests {
         .resolve()
         .unwrap_err();
         assert!(error.to_string().contains("stack_size"));
+        let error = Given {
+            name: Some("no\0name".to_owned()),
+            ..Given::default()
+        }
+        .resolve()
+        .unwrap_err();
+        assert!(error.to_string().contains("setting name"), "{error}");
+    }
+
+    #[test]
+    fn every_shim_family_is_named_where_they_are_listed() {
+        let patch = SETTINGS.iter().find(|setting| setting.name == "patch");
+        let listed = patch.unwrap().meaning;
+        for (name, _) in Patch::all().iter_names() {
+            assert!(listed.contains(&name.to_lowercase()), "{name}");
+        }
     }
 
     #[test]

@@ -228,7 +228,8 @@ impl Monitor {
         self.watched[index] = Some(seen);
     }
 
-    /// Has the worker's green thread reported if it has run for `limit`, and again whenever it has run twice as long.
+    /// Has the worker's green thread reported if it has run for `limit`, and again whenever it has run twice as long. Not one
+    /// whose worker has merely lost its processor.
     fn report(&mut self, index: usize, shard: &Arc<Shard>, limit: Duration, settings: &Settings) {
         let Some(seen) = &mut self.watched[index] else {
             return;
@@ -237,7 +238,7 @@ impl Monitor {
             return;
         }
         let due = *seen.reported_at.get_or_insert(seen.since.plus(limit));
-        if due <= self.now {
+        if due <= self.now && !is_preempted(seen, shard.progress.os_thread(), limit / 2) {
             seen.reported_at = Some(self.now.plus(self.now.since(seen.since)));
             let case = Case {
                 shard: shard.clone(),
@@ -298,7 +299,8 @@ impl Monitor {
             .filter(|(seen, _)| seen.is_stuck && !seen.is_confirmed);
         let mut preempted = 0;
         for (seen, shard) in stuck {
-            seen.is_confirmed = !is_preempted(seen, shard.progress.os_thread());
+            let least = limit(seen.sight) / 2;
+            seen.is_confirmed = !is_preempted(seen, shard.progress.os_thread(), least);
             preempted += usize::from(!seen.is_confirmed);
         }
         preempted
@@ -347,8 +349,9 @@ fn limit(sight: Sight) -> Duration {
     if sight.is_marked() { MARKED } else { UNMARKED }
 }
 
-/// Whether a stuck worker could run, and has hardly had the processor since. False if the kernel does not tell.
-fn is_preempted(seen: &Watched, os_thread: Option<i32>) -> bool {
+/// Whether a worker that looks the same could run, and has had the processor for less than `least` since. False if the
+/// kernel does not tell.
+fn is_preempted(seen: &Watched, os_thread: Option<i32>, least: Duration) -> bool {
     let Some(os_thread) = os_thread else {
         // It was called in, and has not even begun.
         return true;
@@ -357,7 +360,7 @@ fn is_preempted(seen: &Watched, os_thread: Option<i32>) -> bool {
     else {
         return false;
     };
-    now.saturating_sub(before) < limit(seen.sight) / 2 && os_thread::state(os_thread) == Some('R')
+    now.saturating_sub(before) < least && os_thread::state(os_thread) == Some('R')
 }
 
 /// Whether every worker sleeps, or was stuck at the last look.

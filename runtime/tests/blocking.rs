@@ -122,8 +122,15 @@ fn stay_on_one_processor() {
 }
 
 #[test]
-fn a_worker_that_has_merely_lost_its_processor_is_not_replaced() {
-    let runtime = Runtime::builder().workers(1).build().unwrap();
+fn a_worker_that_has_merely_lost_its_processor_is_neither_replaced_nor_reported() {
+    let reports = Arc::new(AtomicUsize::new(0));
+    let theirs = reports.clone();
+    let runtime = Runtime::builder()
+        .workers(1)
+        .max_blocking_time(Duration::from_millis(50))
+        .on_blocked(move |_| drop(theirs.fetch_add(1, Ordering::Relaxed)))
+        .build()
+        .unwrap();
     let over = Arc::new(AtomicBool::new(false));
     let begun = Arc::new(AtomicUsize::new(0));
     let yielders: Vec<_> = (0..2)
@@ -149,6 +156,7 @@ fn a_worker_that_has_merely_lost_its_processor_is_not_replaced() {
         .collect();
     wait_until("both are under way", || begun.load(Ordering::Relaxed) == 2);
     let before = runtime.metrics().spare_workers_called;
+    let reported = reports.load(Ordering::Relaxed);
     let hog = thread::spawn(|| {
         stay_on_one_processor();
         compute(Duration::from_secs(2));
@@ -158,6 +166,7 @@ fn a_worker_that_has_merely_lost_its_processor_is_not_replaced() {
     over.store(true, Ordering::Relaxed);
     join_all(yielders);
     assert_eq!(called, 0);
+    assert_eq!(reports.load(Ordering::Relaxed), reported);
 }
 
 #[test]

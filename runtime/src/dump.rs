@@ -309,6 +309,10 @@ impl fmt::Display for Label<'_> {
 
 impl Runtime {
     /// What each green thread of this runtime is doing; see [`dump`](mod@crate::dump). From any thread, at any time.
+    ///
+    /// # Panics
+    ///
+    /// On a green thread, if backtraces are asked for and the kernel gives no OS thread to name their frames on.
     pub fn dump(&self, options: DumpOptions) -> Dump {
         let _native = NativeSection::enter();
         of(&self.shared, &options)
@@ -323,6 +327,10 @@ pub(crate) fn of(shared: &Arc<Shared>, options: &DumpOptions) -> Dump {
 }
 
 /// What each green thread of the caller's runtime is doing; `None` off a green thread. See [`Runtime::dump`].
+///
+/// # Panics
+///
+/// As [`Runtime::dump`].
 pub fn dump(options: DumpOptions) -> Option<Dump> {
     let green = context::green()?;
     let _native = NativeSection::enter();
@@ -330,6 +338,10 @@ pub fn dump(options: DumpOptions) -> Option<Dump> {
 }
 
 /// As [`Runtime::dump`], of all runtimes of this process that have green threads.
+///
+/// # Panics
+///
+/// As [`Runtime::dump`].
 pub fn dump_all(options: DumpOptions) -> Vec<Dump> {
     let _native = NativeSection::enter();
     take(None, &options)

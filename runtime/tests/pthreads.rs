@@ -16,12 +16,16 @@ unsafe extern "C-unwind" fn pass_on(argument: *mut c_void) -> *mut c_void {
 }
 
 fn create(start: thread::Start, argument: usize) -> libc::pthread_t {
+    create_on(64 << 10, start, argument)
+}
+
+fn create_on(stack_size: usize, start: thread::Start, argument: usize) -> libc::pthread_t {
     let home = thread::home().expect("on a patched green thread");
     let argument = ptr::without_provenance_mut(argument);
     // SAFETY: the start routines here accept any argument.
     let mut green = 0;
     // SAFETY: as above, and the place lives.
-    unsafe { thread::create(&home, &mut green, start, argument, 64 << 10, false) }.unwrap();
+    unsafe { thread::create(&home, &mut green, start, argument, stack_size, false) }.unwrap();
     green
 }
 
@@ -59,9 +63,11 @@ fn joining_oneself_or_a_detached_thread_is_an_error() {
 /// A timed join, a second join and a detach race for the right to release the slot: one wins, always.
 #[test]
 fn of_racing_joins_and_detaches_exactly_one_releases_the_slot() {
+    // Those that lose may find the slot's next green thread, which must not be another test's: no other one uses this size.
+    const STACK: usize = 2 << 20;
     on_green_threads(|| {
         for round in 0..3000_u64 {
-            let green = create(pass_on, 7);
+            let green = create_on(STACK, pass_on, 7);
             let releases = std::sync::Arc::new(AtomicUsize::new(0));
             let rivals: Vec<_> = (0..3)
                 .map(|rival| {

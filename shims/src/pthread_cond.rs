@@ -3,7 +3,7 @@
 //! Replaced as a whole, on all threads, for the reason given in `pthread_mutex`. glibc's `init` and
 //! `destroy` stay: the object is glibc's, of which its first word is used as the sequence number
 //! below, and the word with the clock and the process-shared flag is read. Condition variables
-//! shared between processes are left to glibc, and block the worker.
+//! shared between processes are left to glibc, in a blocking section.
 //!
 //! # Algorithm
 //!
@@ -34,7 +34,7 @@ use greenpatch_runtime::futex::{ANY, Wait};
 use libc::{clockid_t, pthread_cond_t, pthread_condattr_t, pthread_mutex_t, timespec};
 
 use crate::pthread_mutex::{limit, lock_after_wait, unlock_to_wait};
-use crate::word::{self, Cancellation, Until};
+use crate::word::{self, Cancellation, Until, blocking};
 
 originals! {
     fn pthread_cond_wait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int;
@@ -186,7 +186,7 @@ unsafe extern "C-unwind" fn pthread_cond_wait(
         // SAFETY: as above.
         Some(cond) => unsafe { cond.wait(mutex, None) },
         // SAFETY: passed on as it came.
-        None => unsafe { original::pthread_cond_wait(cond, mutex) },
+        None => blocking(|| unsafe { original::pthread_cond_wait(cond, mutex) }),
     }
 }
 
@@ -201,7 +201,7 @@ unsafe extern "C-unwind" fn pthread_cond_timedwait(
         // SAFETY: as above.
         Some(cond) => unsafe { wait_until(cond, mutex, cond.clock(), time) },
         // SAFETY: passed on as it came.
-        None => unsafe { original::pthread_cond_timedwait(cond, mutex, time) },
+        None => blocking(|| unsafe { original::pthread_cond_timedwait(cond, mutex, time) }),
     }
 }
 
@@ -217,7 +217,7 @@ unsafe extern "C-unwind" fn pthread_cond_clockwait(
         // SAFETY: as above.
         Some(cond) => unsafe { wait_until(cond, mutex, clock, time) },
         // SAFETY: passed on as it came.
-        None => unsafe { original::pthread_cond_clockwait(cond, mutex, clock, time) },
+        None => blocking(|| unsafe { original::pthread_cond_clockwait(cond, mutex, clock, time) }),
     }
 }
 

@@ -3,9 +3,14 @@
 //! glibc's mutex waits by system calls that no shim sees, so its functions are replaced as a whole,
 //! on all threads. The object stays glibc's: the same layout, static initialisers and `kind`, and
 //! the same meaning of each field, so that glibc's own `pthread_mutex_init`, `destroy` and the
-//! attribute functions go on working, as does a debugger's view. Kinds that involve the kernel or
-//! other processes (robust, priority inheritance or protection, process-shared) are left to glibc,
-//! and block the worker.
+//! attribute functions go on working, as does a debugger's view.
+//!
+//! A mutex that inherits priorities, but only within the process, is one of ours, too, and inherits none: the
+//! kernel, which would see to it, does not know green threads. Other kinds that involve the kernel or other processes
+//! are left to glibc. Robust and process-shared ones a green thread locks by trying: in between it waits for an
+//! unlock in this process, and no longer than 10 ms. (Rejected: glibc's lock in a blocking section. As many
+//! green threads as there may be workers would block them all, and the mutex's owner had none left to run on.) What is left,
+//! priority protection and inheritance across processes, fails with `ENOTSUP` on a green thread: it cannot be had.
 //!
 //! # Algorithm
 //!
@@ -27,8 +32,11 @@
 use std::ffi::c_int;
 use std::hint;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::time::Duration;
 
-use greenpatch_runtime::futex::{ANY, Wait};
+use greenpatch_runtime::Patch;
+use greenpatch_runtime::deadline::Deadline;
+use greenpatch_runtime::futex::{ANY, Wait, park_green_for_mutex, wake_green};
 use greenpatch_runtime::hook;
 use libc::{clockid_t, pthread_mutex_t, timespec};
 use rustix::io::Errno;
@@ -76,16 +84,23 @@ const _: () = assert!(align_of::<Mutex>() <= align_of::<pthread_mutex_t>());
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Normal,
+    /// As normal, but only its owner may unlock it, as those that inherit priorities have it.
+    Owned,
     Recursive,
     ErrorChecking,
     Adaptive,
 }
 
-/// The bits of `kind` that tell the four apart.
+/// The bits of `kind` that tell the four apart that C programs know.
 const KIND_MASK: c_int = 3;
+/// `PTHREAD_MUTEX_ADAPTIVE_NP`.
+const ADAPTIVE: c_int = 3;
 /// The bits of `kind` by which glibc elides locks on some machines; without elision they mean
 /// nothing.
 const ELISION_FLAGS: c_int = 0x100 | 0x200;
+/// The bits of `kind` for priority inheritance and protection.
+const INHERITS: c_int = 0x20;
+const PROTECTS: c_int = 0x40;
 
 impl Mutex {
     /// The mutex at this address if it is of a kind that is ours.
@@ -97,10 +112,11 @@ impl Mutex {
         // SAFETY: the caller's promise; every field is an atomic.
         let mutex = unsafe { &*mutex.cast::<Mutex>() };
         let kind = mutex.kind.load(Ordering::Relaxed);
-        if kind & !(KIND_MASK | ELISION_FLAGS) != 0 {
+        if kind & !(KIND_MASK | ELISION_FLAGS | INHERITS) != 0 {
             return None;
         }
         let kind = match kind & KIND_MASK {
+            libc::PTHREAD_MUTEX_NORMAL | ADAPTIVE if kind & INHERITS != 0 => Kind::Owned,
             libc::PTHREAD_MUTEX_NORMAL => Kind::Normal,
             libc::PTHREAD_MUTEX_RECURSIVE => Kind::Recursive,
             libc::PTHREAD_MUTEX_ERRORCHECK => Kind::ErrorChecking,
@@ -200,7 +216,7 @@ impl Mutex {
                     return 0;
                 }
             }
-            Kind::ErrorChecking => {
+            Kind::ErrorChecking | Kind::Owned => {
                 if !self.is_mine() || self.lock.load(Ordering::Relaxed) == FREE {
                     return libc::EPERM;
                 }
@@ -218,6 +234,96 @@ impl Mutex {
             word::wake(address, 1, ANY);
         }
         0
+    }
+}
+
+/// Whether a mutex that is glibc's changes its owner's priority. A destroyed one is of kind -1.
+fn has_priority(kind: c_int) -> bool {
+    kind >= 0 && kind & (INHERITS | PROTECTS) != 0
+}
+
+/// A mutex that is glibc's.
+struct Foreign(*mut pthread_mutex_t);
+
+impl Foreign {
+    /// Locks: by `original` on an OS thread, by trying on a green thread.
+    ///
+    /// # Safety
+    ///
+    /// The mutex is initialised.
+    unsafe fn lock(
+        &self,
+        original: impl FnOnce() -> c_int,
+        until: impl FnOnce() -> Limit,
+    ) -> c_int {
+        const FIRST: Duration = Duration::from_micros(50);
+        const LONGEST: Duration = Duration::from_millis(10);
+
+        let Some(section) = hook::enter(Patch::LOCK) else {
+            return original();
+        };
+        // SAFETY: the caller's promise; every field is an atomic.
+        let mutex = unsafe { &*self.0.cast::<Mutex>() };
+        let kind = mutex.kind.load(Ordering::Relaxed);
+        if has_priority(kind) {
+            return libc::ENOTSUP;
+        }
+        let mut until = Some(until);
+        let mut limit = None;
+        let mut pause = FIRST;
+        loop {
+            let before = mutex.lock.load(Ordering::Relaxed);
+            // SAFETY: the caller's promise.
+            match unsafe { original::pthread_mutex_trylock(self.0) } {
+                libc::EBUSY => {}
+                outcome => return outcome,
+            }
+            if kind & KIND_MASK == libc::PTHREAD_MUTEX_ERRORCHECK && mutex.is_mine() {
+                return libc::EDEADLK;
+            }
+            if let Some(until) = until.take() {
+                match until() {
+                    Ok(given) => limit = given,
+                    Err(error) => return error,
+                }
+            }
+            if limit.is_some_and(Until::has_passed) {
+                return libc::ETIMEDOUT;
+            }
+            let next = Deadline::after(pause);
+            let next = limit.map_or(next, |limit| limit.deadline().min(next));
+            let (word, owner) = (mutex.lock.as_ptr(), &raw const mutex.owner);
+            // SAFETY: the caller's promise keeps word and id in place.
+            unsafe { park_green_for_mutex(&section, word, before, Some(next), owner) };
+            pause = (pause * 2).min(LONGEST);
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for `pthread_mutex_trylock`.
+    unsafe fn try_lock(&self) -> c_int {
+        // SAFETY: the caller's promise; every field is an atomic.
+        let kind = unsafe { &*self.0.cast::<Mutex>() }
+            .kind
+            .load(Ordering::Relaxed);
+        if has_priority(kind) && hook::enter(Patch::LOCK).is_some() {
+            return libc::ENOTSUP;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { original::pthread_mutex_trylock(self.0) }
+    }
+
+    /// # Safety
+    ///
+    /// As for `pthread_mutex_unlock`.
+    unsafe fn unlock(&self) -> c_int {
+        let word = self.0.cast::<u32>();
+        // SAFETY: the caller's promise.
+        let error = unsafe { original::pthread_mutex_unlock(self.0) };
+        // Glibc has woken whoever waits in the kernel. From here on the mutex may be gone.
+        wake_green(word, 1, ANY);
+        error
     }
 }
 
@@ -253,7 +359,7 @@ unsafe extern "C-unwind" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.lock(kind, || Ok(None), Users::Change),
         // SAFETY: passed on as it came.
-        None => unsafe { original::pthread_mutex_lock(mutex) },
+        None => unsafe { Foreign(mutex).lock(|| original::pthread_mutex_lock(mutex), || Ok(None)) },
     }
 }
 
@@ -269,7 +375,7 @@ unsafe extern "C-unwind" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.try_lock(kind),
         // SAFETY: passed on as it came.
-        None => unsafe { original::pthread_mutex_trylock(mutex) },
+        None => unsafe { Foreign(mutex).try_lock() },
     }
 }
 
@@ -293,7 +399,12 @@ unsafe extern "C-unwind" fn pthread_mutex_timedlock(
             Users::Change,
         ),
         // SAFETY: passed on as it came.
-        None => unsafe { original::pthread_mutex_timedlock(mutex, time) },
+        None => unsafe {
+            Foreign(mutex).lock(
+                || original::pthread_mutex_timedlock(mutex, time),
+                || limit(libc::CLOCK_REALTIME, time),
+            )
+        },
     }
 }
 
@@ -309,7 +420,12 @@ unsafe extern "C-unwind" fn pthread_mutex_clocklock(
         // SAFETY: as above.
         Some((mutex, kind)) => mutex.lock(kind, || unsafe { limit(clock, time) }, Users::Change),
         // SAFETY: passed on as it came.
-        None => unsafe { original::pthread_mutex_clocklock(mutex, clock, time) },
+        None => unsafe {
+            Foreign(mutex).lock(
+                || original::pthread_mutex_clocklock(mutex, clock, time),
+                || limit(clock, time),
+            )
+        },
     }
 }
 
@@ -319,7 +435,7 @@ unsafe extern "C-unwind" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) ->
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.unlock(kind, Users::Change),
         // SAFETY: passed on as it came.
-        None => unsafe { original::pthread_mutex_unlock(mutex) },
+        None => unsafe { Foreign(mutex).unlock() },
     }
 }
 
@@ -339,7 +455,7 @@ pub(crate) unsafe fn unlock_to_wait(mutex: *mut pthread_mutex_t) -> c_int {
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.unlock(kind, Users::Stay),
         // SAFETY: the caller's promise.
-        None => unsafe { original::pthread_mutex_unlock(mutex) },
+        None => unsafe { Foreign(mutex).unlock() },
     }
 }
 
@@ -353,6 +469,6 @@ pub(crate) unsafe fn lock_after_wait(mutex: *mut pthread_mutex_t) -> c_int {
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.lock(kind, || Ok(None), Users::Stay),
         // SAFETY: the caller's promise.
-        None => unsafe { original::pthread_mutex_lock(mutex) },
+        None => unsafe { Foreign(mutex).lock(|| original::pthread_mutex_lock(mutex), || Ok(None)) },
     }
 }

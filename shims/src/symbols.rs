@@ -146,19 +146,19 @@ symbols! {
         syscall: Replaces,
             "private futex operations only; other calls that block, block the worker";
         pthread_mutex_lock: Replaces,
-            "robust, priority and process-shared mutexes block the worker";
+            "tries again and again if robust or process-shared; ENOTSUP if protecting a priority";
         __pthread_mutex_lock: Replaces;
         pthread_mutex_trylock: Replaces;
         __pthread_mutex_trylock: Replaces;
         pthread_mutex_timedlock: Replaces,
-            "robust, priority and process-shared mutexes block the worker";
+            "tries again and again if robust or process-shared; ENOTSUP if protecting a priority";
         pthread_mutex_clocklock: Replaces,
-            "robust, priority and process-shared mutexes block the worker";
+            "tries again and again if robust or process-shared; ENOTSUP if protecting a priority";
         pthread_mutex_unlock: Replaces;
         __pthread_mutex_unlock: Replaces;
-        pthread_cond_wait: Replaces, "if process-shared, blocks the worker";
-        pthread_cond_timedwait: Replaces, "if process-shared, blocks the worker";
-        pthread_cond_clockwait: Replaces, "if process-shared, blocks the worker";
+        pthread_cond_wait: Replaces, "if process-shared, a blocking section";
+        pthread_cond_timedwait: Replaces, "if process-shared, a blocking section";
+        pthread_cond_clockwait: Replaces, "if process-shared, a blocking section";
         pthread_cond_signal: Replaces;
         pthread_cond_broadcast: Replaces;
         pthread_rwlock_rdlock: Replaces, "if process-shared, a blocking section";

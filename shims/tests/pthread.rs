@@ -23,6 +23,11 @@ on_every_kind_of_thread! {
     a_timed_lock_ends_at_its_time,
     a_mutex_in_use_is_not_destroyed,
     robust_and_inheriting_mutexes_work,
+    every_kind_of_mutex_excludes,
+    an_error_checking_mutex_of_any_sort_knows_its_owner,
+    the_end_of_an_owner_is_told_to_who_locks_a_robust_mutex,
+    an_inheriting_mutex_is_unlocked_by_its_owner_alone,
+    what_the_kernel_would_have_to_see_to_is_refused_or_works,
     every_kind_of_mutex_goes_with_a_condition,
     a_signal_wakes_one_and_a_broadcast_all,
     a_timed_wait_ends_at_its_time_with_the_mutex_locked,
@@ -276,6 +281,156 @@ fn robust_and_inheriting_mutexes_work() {
         assert_eq!((lock(&mutex), try_lock(&mutex)), (0, libc::EBUSY));
         assert_eq!((unlock(&mutex), destroy(&mutex)), (0, 0));
     }
+}
+
+fn shared() -> Mutex {
+    // SAFETY: initialised attributes.
+    mutex_of(|attributes| unsafe {
+        libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED)
+    })
+}
+
+/// Error-checking mutexes: plain, robust, inheriting and process-shared.
+fn error_checking() -> [Mutex; 4] {
+    type Set = fn(*mut libc::pthread_mutexattr_t) -> c_int;
+    // SAFETY: initialised attributes, here and below.
+    let robust: Set = |attributes| unsafe {
+        libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST)
+    };
+    let inheriting: Set = |attributes| unsafe {
+        libc::pthread_mutexattr_setprotocol(attributes, libc::PTHREAD_PRIO_INHERIT)
+    };
+    let shared: Set = |attributes| unsafe {
+        libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED)
+    };
+    let plain: Set = |_| 0;
+    [plain, robust, inheriting, shared].map(|set| {
+        mutex_of(|attributes| unsafe {
+            assert_eq!(set(attributes), 0);
+            libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK)
+        })
+    })
+}
+
+fn every_kind_of_mutex_excludes() {
+    const ROUNDS: usize = 400;
+    for mutex in [robust(), inheriting(), shared()] {
+        let guarded = Arc::new((mutex, AtomicUsize::new(0)));
+        let work = || {
+            let guarded = guarded.clone();
+            move || {
+                for round in 0..ROUNDS {
+                    if round % 4 == 0 {
+                        let soon = on_clock(libc::CLOCK_REALTIME, Duration::from_micros(200));
+                        // SAFETY: initialised, and a time.
+                        let outcome =
+                            unsafe { libc::pthread_mutex_timedlock(guarded.0.get(), &soon) };
+                        if outcome == libc::ETIMEDOUT {
+                            continue;
+                        }
+                        assert_eq!(outcome, 0);
+                    } else {
+                        assert_eq!(lock(&guarded.0), 0);
+                    }
+                    let count = guarded.1.load(Ordering::Relaxed);
+                    if round % 50 == 1 {
+                        thread::yield_now();
+                    }
+                    guarded.1.store(count + 1, Ordering::Relaxed);
+                    assert_eq!(unlock(&guarded.0), 0);
+                }
+            }
+        };
+        // Threads of both kinds meet at the mutex; more green threads than there may be workers.
+        let runtime = greenpatch_runtime::Runtime::builder()
+            .workers(2)
+            .max_spare_workers(2)
+            .build()
+            .unwrap();
+        let greens: Vec<_> = (0..10).map(|_| runtime.spawn(work())).collect();
+        let threads: Vec<_> = (0..3).map(|_| thread::spawn(work())).collect();
+        greens.into_iter().for_each(|green| green.join().unwrap());
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        let count = guarded.1.load(Ordering::Relaxed);
+        assert!((13 * ROUNDS * 3 / 4..=13 * ROUNDS).contains(&count));
+        assert_eq!(destroy(&guarded.0), 0);
+    }
+}
+
+fn an_error_checking_mutex_of_any_sort_knows_its_owner() {
+    for mutex in error_checking() {
+        let mutex = Arc::new(mutex);
+        assert_eq!(unlock(&mutex), libc::EPERM);
+        assert_eq!((lock(&mutex), lock(&mutex)), (0, libc::EDEADLK));
+        // glibc gives either, by the sort of the mutex.
+        assert!([libc::EBUSY, libc::EDEADLK].contains(&try_lock(&mutex)));
+        let other = mutex.clone();
+        let outcome = elsewhere(move || {
+            let soon = on_clock(libc::CLOCK_REALTIME, SHORT);
+            // SAFETY: initialised, and a time.
+            let timed = unsafe { libc::pthread_mutex_timedlock(other.get(), &soon) };
+            (unlock(&other), try_lock(&other), timed)
+        });
+        assert_eq!(outcome, (libc::EPERM, libc::EBUSY, libc::ETIMEDOUT));
+        assert_eq!(unlock(&mutex), 0);
+    }
+}
+
+fn the_end_of_an_owner_is_told_to_who_locks_a_robust_mutex() {
+    let two = Arc::new([robust(), robust()]);
+    let held = two.clone();
+    elsewhere(move || assert_eq!((lock(&held[0]), lock(&held[1])), (0, 0)));
+    for mutex in &*two {
+        assert_eq!(lock(mutex), libc::EOWNERDEAD);
+        // SAFETY: initialised and held.
+        assert_eq!(unsafe { libc::pthread_mutex_consistent(mutex.get()) }, 0);
+        assert_eq!((unlock(mutex), lock(mutex), unlock(mutex)), (0, 0, 0));
+    }
+
+    // One who waits already is told, too, and the next if the first does not put it in order.
+    let held = two.clone();
+    let is_held = Arc::new(AtomicU32::new(0));
+    let holds = is_held.clone();
+    let owner = thread::spawn(move || {
+        assert_eq!(lock(&held[0]), 0);
+        holds.store(1, Ordering::SeqCst);
+        thread::sleep(SHORT);
+    });
+    while is_held.load(Ordering::SeqCst) == 0 {
+        thread::yield_now();
+    }
+    assert_eq!(lock(&two[0]), libc::EOWNERDEAD);
+    assert_eq!(unlock(&two[0]), 0);
+    assert_eq!(lock(&two[0]), libc::ENOTRECOVERABLE);
+    owner.join().unwrap();
+}
+
+fn an_inheriting_mutex_is_unlocked_by_its_owner_alone() {
+    let mutex = Arc::new(inheriting());
+    assert_eq!((unlock(&mutex), lock(&mutex)), (libc::EPERM, 0));
+    let other = mutex.clone();
+    assert_eq!(elsewhere(move || unlock(&other)), libc::EPERM);
+    assert_eq!((unlock(&mutex), destroy(&mutex)), (0, 0));
+}
+
+fn what_the_kernel_would_have_to_see_to_is_refused_or_works() {
+    // SAFETY: initialised attributes.
+    let robust_and_inheriting = mutex_of(|attributes| unsafe {
+        libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST);
+        libc::pthread_mutexattr_setprotocol(attributes, libc::PTHREAD_PRIO_INHERIT)
+    });
+    let expected = if greenpatch_runtime::thread::is_green() {
+        libc::ENOTSUP
+    } else {
+        0
+    };
+    assert_eq!(lock(&robust_and_inheriting), expected);
+    if expected == 0 {
+        assert_eq!(unlock(&robust_and_inheriting), 0);
+    }
+    assert_eq!(try_lock(&robust_and_inheriting), expected);
 }
 
 fn every_kind_of_mutex_goes_with_a_condition() {

@@ -71,6 +71,7 @@ mod sample;
 mod scheduler;
 mod scoped;
 mod settings;
+mod setxid;
 mod shard;
 mod signal_wake;
 mod slot;

@@ -16,8 +16,8 @@ use crate::scheduler::Shared;
 use crate::settings::{Given, Switch};
 use crate::spawn::{self, Builder, JoinHandle};
 use crate::{
-    deadlock, descriptor, dump_signal, futex, monitor, overflow, probe, sample, signal_wake, slot,
-    tls,
+    deadlock, descriptor, dump_signal, futex, monitor, overflow, probe, sample, setxid,
+    signal_wake, slot, tls,
 };
 
 /// A scheduler with its workers, on which green threads run.
@@ -264,6 +264,7 @@ impl RuntimeBuilder {
             .name(format!("{}-mon", shared.settings.name))
             .spawn(move || monitor::main(weak))
             .map_err(|error| BuildError::io("start the monitor thread", error))?;
+        setxid::install_handler();
         Ok(runtime)
     }
 }
@@ -284,6 +285,7 @@ fn prepare_process() {
         sample::reset_after_fork();
         deadlock::reset_after_fork();
         dump_signal::reset_after_fork();
+        setxid::reset_after_fork();
         signal_wake::reset_after_fork();
         descriptor::reset_after_fork();
         slot::reset_after_fork();

@@ -35,6 +35,7 @@ use crate::pinned;
 use crate::reactor::{EVENTS, Events};
 use crate::run_queue::RunQueue;
 use crate::scheduler::Shared;
+use crate::setxid;
 use crate::shard::Shard;
 use crate::tls;
 
@@ -445,6 +446,7 @@ pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
     thread::Builder::new().name(name).spawn(move || {
         let _own = OwnWork::thread();
         let _counted = Counted::own_thread();
+        let _registered = setxid::Registered::new();
         let _stack = overflow::AlternateStack::install();
         // SAFETY: this is the OS thread for the call.
         let worker = unsafe { Worker::new(shared, index) };

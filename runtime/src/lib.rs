@@ -65,6 +65,7 @@ mod probe;
 mod reactor;
 mod reason;
 mod report;
+mod robust;
 mod run_queue;
 mod runtime;
 mod sample;

@@ -20,9 +20,6 @@
 //! then [`Block::reset`] puts the storage of every module but libc and ld.so back to its initial
 //! image, and [`run_exit_destructors`] has run what the previous owner registered.
 //!
-//! glibc keeps the robust mutexes that a thread holds in a list in its control block, for the kernel to look at
-//! when the thread ends. At the end of a green thread [`abandon_robust_mutexes`] does what the kernel would.
-//!
 //! Rejected: `arch_prctl` with one shared block (std's park, mpsc and panic count break as soon as
 //! two threads share them); real pthreads whose kernel thread has ended as blocks (23 µs each).
 
@@ -34,6 +31,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::arch;
 use crate::error::BuildError;
+use crate::robust::RobustMutexes;
 
 /// Thread ids of green threads: above the kernel's largest (2^22), below glibc's flag bits (2^30).
 const FIRST_ID: u32 = 0x2000_0000;
@@ -119,8 +117,7 @@ pub(crate) struct Layout {
     rseq: Option<isize>,
     resolver: Resolver,
     res_nclose: unsafe extern "C" fn(*mut ResolverState),
-    /// `robust_head`; `None` if the kernel does not tell.
-    robust: Option<usize>,
+    robust: Option<RobustMutexes>,
     keys: *const Key,
     template: Box<[usize]>,
     template_address: usize,
@@ -249,7 +246,7 @@ impl Layout {
                     needed(c"__res_nclose")?,
                 )
             },
-            robust: robust_list_offset(above),
+            robust: RobustMutexes::detect(above),
             keys: needed(c"__pthread_keys")?.cast(),
             template: fresh.words,
             template_address: fresh.address,
@@ -353,27 +350,6 @@ fn copy_of_fresh_pthread(size: usize) -> Result<Fresh, BuildError> {
         return Err(BuildError::system("create the template pthread", error));
     }
     Ok(copy)
-}
-
-/// Where the head of the list of robust mutexes stands in a control block: glibc tells the kernel.
-fn robust_list_offset(above: usize) -> Option<usize> {
-    let (mut head, mut size) = (0_usize, 0_usize);
-    let arguments = [0, &raw mut head as usize, &raw mut size as usize, 0, 0, 0];
-    // SAFETY: the results are ours; 0 is the calling thread.
-    let error = unsafe { arch::system_call(libc::SYS_get_robust_list, arguments) };
-    let offset = head.wrapping_sub(arch::thread_pointer());
-    let fits = offset + size_of::<RobustList>() <= above && size == size_of::<RobustList>();
-    (error == 0 && fits).then_some(offset)
-}
-
-/// `struct robust_list_head` of the kernel.
-#[repr(C)]
-struct RobustList {
-    /// The first link, or the head itself. Bit 0 marks a mutex that inherits priorities.
-    first: usize,
-    /// From a link to its lock word.
-    lock_offset: isize,
-    pending: usize,
 }
 
 /// The modules whose storage is put back to its image between two owners of a block: all that
@@ -575,7 +551,9 @@ pub(crate) unsafe fn run_exit_destructors() {
             (layout.res_nclose)(state);
             (*state).options = 0;
         }
-        abandon_robust_mutexes(layout);
+        if let Some(robust) = layout.robust {
+            robust.abandon();
+        }
     }
 }
 
@@ -601,60 +579,6 @@ unsafe fn run_key_destructors(layout: &Layout) {
             false
         });
     }
-}
-
-/// Marks the robust mutexes that the calling thread still holds as those of a dead owner, and wakes one waiter of
-/// each, as the kernel does when a kernel thread ends.
-///
-/// # Safety
-///
-/// Runs on a green thread's own block, after all other code of that thread.
-unsafe fn abandon_robust_mutexes(layout: &Layout) {
-    /// The kernel's limit of what it looks at.
-    const MOST: usize = 2048;
-
-    let Some(offset) = layout.robust else {
-        return;
-    };
-    let head = arch::thread_pointer() + offset;
-    let list = head as *mut RobustList;
-    // SAFETY: the calling thread's own list, of mutexes that glibc has taken in and not yet taken out.
-    let (mut link, lock_offset) = unsafe { ((*list).first & !1, (*list).lock_offset) };
-    if link == head {
-        return;
-    }
-    for _ in 0..MOST {
-        if link == head {
-            break;
-        }
-        let lock = link.wrapping_add_signed(lock_offset) as *mut u32;
-        // SAFETY: as above. The next link is read while the mutex is still this thread's.
-        unsafe {
-            link = *(link as *const usize) & !1;
-            abandon(AtomicU32::from_ptr(lock), thread_id() as u32);
-        }
-    }
-    // SAFETY: the list is empty now; the word before the head points to the last link.
-    unsafe {
-        (*list).first = head;
-        (*list).pending = 0;
-        *(head as *mut usize).sub(1) = head;
-    }
-}
-
-/// The word of a robust mutex: its owner's id and two flags, as the kernel has it.
-const WAITERS: u32 = 1 << 31;
-const OWNER_DIED: u32 = 1 << 30;
-
-fn abandon(lock: &AtomicU32, id: u32) {
-    let before = lock.fetch_update(Ordering::Release, Ordering::Relaxed, |word| {
-        (word & !(WAITERS | OWNER_DIED) == id).then_some(word & WAITERS | OWNER_DIED)
-    });
-    if before.is_ok_and(|word| word & WAITERS != 0) {
-        // glibc waits for robust mutexes as if they were shared with other processes.
-        let _ = rustix::thread::futex::wake(lock, rustix::thread::futex::Flags::empty(), 1);
-    }
-    crate::futex::wake_green(lock.as_ptr(), 1, crate::futex::ANY);
 }
 
 /// Calls `act` for each pthread key that the calling thread may have a value for; whether any call gave true.

@@ -2,6 +2,7 @@
 
 use std::ffi::c_void;
 use std::ptr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -29,7 +30,11 @@ fn create_on(stack_size: usize, start: thread::Start, argument: usize) -> libc::
     green
 }
 
+/// A late join or detach, of which these tests make some, must not meet another test's thread in the same slot.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
 fn on_green_threads(test: fn()) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap();
     for workers in [1, 2] {
         Runtime::builder()
             .workers(workers)

@@ -71,7 +71,7 @@ fn ids_change_while_green_threads_run() {
                     0 | 1 => yield_now(),
                     2 => time::sleep(Duration::from_micros(100)),
                     3 => blocking(|| thread::sleep(Duration::from_millis(3))),
-                    4 => (0..10_000).for_each(|number| drop(std::hint::black_box(number))),
+                    4 => (0..10_000).for_each(|number| _ = std::hint::black_box(number)),
                     5 => {
                         pair.0.release(1);
                         pair.1.acquire().forget();

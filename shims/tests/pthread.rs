@@ -292,21 +292,29 @@ fn shared() -> Mutex {
 
 /// Error-checking mutexes: plain, robust, inheriting and process-shared.
 fn error_checking() -> [Mutex; 4] {
-    type Set = fn(*mut libc::pthread_mutexattr_t) -> c_int;
-    // SAFETY: initialised attributes, here and below.
-    let robust: Set = |attributes| unsafe {
-        libc::pthread_mutexattr_setrobust(attributes, libc::PTHREAD_MUTEX_ROBUST)
-    };
-    let inheriting: Set = |attributes| unsafe {
-        libc::pthread_mutexattr_setprotocol(attributes, libc::PTHREAD_PRIO_INHERIT)
-    };
-    let shared: Set = |attributes| unsafe {
-        libc::pthread_mutexattr_setpshared(attributes, libc::PTHREAD_PROCESS_SHARED)
-    };
-    let plain: Set = |_| 0;
-    [plain, robust, inheriting, shared].map(|set| {
+    type Set = unsafe extern "C" fn(*mut libc::pthread_mutexattr_t, c_int) -> c_int;
+    let settings: [(Set, c_int); 4] = [
+        (
+            libc::pthread_mutexattr_setpshared,
+            libc::PTHREAD_PROCESS_PRIVATE,
+        ),
+        (
+            libc::pthread_mutexattr_setrobust,
+            libc::PTHREAD_MUTEX_ROBUST,
+        ),
+        (
+            libc::pthread_mutexattr_setprotocol,
+            libc::PTHREAD_PRIO_INHERIT,
+        ),
+        (
+            libc::pthread_mutexattr_setpshared,
+            libc::PTHREAD_PROCESS_SHARED,
+        ),
+    ];
+    settings.map(|(set, value)| {
+        // SAFETY: initialised attributes.
         mutex_of(|attributes| unsafe {
-            assert_eq!(set(attributes), 0);
+            assert_eq!(set(attributes, value), 0);
             libc::pthread_mutexattr_settype(attributes, libc::PTHREAD_MUTEX_ERRORCHECK)
         })
     })

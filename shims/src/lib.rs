@@ -17,7 +17,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `symbols` | the table of all functions |
+//! | `symbols`, `unpatched` | the tables of all functions: those replaced, those that block, those that never do |
 //! | `original`, `kernel` | the way to libc's own definitions and to the kernel; `errno` |
 //! | `section` | functions that are the original in a blocking section, one a line |
 //! | `transfer`, `vectors` | what all calls that move bytes have in common |
@@ -85,6 +85,7 @@ mod symbols;
     allow(dead_code, reason = "sockets need more of it than files")
 )]
 mod transfer;
+mod unpatched;
 #[cfg(any(feature = "socket", feature = "os"))]
 #[cfg_attr(
     not(feature = "socket"),
@@ -146,6 +147,7 @@ mod thread;
 use greenpatch_runtime::{Patch, hook};
 
 pub use symbols::{Behaviour, SYMBOLS, Symbol};
+pub use unpatched::{Known, UNPATCHED, Unpatched, known};
 
 /// The families that are compiled in.
 pub const fn compiled() -> Patch {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_void};
 use std::mem::MaybeUninit;
 use std::path::Path;
+use std::process::Command;
 
 use greenpatch_runtime::Patch;
 use greenpatch_shims::{SYMBOLS, Symbol, compiled};
@@ -99,6 +100,45 @@ fn each_symbol_is_defined_in_this_program_and_stands_before_one_of_libc() {
         let next = find(libc::RTLD_NEXT, symbol.name);
         assert!(!next.is_null(), "libc has no {}", symbol.name);
         assert_ne!(next, ours, "{} stands before itself", symbol.name);
+    }
+}
+
+/// A C library that takes the address of each function, under `address_of_NAME`.
+fn c_library(directory: &Path) -> CString {
+    let mut source = String::new();
+    for Symbol { name, .. } in SYMBOLS.iter().filter(|symbol| !OLD.contains(&symbol.name)) {
+        source += &format!("extern char {name}[]; char *const address_of_{name} = {name};\n");
+    }
+    let (file, library) = (directory.join("library.c"), directory.join("library.so"));
+    std::fs::write(&file, source).unwrap();
+    let compiled = Command::new("cc")
+        .args(["-shared", "-fPIC", "-fno-builtin", "-w", "-o"])
+        .args([&library, &file])
+        .status();
+    assert!(compiled.unwrap().success());
+    CString::new(library.into_os_string().into_encoded_bytes()).unwrap()
+}
+
+#[test]
+fn a_c_library_of_this_program_calls_these_definitions() {
+    let directory = std::env::temp_dir().join(format!("greenpatch-c-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let path = c_library(&directory);
+    // SAFETY: a C string; the library has no initialisers.
+    let library = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+    assert!(!library.is_null(), "the library cannot be loaded");
+    std::fs::remove_dir_all(&directory).unwrap();
+    let here = file_of(table as fn() -> _ as *const c_void);
+    for symbol in SYMBOLS.iter().filter(|symbol| !OLD.contains(&symbol.name)) {
+        let place = find(library, &format!("address_of_{}", symbol.name));
+        // SAFETY: a pointer in the library's data.
+        let called = unsafe { *place.cast::<*const c_void>() };
+        assert_eq!(
+            file_of(called),
+            here,
+            "the library calls another {}",
+            symbol.name
+        );
     }
 }
 

@@ -4,4 +4,5 @@ mod program;
 mod programs;
 mod python;
 mod refusals;
+mod symbols;
 mod threads;

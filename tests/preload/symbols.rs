@@ -8,7 +8,7 @@ use crate::program::{Scratch, green, native, run};
 
 /// Prints the name of each function, and the file that defines the one which the program would call.
 fn source() -> String {
-    let mut source = "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <stdio.h>\n".to_owned();
+    let mut source = "#include <dlfcn.h>\n#include <stdio.h>\n".to_owned();
     for symbol in SYMBOLS {
         // Under another name, beside the one that a header may declare.
         let name = symbol.name;
@@ -43,7 +43,10 @@ fn each_function_that_a_program_calls_is_the_preload_librarys() {
     let preloaded = run(&mut green(&[], &[&program]), b"").succeeds();
     let (natively, preloaded) = (natively.text(), preloaded.text());
     // Names that only programs linked long ago look for are not found by this one.
-    assert!(natively.lines().count() * 10 > SYMBOLS.len() * 9, "{natively}");
+    assert!(
+        natively.lines().count() * 10 > SYMBOLS.len() * 9,
+        "{natively}"
+    );
     for line in natively.lines() {
         let (name, _) = line.split_once(' ').expect("a name and a file");
         let caught = preloaded

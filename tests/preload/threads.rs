@@ -6,7 +6,6 @@ use crate::program::{GREENPATCH, Outcome, Scratch, green, native, run};
 
 /// The beginning of each program.
 const HEAD: &str = r#"
-#define _GNU_SOURCE
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>

@@ -30,6 +30,7 @@
 //! | `metrics`, `dump`, `reason`, `probe`, `trace` | what is said when somebody asks |
 //! | `deadlock`, `dump_signal`, `span`, `report` | what is said without being asked |
 //! | `net`, `sync`, `time`, `block_on` | what blocking code uses |
+//! | `platform` | what a machine must have |
 //! | `context`, `hook` | where the shims come in |
 
 mod arch;
@@ -60,6 +61,7 @@ mod overflow;
 mod park;
 mod patch;
 mod pinned;
+pub mod platform;
 mod pool;
 mod probe;
 mod reactor;

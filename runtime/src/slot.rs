@@ -48,7 +48,7 @@ const LARGEST_REGION: usize = 4 << 30;
 const MAX_REGIONS: usize = 1 << 15;
 
 /// Linux's `MADV_GUARD_INSTALL`, since 6.13.
-const MADV_GUARD_INSTALL: i32 = 102;
+pub(crate) const MADV_GUARD_INSTALL: i32 = 102;
 
 /// Where a slot stands and what belongs to it.
 #[derive(Clone, Copy)]

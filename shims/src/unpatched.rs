@@ -62,29 +62,29 @@ const BLOCKING: &str = "greenpatch::blocking";
 /// The functions that can block and that nothing stands in front of. A family that is compiled in may replace some.
 pub const UNPATCHED: &[Unpatched] = &[
     Unpatched {
-        functions: "fgetc fgetpwent fgetpwent_r fgetgrent fgetgrent_r fgetspent fgetspent_r fgetsgent fgetsgent_r \
-            getmntent getmntent_r __getmntent_r getdate getdate_r fgetc_unlocked fgets __fgets_chk \
-            fgets_unlocked __fgets_unlocked_chk fgetwc fgetwc_unlocked fgetws __fgetws_chk fgetws_unlocked \
-            __fgetws_unlocked_chk fread __fread_chk fread_unlocked __fread_unlocked_chk getc _IO_getc \
-            getc_unlocked getchar getchar_unlocked getwc getwc_unlocked getwchar getwchar_unlocked gets \
-            __gets_chk getw getline getdelim __getdelim fscanf __isoc99_fscanf __isoc23_fscanf scanf \
-            __isoc99_scanf __isoc23_scanf vfscanf __isoc99_vfscanf __isoc23_vfscanf vscanf __isoc99_vscanf \
-            __isoc23_vscanf fwscanf __isoc99_fwscanf __isoc23_fwscanf wscanf __isoc99_wscanf __isoc23_wscanf \
-            vfwscanf __isoc99_vfwscanf __isoc23_vfwscanf vwscanf __isoc99_vwscanf __isoc23_vwscanf __uflow \
-            __underflow __wuflow __wunderflow getpass",
+        functions: "fgets fread getc getline fscanf fgetc fgetc_unlocked __fgets_chk fgets_unlocked __fgets_unlocked_chk \
+            fgetwc fgetwc_unlocked fgetws __fgetws_chk fgetws_unlocked __fgetws_unlocked_chk __fread_chk \
+            fread_unlocked __fread_unlocked_chk _IO_getc getc_unlocked getchar getchar_unlocked getwc \
+            getwc_unlocked getwchar getwchar_unlocked gets __gets_chk getw getdelim __getdelim __isoc99_fscanf \
+            __isoc23_fscanf scanf __isoc99_scanf __isoc23_scanf vfscanf __isoc99_vfscanf __isoc23_vfscanf vscanf \
+            __isoc99_vscanf __isoc23_vscanf fwscanf __isoc99_fwscanf __isoc23_fwscanf wscanf __isoc99_wscanf \
+            __isoc23_wscanf vfwscanf __isoc99_vfwscanf __isoc23_vfwscanf vwscanf __isoc99_vwscanf \
+            __isoc23_vwscanf __uflow __underflow __wuflow __wunderflow getpass fgetpwent fgetpwent_r fgetgrent \
+            fgetgrent_r fgetspent fgetspent_r fgetsgent fgetsgent_r getmntent getmntent_r __getmntent_r getdate \
+            getdate_r",
         waits_for: "the file, pipe, socket or terminal that the stream reads",
         remedy: "read the descriptor, or greenpatch::blocking",
     },
     Unpatched {
-        functions: "fputc __backtrace_symbols_fd putsgent addmntent mcheck_check_all fputc_unlocked fputs fputs_unlocked \
-            fputwc fputwc_unlocked fputws fputws_unlocked fwrite fwrite_unlocked putc _IO_putc putc_unlocked \
-            putchar putchar_unlocked putwc putwc_unlocked putwchar putwchar_unlocked putw puts printf \
-            __printf_chk fprintf __fprintf_chk vprintf __vprintf_chk vfprintf __vfprintf_chk dprintf \
-            __dprintf_chk vdprintf __vdprintf_chk wprintf __wprintf_chk fwprintf __fwprintf_chk vwprintf \
-            __vwprintf_chk vfwprintf __vfwprintf_chk __overflow __woverflow fflush fflush_unlocked _flushlbf \
-            fcloseall fseek fseeko fseeko64 fsetpos fsetpos64 rewind perror psignal psiginfo herror error \
-            error_at_line err errx verr verrx warn warnx vwarn vwarnx fmtmsg backtrace_symbols_fd malloc_stats \
-            malloc_info putpwent putgrent putspent",
+        functions: "printf puts fwrite fflush fputc fputc_unlocked fputs fputs_unlocked fputwc fputwc_unlocked fputws \
+            fputws_unlocked fwrite_unlocked putc _IO_putc putc_unlocked putchar putchar_unlocked putwc \
+            putwc_unlocked putwchar putwchar_unlocked putw __printf_chk fprintf __fprintf_chk vprintf \
+            __vprintf_chk vfprintf __vfprintf_chk dprintf __dprintf_chk vdprintf __vdprintf_chk wprintf \
+            __wprintf_chk fwprintf __fwprintf_chk vwprintf __vwprintf_chk vfwprintf __vfwprintf_chk __overflow \
+            __woverflow fflush_unlocked _flushlbf fcloseall fseek fseeko fseeko64 fsetpos fsetpos64 rewind \
+            perror psignal psiginfo herror error error_at_line err errx verr verrx warn warnx vwarn vwarnx \
+            fmtmsg backtrace_symbols_fd malloc_stats malloc_info putpwent putgrent putspent \
+            __backtrace_symbols_fd putsgent addmntent mcheck_check_all",
         waits_for: "the file, pipe, socket or terminal that the stream writes, when its buffer is full or flushed",
         remedy: "write the descriptor, or greenpatch::blocking",
     },
@@ -116,18 +116,18 @@ pub const UNPATCHED: &[Unpatched] = &[
         remedy: BLOCKING,
     },
     Unpatched {
-        functions: "access __statfs __getwd_chk eaccess euidaccess faccessat stat stat64 __xstat __xstat64 lstat lstat64 \
-            __lxstat __lxstat64 fstat fstat64 __fxstat __fxstat64 fstatat fstatat64 __fxstatat __fxstatat64 \
-            statx statfs statfs64 fstatfs fstatfs64 statvfs statvfs64 fstatvfs fstatvfs64 chmod fchmod fchmodat \
-            lchmod chown fchown fchownat lchown utime utimes lutimes futimes futimens futimesat utimensat link \
-            linkat symlink symlinkat readlink readlinkat __readlink_chk __readlinkat_chk realpath __realpath_chk \
-            canonicalize_file_name rename renameat renameat2 remove unlink unlinkat mkdir mkdirat rmdir mkfifo \
-            mkfifoat mknod mknodat __xmknod __xmknodat chdir fchdir chroot readdir readdir64 readdir_r \
-            readdir64_r getdents64 getdirentries getdirentries64 scandir scandir64 scandirat scandirat64 glob \
-            glob64 wordexp ftw ftw64 nftw nftw64 fts_open fts64_open fts_read fts64_read fts_children \
-            fts64_children pathconf fpathconf getxattr lgetxattr fgetxattr setxattr lsetxattr fsetxattr \
-            listxattr llistxattr flistxattr removexattr lremovexattr fremovexattr getcwd __getcwd_chk getwd \
-            get_current_dir_name",
+        functions: "stat readdir rename unlink access eaccess euidaccess faccessat stat64 __xstat __xstat64 lstat \
+            lstat64 __lxstat __lxstat64 fstat fstat64 __fxstat __fxstat64 fstatat fstatat64 __fxstatat \
+            __fxstatat64 statx statfs statfs64 fstatfs fstatfs64 statvfs statvfs64 fstatvfs fstatvfs64 chmod \
+            fchmod fchmodat lchmod chown fchown fchownat lchown utime utimes lutimes futimes futimens futimesat \
+            utimensat link linkat symlink symlinkat readlink readlinkat __readlink_chk __readlinkat_chk realpath \
+            __realpath_chk canonicalize_file_name renameat renameat2 remove unlinkat mkdir mkdirat rmdir mkfifo \
+            mkfifoat mknod mknodat __xmknod __xmknodat chdir fchdir chroot readdir64 readdir_r readdir64_r \
+            getdents64 getdirentries getdirentries64 scandir scandir64 scandirat scandirat64 glob glob64 wordexp \
+            ftw ftw64 nftw nftw64 fts_open fts64_open fts_read fts64_read fts_children fts64_children pathconf \
+            fpathconf getxattr lgetxattr fgetxattr setxattr lsetxattr fsetxattr listxattr llistxattr flistxattr \
+            removexattr lremovexattr fremovexattr getcwd __getcwd_chk getwd get_current_dir_name __statfs \
+            __getwd_chk",
         waits_for: "the disk or the file server that holds the file's metadata, if it is not cached",
         remedy: BLOCKING,
     },
@@ -177,20 +177,21 @@ pub const UNPATCHED: &[Unpatched] = &[
         remedy: "change the identity before the first runtime is built",
     },
     Unpatched {
-        functions: "getaddrinfo __getlogin_r_chk getaddrinfo_a gai_suspend getnameinfo gethostbyname gethostbyname_r \
-            gethostbyname2 gethostbyname2_r gethostbyaddr gethostbyaddr_r gethostent gethostent_r getnetbyname \
-            getnetbyname_r getnetbyaddr getnetbyaddr_r getnetent getnetent_r getservbyname getservbyname_r \
-            getservbyport getservbyport_r getservent getservent_r getprotobyname getprotobyname_r \
-            getprotobynumber getprotobynumber_r getprotoent getprotoent_r getpwnam getpwnam_r getpwuid \
-            getpwuid_r getpwent getpwent_r getgrnam getgrnam_r getgrgid getgrgid_r getgrent getgrent_r \
-            getgrouplist getspnam getspnam_r getspent getspent_r getsgnam getsgnam_r getsgent getsgent_r innetgr \
-            setnetgrent getnetgrent getnetgrent_r getaliasbyname getaliasbyname_r getaliasent getaliasent_r \
-            getrpcbyname getrpcbyname_r getrpcbynumber getrpcbynumber_r getrpcent getrpcent_r ether_hostton \
-            ether_ntohost gethostid res_query __res_query res_search __res_search res_nquery __res_nquery \
-            res_nsearch __res_nsearch res_querydomain __res_querydomain res_nquerydomain __res_nquerydomain \
-            res_send __res_send res_nsend __res_nsend rcmd rcmd_af rexec rexec_af ruserok ruserok_af iruserok \
-            iruserok_af getlogin getlogin_r cuserid getutent getutent_r getutid getutid_r getutline getutline_r \
-            pututline getutxent getutxid getutxline pututxline updwtmp updwtmpx login logout logwtmp lckpwdf",
+        functions: "getaddrinfo getaddrinfo_a gai_suspend getnameinfo gethostbyname gethostbyname_r gethostbyname2 \
+            gethostbyname2_r gethostbyaddr gethostbyaddr_r gethostent gethostent_r getnetbyname getnetbyname_r \
+            getnetbyaddr getnetbyaddr_r getnetent getnetent_r getservbyname getservbyname_r getservbyport \
+            getservbyport_r getservent getservent_r getprotobyname getprotobyname_r getprotobynumber \
+            getprotobynumber_r getprotoent getprotoent_r getpwnam getpwnam_r getpwuid getpwuid_r getpwent \
+            getpwent_r getgrnam getgrnam_r getgrgid getgrgid_r getgrent getgrent_r getgrouplist getspnam \
+            getspnam_r getspent getspent_r getsgnam getsgnam_r getsgent getsgent_r innetgr setnetgrent \
+            getnetgrent getnetgrent_r getaliasbyname getaliasbyname_r getaliasent getaliasent_r getrpcbyname \
+            getrpcbyname_r getrpcbynumber getrpcbynumber_r getrpcent getrpcent_r ether_hostton ether_ntohost \
+            gethostid res_query __res_query res_search __res_search res_nquery __res_nquery res_nsearch \
+            __res_nsearch res_querydomain __res_querydomain res_nquerydomain __res_nquerydomain res_send \
+            __res_send res_nsend __res_nsend rcmd rcmd_af rexec rexec_af ruserok ruserok_af iruserok iruserok_af \
+            getlogin getlogin_r cuserid getutent getutent_r getutid getutid_r getutline getutline_r pututline \
+            getutxent getutxid getutxline pututxline updwtmp updwtmpx login logout logwtmp lckpwdf \
+            __getlogin_r_chk",
         waits_for: "the disk, a name server, or the name service cache",
         remedy: BLOCKING,
     },

@@ -105,7 +105,7 @@ fn use_std() -> std::io::Result<()> {
             .join()
     })
     .expect("it does not panic");
-    print!("");
+    std::io::stdout().write_all(b"")?;
     std::io::stdout().flush()
 }
 

@@ -1,5 +1,6 @@
 //! Unmodified programs under `greenpatch run`: small ones in C, compiled here, and real ones.
 
+mod doctor;
 mod program;
 mod programs;
 mod python;

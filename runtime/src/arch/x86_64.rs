@@ -87,6 +87,11 @@ impl ThreadPointer {
         }
     }
 
+    /// Whether it is one instruction, and not a system call.
+    pub(crate) fn is_user_mode(self) -> bool {
+        self.user_mode
+    }
+
     /// Makes `address` the running thread's control block.
     ///
     /// # Safety

@@ -26,6 +26,8 @@ pub(crate) enum Command {
     Demo(DemoArguments),
     /// Run an unmodified, dynamically linked program with its threads green
     Run(RunArguments),
+    /// Say what this machine offers, what is patched, and which calls of a program yield
+    Doctor(DoctorArguments),
 }
 
 /// What `greenpatch serve` takes; the names are gunicorn's where gunicorn has the setting.
@@ -183,6 +185,14 @@ pub(crate) struct RunArguments {
         allow_hyphen_values = true
     )]
     pub(crate) command: Vec<OsString>,
+}
+
+/// What `greenpatch doctor` takes.
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArguments {
+    /// A program, or a library that one loads, whose calls are looked at
+    #[arg(value_name = "PROGRAM")]
+    pub(crate) program: Option<OsString>,
 }
 
 /// What `greenpatch demo` takes.

@@ -8,6 +8,8 @@
 mod applications;
 mod arguments;
 mod demo;
+mod doctor;
+mod imports;
 mod program;
 mod run;
 mod serve;
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let result = match command {
         Command::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
         Command::Demo(arguments) => demo::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Run(arguments) => Ok(run::run(&arguments)),
     };
     result.unwrap_or_else(|error: Box<dyn Error>| {

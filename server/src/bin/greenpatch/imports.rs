@@ -105,12 +105,15 @@ pub(crate) fn files(program: &Path) -> Result<Vec<PathBuf>, Box<dyn Error>> {
     }
     let mut files = vec![program.to_path_buf()];
     for line in String::from_utf8_lossy(&list.stdout).lines() {
-        if let Some((name, place)) = line.trim().split_once(" => ") {
-            let stem = name.split(".so").next().unwrap_or(name);
-            let path = place.rsplit_once(" (").map_or(place, |(path, _)| path);
-            if !C_LIBRARY.contains(&stem) {
-                files.push(PathBuf::from(path));
-            }
+        // `name => path (address)`, or `path (address)` for what is named by its path; the kernel's own has none.
+        let Some((found, _address)) = line.trim().rsplit_once(" (") else {
+            continue;
+        };
+        let path = Path::new(found.split_once(" => ").map_or(found, |(_, path)| path));
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let stem = name.split(".so").next().unwrap_or_default();
+        if path.is_absolute() && !C_LIBRARY.contains(&stem) {
+            files.push(path.to_path_buf());
         }
     }
     Ok(files)

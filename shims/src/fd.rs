@@ -1,6 +1,7 @@
 //! The life of descriptors: what closes, replaces and hands them out.
 //!
-//! Nothing here waits. The runtime is told, on every thread, before and after a number stops to
+//! What may have to wait as it closes, for a file server, a child or a socket with `SO_LINGER`, is a blocking section. The
+//! runtime is told, on every thread, before and after a number stops to
 //! mean what it meant, so that green threads which wait on it get `EBADF`; and when a number is
 //! given out, so that nothing known of an earlier descriptor is taken for the new one's.
 //!
@@ -9,11 +10,17 @@
 
 use std::ffi::{c_char, c_int, c_uint};
 
-use greenpatch_runtime::hook;
-use libc::{FILE, sigset_t};
+use greenpatch_runtime::Patch;
+use greenpatch_runtime::hook::{self, Section};
+use libc::{DIR, FILE, sigset_t};
 use rustix::io::Errno;
 
+#[cfg(feature = "os")]
+use crate::file_lock::{set_record_lock, without_waiting};
+#[cfg(feature = "os")]
+use crate::kernel::finish;
 use crate::kernel::{keeping_errno, returned};
+use crate::{compiled, section};
 
 originals! {
     fn close(fd: c_int) -> c_int;
@@ -22,6 +29,7 @@ originals! {
     fn fclose(stream: *mut FILE) -> c_int;
     fn pclose(stream: *mut FILE) -> c_int;
     fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE;
+    fn closedir(directory: *mut DIR) -> c_int;
     fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE;
     fn dup(fd: c_int) -> c_int;
     fn dup2(fd: c_int, to: c_int) -> c_int;
@@ -62,7 +70,7 @@ pub(crate) unsafe fn opened_pair(status: c_int, pair: *const c_int) -> c_int {
 }
 
 /// Around a `call` that closes `fd`.
-fn closing<T>(fd: c_int, call: impl FnOnce() -> T) -> T {
+pub(crate) fn closing<T>(fd: c_int, call: impl FnOnce() -> T) -> T {
     hook::closing(fd);
     let value = call();
     keeping_errno(|| hook::closed(fd));
@@ -74,15 +82,47 @@ fn closing<T>(fd: c_int, call: impl FnOnce() -> T) -> T {
 /// # Safety
 ///
 /// `stream` is open.
-unsafe fn number_of(stream: *mut FILE) -> c_int {
+pub(crate) unsafe fn number_of(stream: *mut FILE) -> c_int {
     // SAFETY: the caller's promise.
     keeping_errno(|| unsafe { libc::fileno(stream) })
+}
+
+/// As [`hook::enter_either`], if one of the families is compiled in.
+fn enter(families: Patch) -> Option<Section> {
+    let families = families.intersection(compiled());
+    hook::enter_either(families)
+}
+
+/// Around a `call` that closes `fd`, which is a blocking section on green threads for which the family is patched.
+fn in_section<T>(family: Patch, fd: c_int, call: impl FnOnce() -> T) -> T {
+    closing(fd, || match enter(family) {
+        Some(section) => section::yielding(section, call),
+        None => call(),
+    })
+}
+
+/// Tells of a stream that has just been opened.
+///
+/// # Safety
+///
+/// `stream` is null or open.
+pub(crate) unsafe fn opened_stream(stream: *mut FILE) -> *mut FILE {
+    if !stream.is_null() {
+        // SAFETY: the caller's promise.
+        opened(unsafe { number_of(stream) });
+    }
+    stream
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
     // SAFETY: passed on as it came.
-    closing(fd, || unsafe { original::close(fd) })
+    let call = || unsafe { original::close(fd) };
+    // A signal handler may close.
+    closing(fd, || match enter(Patch::SOCKET.union(Patch::OS)) {
+        Some(section) => section::in_place(section, call),
+        None => call(),
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -94,17 +134,25 @@ unsafe extern "C-unwind" fn __close(fd: c_int) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn fclose(stream: *mut FILE) -> c_int {
     // SAFETY: what fclose asks of its caller.
-    closing(unsafe { number_of(stream) }, || unsafe {
-        original::fclose(stream)
-    })
+    let fd = unsafe { number_of(stream) };
+    // SAFETY: passed on as it came.
+    in_section(Patch::OS, fd, || unsafe { original::fclose(stream) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pclose(stream: *mut FILE) -> c_int {
     // SAFETY: what pclose asks of its caller.
-    closing(unsafe { number_of(stream) }, || unsafe {
-        original::pclose(stream)
-    })
+    let fd = unsafe { number_of(stream) };
+    // SAFETY: passed on as it came.
+    in_section(Patch::PROCESS, fd, || unsafe { original::pclose(stream) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn closedir(directory: *mut DIR) -> c_int {
+    // SAFETY: what closedir asks of its caller.
+    let fd = keeping_errno(|| unsafe { libc::dirfd(directory) });
+    // SAFETY: passed on as it came.
+    in_section(Patch::OS, fd, || unsafe { original::closedir(directory) })
 }
 
 #[unsafe(no_mangle)]
@@ -116,7 +164,9 @@ unsafe extern "C-unwind" fn freopen(
     // SAFETY: what freopen asks of its caller.
     let fd = unsafe { number_of(stream) };
     // SAFETY: passed on as it came.
-    closing(fd, || unsafe { original::freopen(path, mode, stream) })
+    in_section(Patch::OS, fd, || unsafe {
+        opened_stream(original::freopen(path, mode, stream))
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -128,7 +178,9 @@ unsafe extern "C-unwind" fn freopen64(
     // SAFETY: what freopen64 asks of its caller.
     let fd = unsafe { number_of(stream) };
     // SAFETY: passed on as it came.
-    closing(fd, || unsafe { original::freopen64(path, mode, stream) })
+    in_section(Patch::OS, fd, || unsafe {
+        opened_stream(original::freopen64(path, mode, stream))
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -198,6 +250,14 @@ unsafe extern "C-unwind" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
 /// register, whether or not the command has one.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
+    #[cfg(feature = "os")]
+    if let Some(command) = without_waiting(command)
+        && let Some(section) = hook::enter(Patch::OS)
+    {
+        // SAFETY: what fcntl asks of its caller.
+        let outcome = unsafe { set_record_lock(&section, fd, command, argument) };
+        return finish(section, outcome);
+    }
     // SAFETY: passed on as it came.
     let value = unsafe { original::fcntl(fd, command, argument) };
     if gives_out(command) {

@@ -24,11 +24,13 @@
 //! | `time` | feature `time` |
 //! | `socket`, `receive`, `send` | feature `socket` |
 //! | `rw` | features `socket` and `os` |
-//! | `fd` | features `socket`, `os` and `select` |
+//! | `fd` | features `socket`, `os`, `select` and `process` |
 //! | `poll`, `select`, `epoll` | feature `select` |
 //! | `word`, `futex`, `pthread_mutex`, `pthread_cond`, `pthread_once`, `pthread_rwlock`, `pthread_barrier`, `semaphore`, `c11` | feature `lock` |
 //! | `thread`, `c11_thread`, `identity` | feature `thread` |
+//! | `open`, `files`, `file_lock`, `splice`, `queue` | feature `os` |
 //! | `names` | feature `dns` |
+//! | `process` | feature `process` |
 //!
 //! With a feature off, its functions are not defined at all.
 //!
@@ -76,7 +78,13 @@ mod kernel;
 ))]
 mod original;
 #[macro_use]
-#[cfg(feature = "dns")]
+#[cfg(any(
+    feature = "socket",
+    feature = "select",
+    feature = "os",
+    feature = "dns",
+    feature = "process"
+))]
 mod section;
 mod symbols;
 #[cfg(any(feature = "socket", feature = "os"))]
@@ -96,7 +104,12 @@ mod vectors;
 #[cfg(feature = "time")]
 mod time;
 
-#[cfg(any(feature = "socket", feature = "os", feature = "select"))]
+#[cfg(any(
+    feature = "socket",
+    feature = "os",
+    feature = "select",
+    feature = "process"
+))]
 mod fd;
 #[cfg(any(feature = "socket", feature = "os"))]
 mod rw;
@@ -134,8 +147,22 @@ mod semaphore;
 #[cfg(feature = "lock")]
 mod word;
 
+#[cfg(feature = "os")]
+mod file_lock;
+#[cfg(feature = "os")]
+mod files;
+#[cfg(feature = "os")]
+mod open;
+#[cfg(feature = "os")]
+mod queue;
+#[cfg(feature = "os")]
+mod splice;
+
 #[cfg(feature = "dns")]
 mod names;
+
+#[cfg(feature = "process")]
+mod process;
 
 #[cfg(feature = "thread")]
 mod c11_thread;

@@ -9,20 +9,15 @@ use std::ffi::{c_char, c_int, c_uchar, c_void};
 use libc::{addrinfo, gid_t, group, hostent, passwd, protoent, servent, sigevent, size_t};
 use libc::{sockaddr, socklen_t, spwd, timespec, uid_t};
 
-/// The C library's `netent`.
-#[repr(C)]
-struct Network {
-    name: *mut c_char,
-    aliases: *mut *mut c_char,
-    family: c_int,
-    number: u32,
-}
-
-/// The C library's `__res_state` and `gaicb`, which are only passed on.
+// The C library's `netent`, `rpcent`, `ether_addr`, `__res_state` and `gaicb`, which are only passed on.
+type Network = c_void;
+type RemoteProgram = c_void;
+type EthernetAddress = c_void;
 type ResolverState = c_void;
 type Request = c_void;
 
-sections! { DNS, on_workers_stack:
+sections! { DNS:
+on_workers_stack {
     fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo,
         result: *mut *mut addrinfo) -> c_int;
     fn getnameinfo(address: *const sockaddr, length: socklen_t, host: *mut c_char, host_length: socklen_t,
@@ -86,6 +81,21 @@ sections! { DNS, on_workers_stack:
     fn getspnam_r(name: *const c_char, entry: *mut spwd, buffer: *mut c_char, length: size_t,
         result: *mut *mut spwd) -> c_int;
 
+    fn getspent() -> *mut spwd;
+    fn getspent_r(entry: *mut spwd, buffer: *mut c_char, length: size_t, result: *mut *mut spwd) -> c_int;
+
+    fn getrpcbyname(name: *const c_char) -> *mut RemoteProgram;
+    fn getrpcbynumber(number: c_int) -> *mut RemoteProgram;
+    fn getrpcent() -> *mut RemoteProgram;
+    fn getrpcbyname_r(name: *const c_char, entry: *mut RemoteProgram, buffer: *mut c_char, length: size_t,
+        result: *mut *mut RemoteProgram) -> c_int;
+    fn getrpcbynumber_r(number: c_int, entry: *mut RemoteProgram, buffer: *mut c_char, length: size_t,
+        result: *mut *mut RemoteProgram) -> c_int;
+    fn getrpcent_r(entry: *mut RemoteProgram, buffer: *mut c_char, length: size_t,
+        result: *mut *mut RemoteProgram) -> c_int;
+    fn ether_hostton(name: *const c_char, address: *mut EthernetAddress) -> c_int;
+    fn ether_ntohost(name: *mut c_char, address: *const EthernetAddress) -> c_int;
+
     fn getgrnam(name: *const c_char) -> *mut group;
     fn getgrgid(id: gid_t) -> *mut group;
     fn getgrent() -> *mut group;
@@ -95,6 +105,10 @@ sections! { DNS, on_workers_stack:
         result: *mut *mut group) -> c_int;
     fn getgrent_r(entry: *mut group, buffer: *mut c_char, length: size_t, result: *mut *mut group) -> c_int;
     fn getgrouplist(user: *const c_char, group: gid_t, groups: *mut gid_t, count: *mut c_int) -> c_int;
+    fn setnetgrent(group: *const c_char) -> c_int;
+    fn getnetgrent(host: *mut *mut c_char, user: *mut *mut c_char, domain: *mut *mut c_char) -> c_int;
+    fn getnetgrent_r(host: *mut *mut c_char, user: *mut *mut c_char, domain: *mut *mut c_char, buffer: *mut c_char,
+        length: size_t) -> c_int;
     fn innetgr(group: *const c_char, host: *const c_char, user: *const c_char,
         domain: *const c_char) -> c_int;
 
@@ -113,6 +127,7 @@ sections! { DNS, on_workers_stack:
         class: c_int, kind: c_int, answer: *mut c_uchar, length: c_int) -> c_int;
     fn res_nsend(state: *mut ResolverState, message: *const c_uchar, message_length: c_int,
         answer: *mut c_uchar, length: c_int) -> c_int;
+}
 }
 
 // What <resolv.h> made of those names before glibc 2.34.

@@ -15,10 +15,9 @@ use std::ffi::{c_int, c_long, c_void};
 
 use greenpatch_runtime::Patch;
 use greenpatch_runtime::hook::{self, Interest, Kind, Section};
-use libc::{iovec, size_t, ssize_t};
+use libc::{iovec, off_t, size_t, ssize_t};
 use rustix::io::Errno;
 
-use crate::compiled;
 use crate::kernel::{finish_count, is_ready};
 #[cfg(feature = "socket")]
 use crate::receive::receive_vectors;
@@ -26,6 +25,7 @@ use crate::receive::receive_vectors;
 use crate::send::transmit_vectors;
 use crate::transfer::{move_all, patience, retry, when_ready};
 use crate::vectors::Vectors;
+use crate::{compiled, section};
 
 originals! {
     fn read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssize_t;
@@ -33,6 +33,8 @@ originals! {
     fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t;
     fn write(fd: c_int, buffer: *const c_void, length: size_t) -> ssize_t;
     fn writev(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t;
+    fn preadv2(fd: c_int, vectors: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t;
+    fn pwritev2(fd: c_int, vectors: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t;
 }
 
 /// Sockets are of the one family, everything else is of the other.
@@ -285,4 +287,72 @@ unsafe extern "C-unwind" fn writev(fd: c_int, vectors: *const iovec, count: c_in
     // SAFETY: what writev asks of its caller.
     let outcome = unsafe { write_vectors(&section, fd, checked) };
     finish_count(section, outcome)
+}
+
+/// At the descriptor's own position this is readv, but for the flags, none of which says how to wait.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn preadv2(
+    fd: c_int,
+    vectors: *const iovec,
+    count: c_int,
+    offset: off_t,
+    flags: c_int,
+) -> ssize_t {
+    if offset == AT_POSITION && flags == 0 {
+        // SAFETY: passed on as it came.
+        return unsafe { readv(fd, vectors, count) };
+    }
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::preadv2(fd, vectors, count, offset, flags) };
+    match hook::enter_either(FAMILIES) {
+        Some(section) => section::yielding(section, call),
+        None => call(),
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pwritev2(
+    fd: c_int,
+    vectors: *const iovec,
+    count: c_int,
+    offset: off_t,
+    flags: c_int,
+) -> ssize_t {
+    if offset == AT_POSITION && flags == 0 {
+        // SAFETY: passed on as it came.
+        return unsafe { writev(fd, vectors, count) };
+    }
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::pwritev2(fd, vectors, count, offset, flags) };
+    match hook::enter_either(FAMILIES) {
+        Some(section) => section::yielding(section, call),
+        None => call(),
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn eventfd_read(fd: c_int, value: *mut u64) -> c_int {
+    // SAFETY: what eventfd_read asks of its caller.
+    if unsafe { read(fd, value.cast(), size_of::<u64>()) } == size_of::<u64>() as ssize_t {
+        0
+    } else {
+        -1
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn eventfd_write(fd: c_int, value: u64) -> c_int {
+    let value = (&raw const value).cast();
+    // SAFETY: a value of ours.
+    if unsafe { write(fd, value, size_of::<u64>()) } == size_of::<u64>() as ssize_t {
+        0
+    } else {
+        -1
+    }
+}
+
+// On 64-bit architectures other names.
+aliases! {
+    fn preadv64v2(fd: c_int, vectors: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t = preadv2;
+    fn pwritev64v2(fd: c_int, vectors: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t = pwritev2;
 }

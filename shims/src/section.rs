@@ -1,19 +1,31 @@
 //! Functions that are the original, in a blocking section if a green thread calls them; and other names of functions.
 //! They are defined one a line.
+//!
+//! A section is run in one of three ways:
+//!
+//! | way | for |
+//! |---|---|
+//! | [`yielding`] | most functions: the end of the section is a scheduling point |
+//! | [`in_place`] | what a signal handler may call (signal-safety(7)), where nothing may be switched |
+//! | [`on_workers_stack`] | what needs more stack than a small green thread has |
+
+#![allow(dead_code, reason = "each family has its ways")]
 
 use greenpatch_runtime::hook::Section;
 
 use crate::kernel::{errno, set_errno};
 
-/// Defines functions of a family, given like the prototypes of an `extern` block, as sections that are run in this way.
+/// Defines functions of a family, given like the prototypes of an `extern` block and sorted by the way in which their
+/// sections are run.
+#[allow(unused_macros, reason = "some families have none")]
 macro_rules! sections {
-    ($family:ident, $way:ident: $(
+    ($family:ident: $($way:ident {$(
         fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?;
-    )+) => {
-        originals! {$(
+    )+})+) => {
+        originals! {$($(
             fn $name($($argument: $type),*) $(-> $result)?;
-        )+}
-        $(
+        )+)+}
+        $($(
             #[unsafe(no_mangle)]
             unsafe extern "C-unwind" fn $name($($argument: $type),*) $(-> $result)? {
                 // SAFETY: passed on as it came.
@@ -23,11 +35,12 @@ macro_rules! sections {
                     None => call(),
                 }
             }
-        )+
+        )+)+
     };
 }
 
 /// Defines other names of functions of this crate.
+#[allow(unused_macros, reason = "some families have none")]
 macro_rules! aliases {
     ($(
         fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $function:ident;
@@ -40,12 +53,25 @@ macro_rules! aliases {
     )+};
 }
 
-/// Runs `call` in a blocking section, on the stack of the worker's OS thread; `errno` is what it has set.
-///
-/// An original's own code has no way to come upon the section.
+/// Runs `call` in a blocking section, the end of which is a scheduling point; `errno` is what it has set.
+#[inline]
+pub(crate) fn yielding<T>(section: Section, call: impl FnOnce() -> T) -> T {
+    let (value, error) = section.blocking(|| (call(), errno()));
+    drop(section);
+    set_errno(error);
+    value
+}
+
+/// As [`yielding`], and the green thread goes on at once.
+#[inline]
+pub(crate) fn in_place<T>(section: Section, call: impl FnOnce() -> T) -> T {
+    section.blocking_in_place(call)
+}
+
+/// As [`yielding`], on the stack of the worker's OS thread.
 #[inline]
 pub(crate) fn on_workers_stack<T>(section: Section, call: impl FnOnce() -> T) -> T {
-    // SAFETY: no original uses sections.
+    // SAFETY: an original's code has no way to come upon the section.
     let (value, error) = unsafe { section.blocking_on_workers_stack(|| (call(), errno())) };
     drop(section);
     set_errno(error);

@@ -98,23 +98,35 @@ symbols! {
         write: Yields, "on a file or, if it is large, to a terminal, a blocking section";
         __write: Yields;
         writev: Yields, "on a file or, if it is large, to a terminal, a blocking section";
+        preadv2: Yields, "with flags or an offset, a blocking section";
+        pwritev2: Yields, "with flags or an offset, a blocking section";
+        preadv64v2: Yields;
+        pwritev64v2: Yields;
+        eventfd_read: Yields;
+        eventfd_write: Yields;
     }
-    #[cfg(any(feature = "socket", feature = "os", feature = "select"))]
-    Patch::SOCKET.union(Patch::OS).union(Patch::SELECT) => {
-        close: Tells, "with SO_LINGER blocks the worker";
+    #[cfg(any(
+        feature = "socket",
+        feature = "os",
+        feature = "select",
+        feature = "process"
+    ))]
+    Patch::SOCKET.union(Patch::OS).union(Patch::SELECT).union(Patch::PROCESS) => {
+        close: Tells, "a blocking section";
         __close: Tells;
         close_range: Tells;
         closefrom: Tells;
-        fclose: Tells;
-        pclose: Tells, "blocks the worker until the child ends";
-        freopen: Tells;
-        freopen64: Tells;
+        fclose: Tells, "a blocking section";
+        pclose: Tells, "a blocking section";
+        closedir: Tells, "a blocking section";
+        freopen: Tells, "a blocking section";
+        freopen64: Tells, "a blocking section";
         dup: Tells;
         dup2: Tells;
         __dup2: Tells;
         dup3: Tells;
-        fcntl: Tells, "F_SETLKW blocks the worker";
-        fcntl64: Tells, "F_SETLKW blocks the worker";
+        fcntl: Tells, "F_SETLKW and F_OFD_SETLKW look again and again, at most every 10 ms; no EDEADLK";
+        fcntl64: Tells;
         __fcntl: Tells;
         pipe: Tells;
         __pipe: Tells;
@@ -226,6 +238,208 @@ symbols! {
         pthread_cancel: Answers, "ENOTSUP for a green thread";
         sigaltstack: Answers, "on a green thread changes a record only";
     }
+    #[cfg(feature = "os")]
+    Patch::OS => {
+        open: Yields,
+            "of a FIFO, looks for its other end again and again, at most every 10 ms";
+        openat: Yields,
+            "of a FIFO, as open";
+        __open_2: Yields;
+        __openat_2: Yields;
+        creat: Yields;
+        fopen: Yields,
+            "of a FIFO, as open";
+        tmpfile: Blocks;
+        mkstemp: Blocks;
+        mkostemp: Blocks;
+        mkstemps: Blocks;
+        mkostemps: Blocks;
+        opendir: Blocks;
+        open64: Yields;
+        __open: Yields;
+        __open64: Yields;
+        __open64_2: Yields;
+        openat64: Yields;
+        __openat64_2: Yields;
+        creat64: Yields;
+        fopen64: Yields;
+        _IO_fopen: Yields;
+        tmpfile64: Blocks;
+        mkstemp64: Blocks;
+        mkostemp64: Blocks;
+        mkstemps64: Blocks;
+        mkostemps64: Blocks;
+        fsync: Blocks;
+        fdatasync: Blocks;
+        ftruncate: Blocks;
+        ftruncate64: Blocks;
+        stat: Blocks;
+        stat64: Blocks;
+        lstat: Blocks;
+        lstat64: Blocks;
+        fstat: Blocks;
+        fstat64: Blocks;
+        fstatat: Blocks;
+        fstatat64: Blocks;
+        access: Blocks;
+        faccessat: Blocks;
+        chdir: Blocks;
+        fchdir: Blocks;
+        mkdir: Blocks;
+        mkdirat: Blocks;
+        rmdir: Blocks;
+        mkfifo: Blocks;
+        mkfifoat: Blocks;
+        mknod: Blocks;
+        mknodat: Blocks;
+        link: Blocks;
+        linkat: Blocks;
+        symlink: Blocks;
+        symlinkat: Blocks;
+        readlink: Blocks;
+        readlinkat: Blocks;
+        __readlink_chk: Blocks;
+        __readlinkat_chk: Blocks;
+        unlink: Blocks;
+        unlinkat: Blocks;
+        rename: Blocks;
+        renameat: Blocks;
+        chmod: Blocks;
+        fchmod: Blocks;
+        fchmodat: Blocks;
+        chown: Blocks;
+        lchown: Blocks;
+        fchown: Blocks;
+        fchownat: Blocks;
+        utime: Blocks;
+        utimes: Blocks;
+        lutimes: Blocks;
+        futimes: Blocks;
+        futimens: Blocks;
+        utimensat: Blocks;
+        tcdrain: Blocks;
+        pread: Blocks;
+        pread64: Blocks;
+        __pread64: Blocks;
+        __pread_chk: Blocks;
+        __pread64_chk: Blocks;
+        pwrite: Blocks;
+        pwrite64: Blocks;
+        __pwrite64: Blocks;
+        preadv: Blocks;
+        preadv64: Blocks;
+        pwritev: Blocks;
+        pwritev64: Blocks;
+        copy_file_range: Blocks;
+        sync: Blocks;
+        syncfs: Blocks;
+        sync_file_range: Blocks;
+        msync: Blocks;
+        truncate: Blocks;
+        truncate64: Blocks;
+        fallocate: Blocks;
+        fallocate64: Blocks;
+        posix_fallocate: Blocks;
+        posix_fallocate64: Blocks;
+        posix_fadvise: Blocks;
+        posix_fadvise64: Blocks;
+        readahead: Blocks;
+        statx: Blocks;
+        statfs: Blocks;
+        statfs64: Blocks;
+        fstatfs: Blocks;
+        fstatfs64: Blocks;
+        statvfs: Blocks;
+        statvfs64: Blocks;
+        fstatvfs: Blocks;
+        fstatvfs64: Blocks;
+        euidaccess: Blocks;
+        eaccess: Blocks;
+        realpath: Blocks;
+        __realpath_chk: Blocks;
+        canonicalize_file_name: Blocks;
+        renameat2: Blocks;
+        remove: Blocks;
+        mkdtemp: Blocks;
+        mount: Blocks;
+        umount: Blocks;
+        umount2: Blocks;
+        getdents64: Blocks;
+        readdir: Blocks;
+        readdir64: Blocks;
+        readdir_r: Blocks;
+        readdir64_r: Blocks;
+        getxattr: Blocks;
+        lgetxattr: Blocks;
+        fgetxattr: Blocks;
+        listxattr: Blocks;
+        llistxattr: Blocks;
+        flistxattr: Blocks;
+        setxattr: Blocks;
+        lsetxattr: Blocks;
+        fsetxattr: Blocks;
+        removexattr: Blocks;
+        lremovexattr: Blocks;
+        fremovexattr: Blocks;
+        fread: Blocks;
+        __fread_chk: Blocks;
+        fwrite: Blocks;
+        fgets: Blocks;
+        __fgets_chk: Blocks;
+        getline: Blocks;
+        getdelim: Blocks;
+        __getdelim: Blocks;
+        fputs: Blocks;
+        puts: Blocks;
+        fflush: Blocks;
+        flock: Yields,
+            "looks again and again, at most every 10 ms";
+        lockf: Yields,
+            "looks again and again, at most every 10 ms; no EDEADLK";
+        lockf64: Yields;
+        splice: Yields;
+        tee: Yields;
+        vmsplice: Yields;
+        sendfile: Yields,
+            "to a datagram socket, a blocking section";
+        sendfile64: Yields,
+            "to a datagram socket, a blocking section";
+        msgsnd: Yields,
+            "looks again and again, at most every 10 ms";
+        msgrcv: Yields,
+            "looks again and again, at most every 10 ms";
+        semtimedop: Yields,
+            "looks again and again, at most every 10 ms; more than 16 operations are a blocking section";
+        semop: Yields,
+            "looks again and again, at most every 10 ms; more than 16 operations are a blocking section";
+        mq_open: Tells;
+        __mq_open_2: Tells;
+        mq_close: Tells;
+        mq_timedsend: Yields,
+            "does not notice a step of the clock";
+        mq_send: Yields;
+        mq_timedreceive: Yields,
+            "does not notice a step of the clock";
+        mq_receive: Yields;
+    }
+    #[cfg(feature = "process")]
+    Patch::PROCESS => {
+        wait4: Yields,
+            "for any child, one of a group, or more than its end, looks again and again, at most every 10 ms";
+        waitpid: Yields,
+            "for any child, one of a group, or more than its end, looks again and again, at most every 10 ms";
+        wait3: Yields,
+            "looks again and again, at most every 10 ms";
+        wait: Yields,
+            "looks again and again, at most every 10 ms";
+        waitid: Yields,
+            "for any child, one of a group, or more than its end, looks again and again, at most every 10 ms";
+        system: Blocks;
+        popen: Tells;
+        _IO_popen: Tells;
+        __wait: Yields;
+        __waitpid: Yields;
+    }
     #[cfg(feature = "dns")]
     Patch::DNS => {
         getaddrinfo: Blocks;
@@ -266,6 +480,16 @@ symbols! {
         getpwent_r: Blocks;
         getspnam: Blocks;
         getspnam_r: Blocks;
+        getspent: Blocks;
+        getspent_r: Blocks;
+        getrpcbyname: Blocks;
+        getrpcbynumber: Blocks;
+        getrpcent: Blocks;
+        getrpcbyname_r: Blocks;
+        getrpcbynumber_r: Blocks;
+        getrpcent_r: Blocks;
+        ether_hostton: Blocks;
+        ether_ntohost: Blocks;
         getgrnam: Blocks;
         getgrgid: Blocks;
         getgrent: Blocks;
@@ -273,6 +497,9 @@ symbols! {
         getgrgid_r: Blocks;
         getgrent_r: Blocks;
         getgrouplist: Blocks;
+        setnetgrent: Blocks;
+        getnetgrent: Blocks;
+        getnetgrent_r: Blocks;
         innetgr: Blocks;
         res_query: Blocks;
         res_search: Blocks;

@@ -23,9 +23,9 @@ fn defined() -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     for file in std::fs::read_dir(source).unwrap() {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
-        for list in ["\nsections! {", "\naliases! {"] {
-            for list in text.split(list).skip(1) {
-                let (list, _) = list.split_once("\n}").unwrap();
+        for (start, end) in [("\nsections! {", "\n}\n}"), ("\naliases! {", "\n}")] {
+            for list in text.split(start).skip(1) {
+                let (list, _) = list.split_once(end).unwrap();
                 let lines = list.lines().filter_map(|line| line.strip_prefix("    fn "));
                 names.extend(lines.map(|line| line.split_once('(').unwrap().0.to_owned()));
             }
@@ -170,7 +170,11 @@ fn each_family_is_a_feature() {
 }
 
 #[test]
-fn a_family_that_is_not_compiled_in_has_no_symbols() {
+fn the_families_that_have_symbols_of_their_own_are_those_that_are_compiled_in() {
+    let own = |family| SYMBOLS.iter().any(|symbol| symbol.families == family);
+    for (name, family) in Patch::all().iter_names() {
+        assert_eq!(own(family), compiled().contains(family), "{name}");
+    }
     let brought = |symbol: &Symbol| symbol.families.intersects(compiled());
     assert!(SYMBOLS.iter().all(brought));
 }

@@ -1,0 +1,107 @@
+//! Locks on files: flock(2), lockf(3) and those of fcntl(2).
+//!
+//! Nothing tells that such a lock has become free, and its holder may be a green thread of the same worker. So
+//! a green thread tries without waiting, and again and again until it has the lock, at most every 10 ms: any number may
+//! wait on one worker. Who waits so does not stand in the kernel's queue, hence waiters do not get the lock in the order
+//! in which they came, and the kernel finds no deadlock (`EDEADLK`) between processes.
+
+use std::ffi::c_int;
+
+use greenpatch_runtime::Patch;
+use greenpatch_runtime::hook::{self, Section};
+use libc::off_t;
+use rustix::io::Errno;
+
+use crate::kernel::finish;
+use crate::section;
+
+originals! {
+    fn flock(fd: c_int, operation: c_int) -> c_int;
+    fn lockf(fd: c_int, command: c_int, length: off_t) -> c_int;
+}
+
+/// Makes `attempt`, which does not wait for locks but perhaps for a file server, until it has the lock.
+fn wait_for_lock(
+    section: &Section,
+    attempt: impl Fn() -> Result<usize, Errno>,
+) -> Result<c_int, Errno> {
+    hook::retry_by_timer(
+        || Ok(None),
+        || match section.blocking_in_place(&attempt) {
+            // POSIX leaves it to the system which of the two means that another one has the lock.
+            Err(Errno::ACCESS) => Err(Errno::AGAIN),
+            outcome => outcome.map(|_| 0),
+        },
+    )
+}
+
+/// The command that does what this one does, but does not wait; `None` if it does not wait itself.
+pub(crate) fn without_waiting(command: c_int) -> Option<c_int> {
+    match command {
+        libc::F_SETLKW => Some(libc::F_SETLK),
+        libc::F_OFD_SETLKW => Some(libc::F_OFD_SETLK),
+        _ => None,
+    }
+}
+
+/// fcntl(2) on a green thread with a command that waits, given the one that does not.
+///
+/// # Safety
+///
+/// As for fcntl.
+pub(crate) unsafe fn set_record_lock(
+    section: &Section,
+    fd: c_int,
+    command: c_int,
+    lock: usize,
+) -> Result<c_int, Errno> {
+    // SAFETY: the caller's promise.
+    wait_for_lock(section, || unsafe {
+        kernel_call!(libc::SYS_fcntl, fd, command, lock)
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn flock(fd: c_int, operation: c_int) -> c_int {
+    let waits = operation & libc::LOCK_NB == 0 && operation != libc::LOCK_UN;
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::flock(fd, operation) };
+    match hook::enter(Patch::OS) {
+        Some(section) if waits => {
+            let operation = operation | libc::LOCK_NB;
+            // SAFETY: integers only.
+            let outcome = wait_for_lock(&section, || unsafe {
+                kernel_call!(libc::SYS_flock, fd, operation)
+            });
+            finish(section, outcome)
+        }
+        Some(section) => section::in_place(section, call),
+        None => call(),
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn lockf(fd: c_int, command: c_int, length: off_t) -> c_int {
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::lockf(fd, command, length) };
+    match hook::enter(Patch::OS) {
+        Some(section) if command == libc::F_LOCK => {
+            // SAFETY: plain data, for which zero is a value.
+            let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+            lock.l_type = libc::F_WRLCK as i16;
+            lock.l_whence = libc::SEEK_CUR as i16;
+            lock.l_len = length;
+            let lock = &raw mut lock as usize;
+            // SAFETY: the lock is ours.
+            let outcome = unsafe { set_record_lock(&section, fd, libc::F_SETLK, lock) };
+            finish(section, outcome)
+        }
+        Some(section) => section::in_place(section, call),
+        None => call(),
+    }
+}
+
+// On 64-bit architectures another name.
+aliases! {
+    fn lockf64(fd: c_int, command: c_int, length: off_t) -> c_int = lockf;
+}

@@ -1,0 +1,299 @@
+//! Message queues, and System V's semaphores.
+//!
+//! A POSIX message queue is a descriptor that can be polled; sending and receiving park on it. Of System V's objects
+//! nothing tells that they have changed: a green thread looks again and again, at most every 10 ms.
+
+use std::ffi::{c_char, c_int, c_long, c_uint, c_void};
+use std::time::Duration;
+
+use greenpatch_runtime::Patch;
+use greenpatch_runtime::deadline::Deadline;
+use greenpatch_runtime::hook::{self, Interest, Section};
+use libc::{mode_t, mq_attr, mqd_t, sembuf, size_t, ssize_t, timespec};
+use rustix::io::Errno;
+
+use crate::fd::{closing, opened};
+use crate::kernel::{checked, finish, finish_count};
+use crate::section;
+use crate::transfer::Patience;
+
+originals! {
+    fn msgsnd(queue: c_int, message: *const c_void, length: size_t, flags: c_int) -> c_int;
+    fn msgrcv(queue: c_int, message: *mut c_void, length: size_t, kind: c_long, flags: c_int) -> ssize_t;
+    fn semop(set: c_int, operations: *mut sembuf, count: size_t) -> c_int;
+    fn semtimedop(set: c_int, operations: *mut sembuf, count: size_t, timeout: *const timespec) -> c_int;
+    fn mq_open(name: *const c_char, flags: c_int, mode: mode_t, attributes: *const mq_attr) -> mqd_t;
+    fn __mq_open_2(name: *const c_char, flags: c_int) -> mqd_t;
+    fn mq_close(queue: mqd_t) -> c_int;
+    fn mq_send(queue: mqd_t, message: *const c_char, length: size_t, priority: c_uint) -> c_int;
+    fn mq_timedsend(queue: mqd_t, message: *const c_char, length: size_t, priority: c_uint, until: *const timespec) -> c_int;
+    fn mq_receive(queue: mqd_t, message: *mut c_char, length: size_t, priority: *mut c_uint) -> ssize_t;
+    fn mq_timedreceive(queue: mqd_t, message: *mut c_char, length: size_t, priority: *mut c_uint, until: *const timespec) -> ssize_t;
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn msgsnd(
+    queue: c_int,
+    message: *const c_void,
+    length: size_t,
+    flags: c_int,
+) -> c_int {
+    let waits = flags & libc::IPC_NOWAIT == 0;
+    let Some(section) = hook::enter(Patch::OS).filter(|_| waits) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::msgsnd(queue, message, length, flags) };
+    };
+    let flags = flags | libc::IPC_NOWAIT;
+    // SAFETY: what msgsnd asks of its caller.
+    let attempt = || unsafe { kernel_call!(libc::SYS_msgsnd, queue, message, length, flags) };
+    let outcome = hook::retry_by_timer(|| Ok(None), attempt);
+    finish(section, outcome.map(|_| 0))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn msgrcv(
+    queue: c_int,
+    message: *mut c_void,
+    length: size_t,
+    kind: c_long,
+    flags: c_int,
+) -> ssize_t {
+    let waits = flags & libc::IPC_NOWAIT == 0;
+    let Some(section) = hook::enter(Patch::OS).filter(|_| waits) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::msgrcv(queue, message, length, kind, flags) };
+    };
+    let flags = flags | libc::IPC_NOWAIT;
+    let attempt = || {
+        // SAFETY: what msgrcv asks of its caller.
+        match unsafe { kernel_call!(libc::SYS_msgrcv, queue, message, length, kind, flags) } {
+            Err(Errno::NOMSG) => Err(Errno::AGAIN),
+            outcome => outcome,
+        }
+    };
+    let outcome = hook::retry_by_timer(|| Ok(None), attempt);
+    finish_count(section, outcome)
+}
+
+/// As many operations at once as are carried out without waiting in the kernel.
+const MOST_OPERATIONS: usize = 16;
+
+/// These operations with `IPC_NOWAIT`, if they are few and none of them has it.
+///
+/// # Safety
+///
+/// `operations` points to `count`, or is null.
+unsafe fn without_waiting(
+    operations: *const sembuf,
+    count: size_t,
+) -> Option<[sembuf; MOST_OPERATIONS]> {
+    if operations.is_null() || count > MOST_OPERATIONS {
+        return None;
+    }
+    // SAFETY: the caller's promise.
+    let given = unsafe { std::slice::from_raw_parts(operations, count) };
+    let nothing = sembuf {
+        sem_num: 0,
+        sem_op: 0,
+        sem_flg: 0,
+    };
+    let mut copy = [nothing; MOST_OPERATIONS];
+    for (copy, given) in copy.iter_mut().zip(given) {
+        if c_int::from(given.sem_flg) & libc::IPC_NOWAIT != 0 {
+            return None;
+        }
+        *copy = *given;
+        copy.sem_flg |= libc::IPC_NOWAIT as i16;
+    }
+    Some(copy)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn semtimedop(
+    set: c_int,
+    operations: *mut sembuf,
+    count: size_t,
+    timeout: *const timespec,
+) -> c_int {
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::semtimedop(set, operations, count, timeout) };
+    let Some(section) = hook::enter(Patch::OS) else {
+        return call();
+    };
+    // SAFETY: what semtimedop asks of its caller.
+    let (ours, timeout) = unsafe {
+        let timeout = timeout.as_ref().map(|time| checked(*time)).transpose();
+        (without_waiting(operations, count), timeout)
+    };
+    let (Some(ours), Ok(timeout)) = (ours, timeout) else {
+        return section::yielding(section, call);
+    };
+    let attempt = || {
+        // SAFETY: `count` operations of ours.
+        unsafe { kernel_call!(libc::SYS_semop, set, ours.as_ptr(), count) }
+    };
+    let outcome = hook::retry_by_timer(|| Ok(timeout.map(Deadline::after)), attempt);
+    finish(section, outcome.map(|_| 0))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn semop(set: c_int, operations: *mut sembuf, count: size_t) -> c_int {
+    if hook::enter(Patch::OS).is_none() {
+        // SAFETY: passed on as it came.
+        return unsafe { original::semop(set, operations, count) };
+    }
+    // SAFETY: passed on as it came.
+    unsafe { semtimedop(set, operations, count, std::ptr::null()) }
+}
+
+/// Variadic in C: see `fcntl`.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn mq_open(
+    name: *const c_char,
+    flags: c_int,
+    mode: mode_t,
+    attributes: *const mq_attr,
+) -> mqd_t {
+    // SAFETY: passed on as it came.
+    opened(unsafe { original::mq_open(name, flags, mode, attributes) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __mq_open_2(name: *const c_char, flags: c_int) -> mqd_t {
+    // SAFETY: passed on as it came.
+    opened(unsafe { original::__mq_open_2(name, flags) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn mq_close(queue: mqd_t) -> c_int {
+    // SAFETY: passed on as it came.
+    closing(queue, || unsafe { original::mq_close(queue) })
+}
+
+/// Makes `attempt` on a message queue, which is told a time that has passed, and parks until it succeeds or `until`, a
+/// time on the real-time clock.
+fn retry_on_queue(
+    section: &Section,
+    queue: mqd_t,
+    interest: Interest,
+    until: Option<Duration>,
+    attempt: impl Fn(*const timespec) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    const PASSED: timespec = timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let patience = || -> Patience {
+        if hook::is_nonblocking(queue) {
+            return Err(Errno::AGAIN);
+        }
+        Ok(until.map(|until| Deadline::after(until.saturating_sub(since_epoch()))))
+    };
+    let attempt = || match attempt(&PASSED) {
+        Err(Errno::TIMEDOUT) => Err(Errno::AGAIN),
+        outcome => outcome,
+    };
+    match section.retry(queue, interest, patience, attempt) {
+        Err(Errno::AGAIN) if !hook::is_nonblocking(queue) => Err(Errno::TIMEDOUT),
+        outcome => outcome,
+    }
+}
+
+fn since_epoch() -> Duration {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn mq_timedsend(
+    queue: mqd_t,
+    message: *const c_char,
+    length: size_t,
+    priority: c_uint,
+    until: *const timespec,
+) -> c_int {
+    // SAFETY: what mq_timedsend asks of its caller.
+    let time = unsafe { until.as_ref() }
+        .map(|time| checked(*time))
+        .transpose();
+    let (Some(section), Ok(time)) = (hook::enter(Patch::OS), time) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::mq_timedsend(queue, message, length, priority, until) };
+    };
+    let outcome = retry_on_queue(&section, queue, Interest::Write, time, |passed| {
+        // SAFETY: what mq_timedsend asks of its caller.
+        unsafe {
+            kernel_call!(
+                libc::SYS_mq_timedsend,
+                queue,
+                message,
+                length,
+                priority,
+                passed
+            )
+        }
+    });
+    finish(section, outcome.map(|_| 0))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn mq_send(
+    queue: mqd_t,
+    message: *const c_char,
+    length: size_t,
+    priority: c_uint,
+) -> c_int {
+    if hook::enter(Patch::OS).is_none() {
+        // SAFETY: passed on as it came.
+        return unsafe { original::mq_send(queue, message, length, priority) };
+    }
+    // SAFETY: passed on as it came.
+    unsafe { mq_timedsend(queue, message, length, priority, std::ptr::null()) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn mq_timedreceive(
+    queue: mqd_t,
+    message: *mut c_char,
+    length: size_t,
+    priority: *mut c_uint,
+    until: *const timespec,
+) -> ssize_t {
+    // SAFETY: what mq_timedreceive asks of its caller.
+    let time = unsafe { until.as_ref() }
+        .map(|time| checked(*time))
+        .transpose();
+    let (Some(section), Ok(time)) = (hook::enter(Patch::OS), time) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::mq_timedreceive(queue, message, length, priority, until) };
+    };
+    let outcome = retry_on_queue(&section, queue, Interest::Read, time, |passed| {
+        // SAFETY: what mq_timedreceive asks of its caller.
+        unsafe {
+            kernel_call!(
+                libc::SYS_mq_timedreceive,
+                queue,
+                message,
+                length,
+                priority,
+                passed
+            )
+        }
+    });
+    finish_count(section, outcome)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn mq_receive(
+    queue: mqd_t,
+    message: *mut c_char,
+    length: size_t,
+    priority: *mut c_uint,
+) -> ssize_t {
+    if hook::enter(Patch::OS).is_none() {
+        // SAFETY: passed on as it came.
+        return unsafe { original::mq_receive(queue, message, length, priority) };
+    }
+    // SAFETY: passed on as it came.
+    unsafe { mq_timedreceive(queue, message, length, priority, std::ptr::null()) }
+}

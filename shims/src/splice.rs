@@ -1,0 +1,317 @@
+//! Moving bytes from one descriptor to another inside the kernel: sendfile, splice, tee, vmsplice.
+//!
+//! What they block on is one of the two sides, and no flag is good for both: `SPLICE_F_NONBLOCK` speaks of pipes
+//! alone. So a green thread waits until poll(2) calls both sides ready, and then makes the call, with that flag, in a
+//! blocking section. To a socket no more is moved at once than it has room for. That the call "would block"
+//! nevertheless tells that another thread was faster.
+//!
+//! sendfile(2) to a pipe is splice(2); to a stream socket it goes on until all is sent, as in the kernel.
+
+use std::ffi::{c_int, c_uint};
+use std::ptr;
+
+use greenpatch_runtime::Patch;
+use greenpatch_runtime::hook::{self, Interest, Kind, Section};
+use libc::{iovec, off_t, size_t, ssize_t};
+use rustix::io::Errno;
+
+use crate::kernel::{finish_count, is_ready};
+use crate::section;
+use crate::transfer::retry;
+
+originals! {
+    fn splice(from: c_int, from_offset: *mut off_t, to: c_int, to_offset: *mut off_t, length: size_t, flags: c_uint) -> ssize_t;
+    fn tee(from: c_int, to: c_int, length: size_t, flags: c_uint) -> ssize_t;
+    fn vmsplice(pipe: c_int, vectors: *const iovec, count: size_t, flags: c_uint) -> ssize_t;
+    fn sendfile(to: c_int, from: c_int, offset: *mut off_t, length: size_t) -> ssize_t;
+}
+
+/// One of the descriptors.
+#[derive(Clone, Copy)]
+struct Side {
+    fd: c_int,
+    interest: Interest,
+}
+
+impl Side {
+    fn from(fd: c_int) -> Side {
+        Side {
+            fd,
+            interest: Interest::Read,
+        }
+    }
+
+    fn to(fd: c_int) -> Side {
+        Side {
+            fd,
+            interest: Interest::Write,
+        }
+    }
+
+    fn is_ready(self) -> bool {
+        is_ready(
+            self.fd,
+            match self.interest {
+                Interest::Read => libc::POLLIN,
+                Interest::Write => libc::POLLOUT,
+            },
+        )
+    }
+
+    /// Parks until poll(2) calls it ready, unless the caller does not want to wait.
+    fn wait(self, section: &Section, waits: impl Fn() -> bool) -> Result<(), Errno> {
+        let patience = || {
+            if waits() && !hook::is_nonblocking(self.fd) {
+                Ok(self.deadline(section))
+            } else {
+                Err(Errno::AGAIN)
+            }
+        };
+        let attempt = || {
+            if self.is_ready() {
+                Ok(())
+            } else {
+                Err(Errno::AGAIN)
+            }
+        };
+        match retry(section, self.fd, self.interest, patience, attempt) {
+            // A file is always ready.
+            Err(Errno::PERM) => Ok(()),
+            outcome => outcome,
+        }
+    }
+
+    fn deadline(self, section: &Section) -> Option<greenpatch_runtime::deadline::Deadline> {
+        let is_socket = hook::kind(self.fd) == Kind::Socket;
+        is_socket
+            .then(|| section.socket_deadline(self.fd, self.interest))
+            .flatten()
+    }
+}
+
+/// Makes `call` with these flags and `SPLICE_F_NONBLOCK` once the sides are ready.
+fn move_between<const N: usize>(
+    section: &Section,
+    sides: [Side; N],
+    flags: c_uint,
+    call: impl Fn(c_uint) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let attempt = || section.blocking(|| call(flags | libc::SPLICE_F_NONBLOCK));
+    let two_pipes = sides.iter().all(|side| hook::kind(side.fd) == Kind::Pipe);
+    // Of two pipes, the kernel looks at the mode of both, whichever has to be waited for.
+    let waits = || {
+        let is_nonblocking = |side: &Side| hook::is_nonblocking(side.fd);
+        flags & libc::SPLICE_F_NONBLOCK == 0 && !(two_pipes && sides.iter().any(is_nonblocking))
+    };
+    loop {
+        for side in sides {
+            side.wait(section, waits)?;
+        }
+        match attempt() {
+            Err(Errno::AGAIN) => {}
+            outcome => return outcome,
+        }
+        let unready = sides.iter().find(|side| !side.is_ready());
+        if unready.is_none() {
+            // For a reason that poll does not know of. The caller's own flags decide whether to wait for its end.
+            return section.blocking(|| call(flags));
+        }
+    }
+}
+
+/// `SO_MEMINFO`: what a socket's buffers hold and may hold.
+const SO_MEMINFO: c_int = 55;
+const SENT: usize = 2;
+const SEND_BUFFER: usize = 3;
+const QUEUED: usize = 5;
+
+/// The least that a socket which poll(2) calls writable has room for.
+const LEAST_ROOM: usize = 512;
+
+/// How many bytes may be sent to a socket that poll(2) calls writable without waiting: half of what its buffer has
+/// room for, as what stands in it takes more than its bytes.
+fn room(socket: c_int) -> usize {
+    let mut amounts = [0u32; 9];
+    let mut length = size_of_val(&amounts) as libc::socklen_t;
+    let (place, length) = (amounts.as_mut_ptr(), &raw mut length);
+    // SAFETY: the place and its length are ours.
+    let outcome = unsafe {
+        kernel_call!(
+            libc::SYS_getsockopt,
+            socket,
+            libc::SOL_SOCKET,
+            SO_MEMINFO,
+            place,
+            length
+        )
+    };
+    if outcome.is_err() {
+        return LEAST_ROOM;
+    }
+    let taken = amounts[SENT].max(amounts[QUEUED]);
+    (amounts[SEND_BUFFER].saturating_sub(taken) as usize / 2).max(LEAST_ROOM)
+}
+
+/// No more than `to`, if it is a socket, has room for.
+fn limited(length: usize, to: c_int) -> usize {
+    match hook::kind(to) {
+        Kind::Socket => length.min(room(to)),
+        _ => length,
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn splice(
+    from: c_int,
+    from_offset: *mut off_t,
+    to: c_int,
+    to_offset: *mut off_t,
+    length: size_t,
+    flags: c_uint,
+) -> ssize_t {
+    let Some(section) = hook::enter(Patch::OS).filter(|_| length > 0) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::splice(from, from_offset, to, to_offset, length, flags) };
+    };
+    let outcome = move_between(&section, [Side::from(from), Side::to(to)], flags, |flags| {
+        let length = limited(length, to);
+        // SAFETY: what splice asks of its caller.
+        unsafe {
+            kernel_call!(
+                libc::SYS_splice,
+                from,
+                from_offset,
+                to,
+                to_offset,
+                length,
+                flags
+            )
+        }
+    });
+    finish_count(section, outcome)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn tee(from: c_int, to: c_int, length: size_t, flags: c_uint) -> ssize_t {
+    let Some(section) = hook::enter(Patch::OS).filter(|_| length > 0) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::tee(from, to, length, flags) };
+    };
+    let outcome = move_between(&section, [Side::from(from), Side::to(to)], flags, |flags| {
+        // SAFETY: integers only.
+        unsafe { kernel_call!(libc::SYS_tee, from, to, length, flags) }
+    });
+    finish_count(section, outcome)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn vmsplice(
+    pipe: c_int,
+    vectors: *const iovec,
+    count: size_t,
+    flags: c_uint,
+) -> ssize_t {
+    let Some(section) = hook::enter(Patch::OS).filter(|_| count > 0) else {
+        // SAFETY: passed on as it came.
+        return unsafe { original::vmsplice(pipe, vectors, count, flags) };
+    };
+    // SAFETY: F_GETFL takes no argument.
+    let mode = unsafe { kernel_call!(libc::SYS_fcntl, pipe, libc::F_GETFL) };
+    let is_read_end = mode.is_ok_and(|mode| mode as c_int & libc::O_ACCMODE == libc::O_RDONLY);
+    let side = if is_read_end {
+        Side::from(pipe)
+    } else {
+        Side::to(pipe)
+    };
+    let outcome = move_between(&section, [side], flags, |flags| {
+        // SAFETY: what vmsplice asks of its caller.
+        unsafe { kernel_call!(libc::SYS_vmsplice, pipe, vectors, count, flags) }
+    });
+    finish_count(section, outcome)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn sendfile(
+    to: c_int,
+    from: c_int,
+    offset: *mut off_t,
+    length: size_t,
+) -> ssize_t {
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::sendfile(to, from, offset, length) };
+    let Some(section) = hook::enter(Patch::OS) else {
+        return call();
+    };
+    let is_simple = length == 0 || hook::kind(from) != Kind::File || hook::is_nonblocking(to);
+    match hook::kind(to) {
+        Kind::Pipe if !is_simple => {
+            let sides = [Side::from(from), Side::to(to)];
+            let outcome = move_between(&section, sides, 0, |flags| {
+                let nowhere = ptr::null_mut::<off_t>();
+                // SAFETY: what sendfile asks of its caller.
+                unsafe { kernel_call!(libc::SYS_splice, from, offset, to, nowhere, length, flags) }
+            });
+            finish_count(section, outcome)
+        }
+        Kind::Socket if !is_simple && is_stream(to) => {
+            // SAFETY: what sendfile asks of its caller.
+            let outcome = unsafe { send_file(&section, to, from, offset, length) };
+            finish_count(section, outcome)
+        }
+        _ => section::yielding(section, call),
+    }
+}
+
+fn is_stream(socket: c_int) -> bool {
+    let mut kind: c_int = 0;
+    let mut length = size_of::<c_int>() as libc::socklen_t;
+    let (place, length) = (&raw mut kind, &raw mut length);
+    // SAFETY: the value and its length are ours.
+    let outcome = unsafe {
+        kernel_call!(
+            libc::SYS_getsockopt,
+            socket,
+            libc::SOL_SOCKET,
+            libc::SO_TYPE,
+            place,
+            length
+        )
+    };
+    outcome.is_ok() && kind == libc::SOCK_STREAM
+}
+
+/// sendfile(2) to a stream socket in blocking mode.
+///
+/// # Safety
+///
+/// As for sendfile.
+unsafe fn send_file(
+    section: &Section,
+    to: c_int,
+    from: c_int,
+    offset: *mut off_t,
+    length: usize,
+) -> Result<usize, Errno> {
+    let mut sent = 0;
+    while sent < length {
+        let part = Side::to(to).wait(section, || true).and_then(|()| {
+            let length = limited(length - sent, to);
+            // SAFETY: the caller's promise; the kernel moves the offset along.
+            section
+                .blocking(|| unsafe { kernel_call!(libc::SYS_sendfile, to, from, offset, length) })
+        });
+        match part {
+            Ok(0) => break,
+            Ok(count) => sent += count,
+            // What has been sent counts.
+            Err(_) if sent > 0 => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sent)
+}
+
+// On 64-bit architectures another name.
+aliases! {
+    fn sendfile64(to: c_int, from: c_int, offset: *mut off_t, length: size_t) -> ssize_t = sendfile;
+}

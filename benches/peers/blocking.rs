@@ -1,6 +1,9 @@
 //! The peers whose tasks block: a scheduler, and the types that are used on it.
 
+use std::io::{Read, Write};
 use std::marker::PhantomData;
+use std::net::TcpStream;
+use std::os::fd::{FromRawFd, IntoRawFd};
 use std::sync::mpsc;
 use std::sync::{Mutex, Once};
 use std::thread;
@@ -32,6 +35,7 @@ pub(crate) trait Types: 'static {
     type Sender: Send + 'static;
     type Receiver: Send + 'static;
     type Mutex: Send + Sync + 'static;
+    type Stream: Read + Write;
 
     fn spawn<R: Send + 'static>(task: impl FnOnce() -> R + Send + 'static) -> Self::JoinHandle<R>;
     fn join<R>(handle: Self::JoinHandle<R>) -> R;
@@ -41,6 +45,7 @@ pub(crate) trait Types: 'static {
     fn send(sender: &Self::Sender, number: u64);
     /// The next number; `None` once the sender has gone.
     fn receive(receiver: &Self::Receiver) -> Option<u64>;
+    fn stream(stream: TcpStream) -> Self::Stream;
     fn mutex() -> Self::Mutex;
     fn lock(mutex: &Self::Mutex, change: impl FnOnce(&mut u64));
 }
@@ -104,6 +109,12 @@ impl<S: Scheduler, T: Types> Peer for Blocking<S, T> {
                 self.scheduler.run(ping)
             }),
         }
+    }
+
+    fn echo(&self, count: u64) -> Duration {
+        let (near, far) = works::connection().expect("loopback is there");
+        self.scheduler
+            .run(move || works::echo::<T>(near, far, count))
     }
 
     fn increment(&self, count: u64, over_yield: bool) -> Duration {
@@ -198,6 +209,7 @@ impl Types for GreenTypes {
     type Sender = greenpatch::sync::mpmc::Sender<u64>;
     type Receiver = greenpatch::sync::mpmc::Receiver<u64>;
     type Mutex = greenpatch::sync::Mutex<u64>;
+    type Stream = greenpatch::net::TcpStream;
 
     fn spawn<R: Send + 'static>(task: impl FnOnce() -> R + Send + 'static) -> Self::JoinHandle<R> {
         greenpatch::spawn(task)
@@ -227,6 +239,10 @@ impl Types for GreenTypes {
         receiver.recv().ok()
     }
 
+    fn stream(stream: TcpStream) -> Self::Stream {
+        stream.into()
+    }
+
     fn mutex() -> Self::Mutex {
         greenpatch::sync::Mutex::new(0)
     }
@@ -244,6 +260,7 @@ impl Types for StdTypes {
     type Sender = mpsc::Sender<u64>;
     type Receiver = mpsc::Receiver<u64>;
     type Mutex = Mutex<u64>;
+    type Stream = TcpStream;
 
     fn spawn<R: Send + 'static>(task: impl FnOnce() -> R + Send + 'static) -> Self::JoinHandle<R> {
         thread::spawn(task)
@@ -273,6 +290,10 @@ impl Types for StdTypes {
         receiver.recv().ok()
     }
 
+    fn stream(stream: TcpStream) -> Self::Stream {
+        stream
+    }
+
     fn mutex() -> Self::Mutex {
         Mutex::new(0)
     }
@@ -290,6 +311,7 @@ impl Types for MayTypes {
     type Sender = may::sync::mpsc::Sender<u64>;
     type Receiver = may::sync::mpsc::Receiver<u64>;
     type Mutex = may::sync::Mutex<u64>;
+    type Stream = may::net::TcpStream;
 
     fn spawn<R: Send + 'static>(task: impl FnOnce() -> R + Send + 'static) -> Self::JoinHandle<R> {
         // SAFETY: the works use no thread-local variable over a switch, and little stack.
@@ -318,6 +340,11 @@ impl Types for MayTypes {
 
     fn receive(receiver: &Self::Receiver) -> Option<u64> {
         receiver.recv().ok()
+    }
+
+    fn stream(stream: TcpStream) -> Self::Stream {
+        // SAFETY: the descriptor is handed over.
+        unsafe { may::net::TcpStream::from_raw_fd(stream.into_raw_fd()) }
     }
 
     fn mutex() -> Self::Mutex {

@@ -19,6 +19,9 @@ pub(crate) trait Peer {
     /// Two tasks send a number to and fro through two unbounded channels; counted are the round trips.
     fn ping_pong(&self, count: u64) -> Duration;
 
+    /// Two tasks send a message of 64 bytes to and fro over a TCP connection; counted are the round trips.
+    fn echo(&self, count: u64) -> Duration;
+
     /// Eight tasks increment a number behind a mutex. `over_yield` has them give way while they hold it, so
     /// that the others have to wait even if there is one worker only.
     fn increment(&self, count: u64, over_yield: bool) -> Duration;
@@ -132,6 +135,8 @@ pub(crate) const ROWS: &[Row] = &[
     timed("channel ping-pong, kept apart", 1, 2, |peer, count| {
         peer.ping_pong(count)
     }),
+    timed("TCP echo, 1 worker", 1, 1, |peer, count| peer.echo(count)),
+    timed("TCP echo, 2 workers", 2, 1, |peer, count| peer.echo(count)),
     timed("mutex, 8 tasks, 1 worker", 1, 1, |peer, count| {
         peer.increment(count, false)
     }),

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::yield_now;
 
 use crate::peer::{Peer, Setup};
-use crate::works::{RIVALS, share, span};
+use crate::works::{MESSAGE, RIVALS, connection, share, span};
 
 const BATCH: u64 = 10_000;
 
@@ -33,7 +35,7 @@ impl Tokio {
         let build = || {
             builder()
                 .worker_threads(setup.workers)
-                .enable_time()
+                .enable_all()
                 .build()
                 .expect("this machine can run Tokio")
         };
@@ -49,6 +51,11 @@ fn run<R: Send + 'static>(runtime: &Runtime, main: impl Future<Output = R> + Sen
     runtime
         .block_on(runtime.spawn(main))
         .expect("a work does not panic")
+}
+
+fn stream(stream: std::net::TcpStream) -> TcpStream {
+    stream.set_nonblocking(true).expect("it is a socket");
+    TcpStream::from_std(stream).expect("Tokio takes any stream")
 }
 
 async fn join_all<R>(tasks: Vec<tokio::task::JoinHandle<R>>) -> Vec<R> {
@@ -134,6 +141,40 @@ impl Peer for Tokio {
                 run(&self.runtime, ping)
             }),
         }
+    }
+
+    fn echo(&self, count: u64) -> Duration {
+        let (near, far) = connection().expect("loopback is there");
+        run(&self.runtime, async move {
+            let echo = tokio::spawn(async move {
+                let mut far = stream(far);
+                let mut message = [0; MESSAGE];
+                while far.read_exact(&mut message).await.is_ok() {
+                    far.write_all(&message).await.expect("the other side reads");
+                }
+            });
+            let mut near = stream(near);
+            let mut started = Instant::now();
+            for number in 0..=count {
+                let message = [number as u8; MESSAGE];
+                near.write_all(&message)
+                    .await
+                    .expect("the other side reads");
+                let mut answer = [0; MESSAGE];
+                near.read_exact(&mut answer)
+                    .await
+                    .expect("the other side answers");
+                assert_eq!(answer, message);
+                if number == 0 {
+                    // The other side has started when the clock does.
+                    started = Instant::now();
+                }
+            }
+            let elapsed = started.elapsed();
+            drop(near);
+            echo.await.expect("a task does not panic");
+            elapsed
+        })
     }
 
     fn increment(&self, count: u64, over_yield: bool) -> Duration {

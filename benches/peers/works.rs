@@ -1,5 +1,7 @@
 //! The works, written once for every peer whose tasks block.
 
+use std::io::{self, Read, Write};
+use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -78,6 +80,45 @@ pub(crate) fn pong<T: Types>(to: &T::Sender, from: &T::Receiver) {
     while let Some(number) = T::receive(from) {
         T::send(to, number);
     }
+}
+
+pub(crate) const MESSAGE: usize = 64;
+
+/// The two ends of a connection over loopback.
+pub(crate) fn connection() -> io::Result<(TcpStream, TcpStream)> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    let near = TcpStream::connect(listener.local_addr()?)?;
+    let (far, _) = listener.accept()?;
+    near.set_nodelay(true)?;
+    far.set_nodelay(true)?;
+    Ok((near, far))
+}
+
+pub(crate) fn echo<T: Types>(near: TcpStream, far: TcpStream, count: u64) -> Duration {
+    let echo = T::spawn(move || {
+        let mut far = T::stream(far);
+        let mut message = [0; MESSAGE];
+        while far.read_exact(&mut message).is_ok() {
+            far.write_all(&message).expect("the other side reads");
+        }
+    });
+    let mut near = T::stream(near);
+    let mut round_trip = |number: u64| {
+        let message = [number as u8; MESSAGE];
+        near.write_all(&message).expect("the other side reads");
+        let mut answer = [0; MESSAGE];
+        near.read_exact(&mut answer)
+            .expect("the other side answers");
+        assert_eq!(answer, message);
+    };
+    // The other side has started when the clock does.
+    round_trip(0);
+    let started = Instant::now();
+    (1..=count).for_each(&mut round_trip);
+    let elapsed = started.elapsed();
+    drop(near);
+    T::join(echo);
+    elapsed
 }
 
 pub(crate) fn increment<T: Types>(count: u64, over_yield: bool) -> Duration {

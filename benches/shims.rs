@@ -1,0 +1,91 @@
+//! What a shim adds to a call on an OS thread, where it passes through: the call by its name, beside libc's own definition.
+//!
+//! Locks have one implementation for threads of both kinds, which takes the place of libc's.
+
+#![allow(missing_docs, reason = "criterion_group! makes public items")]
+
+use std::ffi::{CStr, c_int, c_void};
+use std::hint::black_box;
+use std::mem;
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
+// For its symbols.
+use greenpatch as _;
+
+/// libc's own definition of `name`.
+fn original(name: &CStr) -> *mut c_void {
+    // SAFETY: a C string.
+    let address = unsafe { libc::dlsym(libc::RTLD_NEXT, name.as_ptr()) };
+    assert!(!address.is_null(), "libc has no {name:?}");
+    address
+}
+
+fn compare<T>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    mut shim: impl FnMut() -> T,
+    mut original: impl FnMut() -> T,
+) {
+    group.bench_function("shim", |bencher| bencher.iter(&mut shim));
+    group.bench_function("libc", |bencher| bencher.iter(&mut original));
+}
+
+/// Fails in the kernel at once, so that the call itself is all there is.
+fn read(criterion: &mut Criterion) {
+    type Read = unsafe extern "C" fn(c_int, *mut c_void, usize) -> isize;
+    // SAFETY: the function has this type.
+    let original = unsafe { mem::transmute::<*mut c_void, Read>(original(c"read")) };
+    let mut byte = 0_u8;
+    let buffer = (&raw mut byte).cast();
+    let mut group = criterion.benchmark_group("read, bad descriptor");
+    compare(
+        &mut group,
+        // SAFETY: room for a byte.
+        || unsafe { libc::read(black_box(-1), buffer, 1) },
+        // SAFETY: room for a byte.
+        || unsafe { original(black_box(-1), buffer, 1) },
+    );
+}
+
+fn mutex(criterion: &mut Criterion) {
+    type Act = unsafe extern "C" fn(*mut libc::pthread_mutex_t) -> c_int;
+    // SAFETY: the functions have this type.
+    let [lock, unlock] = [c"pthread_mutex_lock", c"pthread_mutex_unlock"]
+        // SAFETY: as told.
+        .map(|name| unsafe { mem::transmute::<*mut c_void, Act>(original(name)) });
+    let mut ours = libc::PTHREAD_MUTEX_INITIALIZER;
+    let mut theirs = libc::PTHREAD_MUTEX_INITIALIZER;
+    let mut group = criterion.benchmark_group("pthread mutex, lock and unlock");
+    compare(
+        &mut group,
+        // SAFETY: an initialised mutex.
+        || unsafe {
+            libc::pthread_mutex_lock(black_box(&mut ours));
+            libc::pthread_mutex_unlock(black_box(&mut ours));
+        },
+        // SAFETY: an initialised mutex.
+        || unsafe {
+            lock(black_box(&mut theirs));
+            unlock(black_box(&mut theirs));
+        },
+    );
+}
+
+fn syscall(criterion: &mut Criterion) {
+    type Syscall = unsafe extern "C" fn(libc::c_long, ...) -> libc::c_long;
+    // SAFETY: the function has this type.
+    let original = unsafe { mem::transmute::<*mut c_void, Syscall>(original(c"syscall")) };
+    let word = 0_u32;
+    let wake = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    let mut group = criterion.benchmark_group("futex wake, nobody waits");
+    compare(
+        &mut group,
+        // SAFETY: a word that is there.
+        || unsafe { libc::syscall(libc::SYS_futex, &raw const word, wake, 1) },
+        // SAFETY: a word that is there.
+        || unsafe { original(libc::SYS_futex, &raw const word, wake, 1) },
+    );
+}
+
+criterion_group!(benches, read, mutex, syscall);
+criterion_main!(benches);

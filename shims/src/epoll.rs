@@ -3,7 +3,7 @@
 //! An epoll set is itself a descriptor that becomes readable when there are events in it, so to the
 //! runtime the wait is one for a single descriptor.
 //!
-//! A wait with a signal mask blocks the worker: the mask belongs to the kernel thread.
+//! A wait with a signal mask is a blocking section: the mask belongs to the kernel thread.
 
 use std::ffi::c_int;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use libc::{epoll_event, sigset_t, timespec};
 use rustix::io::Errno;
 
 use crate::kernel::{self, finish, returned};
+use crate::section::yielding;
 
 originals! {
     fn epoll_wait(
@@ -108,7 +109,11 @@ unsafe extern "C-unwind" fn epoll_pwait(
         return unsafe { epoll_wait(set, events, room, timeout) };
     }
     // SAFETY: passed on as it came.
-    unsafe { original::epoll_pwait(set, events, room, timeout, mask) }
+    let call = || unsafe { original::epoll_pwait(set, events, room, timeout, mask) };
+    match hook::enter(Patch::SELECT) {
+        Some(section) => yielding(section, call),
+        None => call(),
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -126,7 +131,9 @@ unsafe extern "C-unwind" fn epoll_pwait2(
     // SAFETY: what epoll_pwait2 asks of its caller.
     let (Ok(limit), true) = (unsafe { kernel::timeout(timeout) }, mask.is_null()) else {
         // SAFETY: passed on as it came.
-        return unsafe { original::epoll_pwait2(set, events, room, timeout, mask) };
+        return yielding(section, || unsafe {
+            original::epoll_pwait2(set, events, room, timeout, mask)
+        });
     };
     // SAFETY: what epoll_pwait2 asks of its caller.
     let outcome = unsafe { wait_for(&section, set, events, room, limit) };

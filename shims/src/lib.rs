@@ -27,7 +27,7 @@
 //! | `fd` | features `socket`, `os`, `select` and `process` |
 //! | `poll`, `select`, `epoll` | feature `select` |
 //! | `word`, `futex`, `pthread_mutex`, `pthread_cond`, `pthread_once`, `pthread_rwlock`, `pthread_barrier`, `semaphore`, `c11` | feature `lock` |
-//! | `thread`, `c11_thread`, `identity` | feature `thread` |
+//! | `thread`, `c11_thread`, `identity`, `signal` | feature `thread` |
 //! | `open`, `files`, `file_lock`, `splice`, `queue` | feature `os` |
 //! | `names` | feature `dns` |
 //! | `process` | feature `process` |
@@ -81,6 +81,8 @@ mod original;
 #[cfg(any(
     feature = "socket",
     feature = "select",
+    feature = "lock",
+    feature = "thread",
     feature = "os",
     feature = "dns",
     feature = "process"
@@ -168,6 +170,8 @@ mod process;
 mod c11_thread;
 #[cfg(feature = "thread")]
 mod identity;
+#[cfg(feature = "thread")]
+mod signal;
 #[cfg(feature = "thread")]
 mod thread;
 

@@ -4,7 +4,7 @@
 //! on all descriptors at once. A poll that must not wait and finds nothing lets others run, or a
 //! loop of such polls would keep a worker to itself for ever.
 //!
-//! A ppoll with a signal mask blocks the worker: the mask belongs to the kernel thread.
+//! A ppoll with a signal mask is a blocking section: the mask belongs to the kernel thread.
 
 use std::ffi::c_int;
 use std::time::Duration;
@@ -16,6 +16,7 @@ use libc::{nfds_t, pollfd, sigset_t, size_t, timespec};
 use rustix::io::Errno;
 
 use crate::kernel::{self, finish};
+use crate::section::yielding;
 
 originals! {
     fn poll(entries: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int;
@@ -117,7 +118,9 @@ unsafe extern "C-unwind" fn ppoll(
     let limit = unsafe { kernel::timeout(timeout) };
     let (Ok(limit), true) = (limit, mask.is_null()) else {
         // SAFETY: passed on as it came.
-        return unsafe { original::ppoll(entries, count, timeout, mask) };
+        return yielding(section, || unsafe {
+            original::ppoll(entries, count, timeout, mask)
+        });
     };
     // SAFETY: what ppoll asks of its caller.
     let outcome = unsafe { poll_until(&section, entries, count, limit) };

@@ -3,7 +3,7 @@
 //! Of the sets given, bits up to the count matter; a set can be longer than `fd_set`, so they are
 //! read as plain words. As on Linux, select gives back the time that is left, pselect does not.
 //!
-//! A pselect with a signal mask blocks the worker: the mask belongs to the kernel thread.
+//! A pselect with a signal mask is a blocking section: the mask belongs to the kernel thread.
 
 use std::ffi::{c_int, c_ulong};
 use std::time::Duration;
@@ -15,6 +15,7 @@ use libc::{fd_set, pollfd, sigset_t, timespec, timeval};
 use rustix::io::Errno;
 
 use crate::kernel::{self, finish};
+use crate::section::yielding;
 
 originals! {
     fn select(
@@ -230,7 +231,9 @@ unsafe extern "C-unwind" fn pselect(
     let limit = unsafe { kernel::timeout(timeout) };
     let (Ok(limit), true) = (limit, count >= 0 && mask.is_null()) else {
         // SAFETY: passed on as it came.
-        return unsafe { original::pselect(count, read, write, except, timeout, mask) };
+        return yielding(section, || unsafe {
+            original::pselect(count, read, write, except, timeout, mask)
+        });
     };
     let sets = Set::all(read, write, except);
     // SAFETY: what pselect asks of its caller.

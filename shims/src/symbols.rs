@@ -144,14 +144,14 @@ symbols! {
         poll: Yields;
         __poll: Yields;
         __poll_chk: Yields;
-        ppoll: Yields, "with a signal mask blocks the worker";
+        ppoll: Yields, "with a signal mask, a blocking section";
         __ppoll_chk: Yields;
         select: Yields;
         __select: Yields;
-        pselect: Yields, "with a signal mask blocks the worker";
+        pselect: Yields, "with a signal mask, a blocking section";
         epoll_wait: Yields;
-        epoll_pwait: Yields, "with a signal mask blocks the worker";
-        epoll_pwait2: Yields, "with a signal mask blocks the worker";
+        epoll_pwait: Yields, "with a signal mask, a blocking section";
+        epoll_pwait2: Yields, "with a signal mask, a blocking section";
     }
     #[cfg(feature = "lock")]
     Patch::LOCK => {
@@ -237,6 +237,15 @@ symbols! {
         pthread_sigqueue: Answers, "ENOTSUP for a green thread";
         pthread_cancel: Answers, "ENOTSUP for a green thread";
         sigaltstack: Answers, "on a green thread changes a record only";
+        pause: Blocks;
+        sigsuspend: Blocks;
+        __sigsuspend: Blocks;
+        sigpause: Blocks;
+        __sigpause: Blocks;
+        __xpg_sigpause: Blocks;
+        sigwait: Blocks;
+        sigwaitinfo: Blocks;
+        sigtimedwait: Blocks;
     }
     #[cfg(feature = "os")]
     Patch::OS => {

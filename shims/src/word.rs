@@ -15,6 +15,8 @@ use libc::timespec;
 use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use crate::section::yielding;
+
 /// A point in time at which a wait ends, on the clock that the caller named.
 #[derive(Clone, Copy)]
 pub(crate) struct Until {
@@ -244,7 +246,7 @@ pub(crate) use greenpatch_runtime::futex::wake_bitset as wake;
 /// blocking section.
 pub(crate) fn blocking<T>(call: impl FnOnce() -> T) -> T {
     match hook::enter(Patch::LOCK) {
-        Some(section) => section.blocking(call),
+        Some(section) => yielding(section, call),
         None => call(),
     }
 }

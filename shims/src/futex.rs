@@ -1,4 +1,4 @@
-//! `syscall`, of which the futex calls of std, parking_lot and others are caught.
+//! The futex calls that std, parking_lot and others make through `syscall`.
 //!
 //! | operation, private | green thread | other thread |
 //! |---|---|---|
@@ -12,46 +12,22 @@
 //! the word before the queue is locked: a waiter that comes in between may be moved although the
 //! word has changed, which to it is a wake-up without cause.
 //!
-//! All else goes to the kernel: futexes shared between processes, those with priority inheritance,
-//! and every other system call, which blocks the worker if it blocks.
+//! The newer calls `futex_wait`, `futex_wake` and `futex_requeue` are the same in other words, and `futex_waitv` on one
+//! word is `futex_wait`. All else goes to the kernel: futexes shared between processes, those with priority inheritance, of
+//! other sizes than 32 bits, and waits on several words. If it can block, it does so in a blocking section.
 
 use std::ffi::{c_int, c_long};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use greenpatch_runtime::Patch;
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::futex::{self, ANY, KernelWaiter, UncountedWaiter, Wait};
+use greenpatch_runtime::futex::{self, ANY, KernelWaiter, Wait};
 use greenpatch_runtime::hook::{self, Section};
 use libc::timespec;
 use rustix::io::Errno;
 
 use crate::kernel::{self, finish, returned};
 use crate::word::{Until, wake};
-
-/// Variadic in C. No system call has more than six arguments, and whatever fewer the caller gave,
-/// reading all seven registers and stack words is harmless.
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn syscall(
-    number: c_long,
-    one: usize,
-    two: usize,
-    three: usize,
-    four: usize,
-    five: usize,
-    six: usize,
-) -> c_long {
-    let arguments = [one, two, three, four, five, six];
-    if number == libc::SYS_futex {
-        // SAFETY: what the call asks of its caller.
-        return unsafe { futex_call(Call::new(arguments)) };
-    }
-    let _waiter = WAITS.contains(&number).then(UncountedWaiter::register);
-    // SAFETY: passed on as it came.
-    returned(unsafe { kernel::call(number, arguments) }.map(|value| value as c_long))
-}
-
-/// The newer calls that wait on futexes: `futex_waitv` and `futex_wait`.
-const WAITS: [c_long; 2] = [449, 455];
 
 /// The arguments of futex(2).
 struct Call {
@@ -96,6 +72,21 @@ impl Call {
         unsafe { kernel::call(libc::SYS_futex, self.arguments) }
     }
 
+    /// Whether it is a wait.
+    fn can_block(&self) -> bool {
+        !matches!(
+            self.operation,
+            libc::FUTEX_WAKE
+                | libc::FUTEX_WAKE_BITSET
+                | libc::FUTEX_WAKE_OP
+                | libc::FUTEX_REQUEUE
+                | libc::FUTEX_CMP_REQUEUE
+                | libc::FUTEX_UNLOCK_PI
+                | libc::FUTEX_TRYLOCK_PI
+                | libc::FUTEX_CMP_REQUEUE_PI
+        )
+    }
+
     /// A count as the kernel takes it, which wakes one even when told to wake none.
     fn count(value: u32) -> u32 {
         (value as i32).max(1) as u32
@@ -104,6 +95,14 @@ impl Call {
 
 /// futex(2) on any thread.
 ///
+/// # Safety
+///
+/// As for futex.
+pub(crate) unsafe fn call(arguments: [usize; 6]) -> c_long {
+    // SAFETY: the caller's promise.
+    unsafe { futex_call(Call::new(arguments)) }
+}
+
 /// # Safety
 ///
 /// As for futex.
@@ -144,7 +143,11 @@ unsafe fn futex_call(call: Call) -> c_long {
             // It may be a wait that the kernel alone knows.
             let _waiter = KernelWaiter::register(call.word);
             // SAFETY: the caller's promise.
-            unsafe { call.in_kernel() }.map(|count| count as u32)
+            let wait = || unsafe { call.in_kernel() }.map(|count| count as u32);
+            match hook::enter(Patch::LOCK).filter(|_| call.can_block()) {
+                Some(section) => section.blocking(wait),
+                None => wait(),
+            }
         }
     };
     returned(outcome.map(|count| c_long::from(count as i32)))

@@ -26,7 +26,7 @@
 //! | `rw` | features `socket` and `os` |
 //! | `fd` | features `socket`, `os`, `select` and `process` |
 //! | `poll`, `select`, `epoll` | feature `select` |
-//! | `word`, `futex`, `pthread_mutex`, `pthread_cond`, `pthread_once`, `pthread_rwlock`, `pthread_barrier`, `semaphore`, `c11` | feature `lock` |
+//! | `syscall`, `futex`, `futex2`, `word`, `pthread_mutex`, `pthread_cond`, `pthread_once`, `pthread_rwlock`, `pthread_barrier`, `semaphore`, `c11` | feature `lock` |
 //! | `thread`, `c11_thread`, `identity`, `signal` | feature `thread` |
 //! | `open`, `files`, `file_lock`, `splice`, `queue` | feature `os` |
 //! | `names` | feature `dns` |
@@ -135,6 +135,8 @@ mod c11;
 #[cfg(feature = "lock")]
 mod futex;
 #[cfg(feature = "lock")]
+mod futex2;
+#[cfg(feature = "lock")]
 mod pthread_barrier;
 #[cfg(feature = "lock")]
 mod pthread_cond;
@@ -146,6 +148,8 @@ mod pthread_once;
 mod pthread_rwlock;
 #[cfg(feature = "lock")]
 mod semaphore;
+#[cfg(feature = "lock")]
+mod syscall;
 #[cfg(feature = "lock")]
 mod word;
 

@@ -156,7 +156,7 @@ symbols! {
     #[cfg(feature = "lock")]
     Patch::LOCK => {
         syscall: Replaces,
-            "private futex operations only; other calls that block, block the worker";
+            "on a green thread makes calls that block by the function of their name; gettid gives the worker's id";
         pthread_mutex_lock: Replaces,
             "tries again and again if robust or process-shared; ENOTSUP if protecting a priority";
         __pthread_mutex_lock: Replaces;

@@ -173,8 +173,8 @@ pub const UNPATCHED: &[Unpatched] = &[
     },
     Unpatched {
         functions: "setuid seteuid setreuid setresuid setgid setegid setregid setresgid setgroups initgroups",
-        waits_for: "each thread of the process to confirm, which green threads never do",
-        remedy: "change the identity before the first runtime is built",
+        waits_for: "each OS thread of the process to confirm",
+        remedy: BLOCKING,
     },
     Unpatched {
         functions: "getaddrinfo getaddrinfo_a gai_suspend getnameinfo gethostbyname gethostbyname_r gethostbyname2 \

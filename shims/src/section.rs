@@ -17,7 +17,6 @@ use crate::kernel::{errno, set_errno};
 
 /// Defines functions of a family, given like the prototypes of an `extern` block and sorted by the way in which their
 /// sections are run.
-#[allow(unused_macros, reason = "some families have none")]
 macro_rules! sections {
     ($family:ident: $($way:ident {$(
         fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)?;
@@ -40,7 +39,6 @@ macro_rules! sections {
 }
 
 /// Defines other names of functions of this crate.
-#[allow(unused_macros, reason = "some families have none")]
 macro_rules! aliases {
     ($(
         fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $result:ty)? = $function:ident;

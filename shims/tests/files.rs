@@ -812,3 +812,34 @@ fn posix_messages_are_waited_for() {
         ok(libc::mq_unlink(name.as_ptr()));
     }
 }
+
+#[test]
+fn a_deadline_scope_ends_the_waits_that_park() {
+    fn waits_in_vain(wait: impl FnOnce() -> c_int) {
+        let outcome = greenpatch_runtime::time::timeout(SHORT, || {
+            fails(wait(), libc::ETIMEDOUT);
+        });
+        assert!(outcome.is_err());
+    }
+    threads::Kind::Green { workers: 1 }.run("deadline scopes", || {
+        let directory = Directory::new();
+        let path = directory.fifo("fifo");
+        for flags in [libc::O_RDONLY, libc::O_WRONLY] {
+            waits_in_vain(|| open(&path, flags));
+        }
+        // Who gave up left no reader behind.
+        fails(open(&path, libc::O_WRONLY | libc::O_NONBLOCK), libc::ENXIO);
+        let file = directory.file("file", b"");
+        let other = File::open(directory.0.join("file")).unwrap();
+        // SAFETY: integers only.
+        unsafe {
+            ok(libc::flock(file.as_raw_fd(), libc::LOCK_EX));
+            waits_in_vain(|| libc::flock(other.as_raw_fd(), libc::LOCK_EX));
+        }
+        let (reader, _writer) = std::io::pipe().unwrap();
+        let (_end, to) = std::io::pipe().unwrap();
+        waits_in_vain(|| splice(&reader, &to, 1, 0) as c_int);
+        let queue = MessageQueue::new();
+        waits_in_vain(|| queue.receive(1, 0) as c_int);
+    });
+}

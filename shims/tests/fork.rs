@@ -82,3 +82,29 @@ fn a_child_of_a_green_thread_blocks_as_without_us() {
         thread::sleep(Duration::from_millis(1));
     });
 }
+
+#[test]
+fn a_child_of_a_green_thread_opens_files_and_waits_for_its_own_child() {
+    let runtime = Runtime::builder()
+        .workers(1)
+        .patch(Patch::all())
+        .build()
+        .unwrap();
+    runtime.run(|| {
+        in_child(|| {
+            // SAFETY: system calls with C strings and a place for the status.
+            unsafe {
+                let fd = libc::open(c"/dev/null".as_ptr(), libc::O_RDONLY);
+                let grandchild = libc::fork();
+                if grandchild == 0 {
+                    libc::_exit(7);
+                }
+                let mut status = 0;
+                fd >= 0
+                    && libc::waitpid(grandchild, &mut status, 0) == grandchild
+                    && libc::WEXITSTATUS(status) == 7
+                    && libc::close(fd) == 0
+            }
+        });
+    });
+}

@@ -285,3 +285,18 @@ fn popen_reads_what_a_command_prints() {
         assert_eq!(libc::WEXITSTATUS(status), 4);
     }
 }
+
+#[test]
+fn a_deadline_scope_ends_the_wait_for_a_child() {
+    threads::Kind::Green { workers: 1 }.run("deadline scope", || {
+        let mut child = child();
+        for options in [0, libc::WUNTRACED] {
+            let outcome = greenpatch_runtime::time::timeout(SHORT, || {
+                fails(waitpid(pid(&child), options).0, libc::ETIMEDOUT);
+            });
+            assert!(outcome.is_err());
+        }
+        end_later(&mut child);
+        assert_eq!(waitpid(pid(&child), 0), (pid(&child), 0));
+    });
+}

@@ -214,10 +214,10 @@
 //! | `listen`, `connect`, `serve`, `StopServe` | `StreamServer` | [`net::TcpListener`](crate::net::TcpListener) and a [`GreenPool`](crate::GreenPool), or std's types |
 //! | | `DatagramServer` | [`net::UdpSocket`](crate::net::UdpSocket) |
 //! | green `ssl` | `ssl` | `rustls` or OpenSSL over a socket that yields |
-//! | `greendns` | resolvers | [`net`](crate::net) resolves in a [`blocking`](crate::blocking) section |
-//! | green `subprocess`, `os` | `subprocess`, `os`, `fork` | pipes yield; waiting for the child blocks the worker, so do it in [`blocking`](crate::blocking) |
+//! | `greendns` | resolvers | look-ups are [`blocking`](crate::blocking) sections: other green threads go on |
+//! | green `subprocess`, `os` | `subprocess`, `os`, `fork` | pipes and waiting for a child yield |
 //! | | `signal_handler` | the crate `signal-hook`: its pipe yields |
-//! | `GreenPipe` | `FileObjectPosix`, `FileObjectThread` | pipes yield; files go through [`blocking`](crate::blocking) |
+//! | `GreenPipe` | `FileObjectPosix`, `FileObjectThread` | pipes yield; calls on files are [`blocking`](crate::blocking) sections: other green threads go on |
 //! | `wsgi.server` | `pywsgi.WSGIServer` | the package `greenpatch-server` |
 //! | `websocket` | third parties | `tungstenite` over a socket that yields |
 //! | `EVENTLET_HUB`, `use_hub` | `GEVENT_LOOP` | none: Linux's epoll is the one there is |

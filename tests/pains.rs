@@ -296,6 +296,72 @@ fn a_file_lock_held_by_another_green_thread_is_waited_for() {
     drop(file);
 }
 
+#[test]
+fn opening_and_reading_a_fifo_waits_without_blocking() {
+    let path = std::env::temp_dir().join(format!("greenpatch-pains-fifo-{}", std::process::id()));
+    let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+    // SAFETY: a C string.
+    assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+    on_one_worker("a FIFO", move || {
+        let reader = thread::spawn({
+            let path = path.clone();
+            move || std::fs::read_to_string(path).unwrap()
+        });
+        // The reader waits for the other end to be opened, and then for what is written.
+        thread::sleep(SHORT);
+        let mut writer = std::fs::File::create(&path).unwrap();
+        thread::sleep(SHORT);
+        writer.write_all(b"through the FIFO").unwrap();
+        drop(writer);
+        assert_eq!(reader.join().unwrap(), "through the FIFO");
+        std::fs::remove_file(path).unwrap();
+    });
+}
+
+#[test]
+fn children_are_started_and_waited_for_beside_each_other() {
+    on_one_worker("subprocesses", || {
+        let (go, may_go) = std::io::pipe().unwrap();
+        let children: Vec<_> = (0..20)
+            .map(|number| {
+                let mut command = std::process::Command::new("sh");
+                command
+                    .args(["-c", &format!("read word; exit {number}")])
+                    .stdin(go.try_clone().unwrap());
+                thread::spawn(move || command.status().unwrap().code())
+            })
+            .collect();
+        drop(go);
+        // All are waited for before the first can end.
+        thread::sleep(SHORT);
+        drop(may_go);
+        let codes: Vec<_> = children
+            .into_iter()
+            .map(|child| child.join().unwrap())
+            .collect();
+        assert_eq!(codes, (0..20).map(Some).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn names_are_looked_up_beside_each_other() {
+    use std::net::ToSocketAddrs;
+
+    on_one_worker("names", || {
+        let threads: Vec<_> = (0..20)
+            .map(|port| {
+                thread::spawn(move || {
+                    let mut addresses = ("localhost", port).to_socket_addrs().unwrap();
+                    addresses.all(|address| address.ip().is_loopback() && address.port() == port)
+                })
+            })
+            .collect();
+        for thread in threads {
+            assert!(thread.join().unwrap());
+        }
+    });
+}
+
 /// With compensation, as it is by default: others tick while one computes, and while one calls what no shim reaches.
 #[test]
 fn half_a_second_of_computing_stops_nobody() {

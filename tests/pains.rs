@@ -321,20 +321,20 @@ fn opening_and_reading_a_fifo_waits_without_blocking() {
 #[test]
 fn children_are_started_and_waited_for_beside_each_other() {
     on_one_worker("subprocesses", || {
-        let (go, may_go) = std::io::pipe().unwrap();
+        let (gate, keeper) = std::io::pipe().unwrap();
         let children: Vec<_> = (0..20)
             .map(|number| {
                 let mut command = std::process::Command::new("sh");
                 command
                     .args(["-c", &format!("read word; exit {number}")])
-                    .stdin(go.try_clone().unwrap());
+                    .stdin(gate.try_clone().unwrap());
                 thread::spawn(move || command.status().unwrap().code())
             })
             .collect();
-        drop(go);
+        drop(gate);
         // All are waited for before the first can end.
         thread::sleep(SHORT);
-        drop(may_go);
+        drop(keeper);
         let codes: Vec<_> = children
             .into_iter()
             .map(|child| child.join().unwrap())

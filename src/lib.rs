@@ -45,7 +45,7 @@
 //! | `time` | the sleep family |
 //! | `socket` | sockets; read, write, close and the like, as far as sockets need them |
 //! | `select` | poll, ppoll, select, pselect, epoll_wait |
-//! | `lock` | futex; pthread mutex, condition variable and once |
+//! | `lock` | futex; the locks of pthread and C11, semaphores, barriers |
 //! | `thread` | pthread_create, join, detach and what belongs to a thread's identity |
 //! | `os` | files, pipes, FIFOs, terminals; locks on files; message queues |
 //! | `dns` | getaddrinfo and its kin; users, groups, services |

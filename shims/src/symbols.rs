@@ -216,6 +216,9 @@ symbols! {
         pthread_clockjoin_np: Yields, "joins an OS thread by looking again, at most every 10 ms";
         pthread_detach: Answers;
         pthread_exit: Answers;
+        __pthread_register_cancel: Answers;
+        __pthread_unregister_cancel: Answers;
+        __pthread_unwind_next: Answers;
         sched_yield: Yields;
         __sched_yield: Yields;
         pthread_yield: Yields;

@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use greenpatch_runtime::Patch;
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::hook::thread::Start;
+use greenpatch_runtime::hook::thread::{CleanupBuffer, Start};
 use greenpatch_runtime::hook::{self, Section};
 use libc::{clockid_t, pthread_attr_t, pthread_t, timespec};
 use rustix::io::Errno;
@@ -47,6 +47,9 @@ originals! {
     ) -> c_int, or libc::ENOSYS;
     fn pthread_detach(thread: pthread_t) -> c_int;
     fn pthread_exit(value: *mut c_void) -> !;
+    fn __pthread_register_cancel(buffer: *mut CleanupBuffer);
+    fn __pthread_unregister_cancel(buffer: *mut CleanupBuffer);
+    fn __pthread_unwind_next(buffer: *mut CleanupBuffer) -> !;
     fn sched_yield() -> c_int;
 }
 
@@ -326,6 +329,39 @@ unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
             // SAFETY: passed on as it came.
             unsafe { original::pthread_exit(value) }
         }
+    }
+}
+
+/// What `pthread_cleanup_push` calls in C code that is compiled without exceptions.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __pthread_register_cancel(buffer: *mut CleanupBuffer) {
+    match hook::enter_any() {
+        // SAFETY: what the header's macro promises.
+        Some(_section) => unsafe { hook::thread::push_cleanup(buffer) },
+        // SAFETY: passed on as it came.
+        None => unsafe { original::__pthread_register_cancel(buffer) },
+    }
+}
+
+/// What `pthread_cleanup_pop` calls there.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __pthread_unregister_cancel(buffer: *mut CleanupBuffer) {
+    match hook::enter_any() {
+        // SAFETY: what the header's macro promises.
+        Some(_section) => unsafe { hook::thread::pop_cleanup(buffer) },
+        // SAFETY: passed on as it came.
+        None => unsafe { original::__pthread_unregister_cancel(buffer) },
+    }
+}
+
+/// What the handler's frame calls when the handler has run.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn __pthread_unwind_next(buffer: *mut CleanupBuffer) -> ! {
+    match hook::enter_any() {
+        // SAFETY: what the header's macro promises.
+        Some(section) => unsafe { hook::thread::exit_further(section, buffer) },
+        // SAFETY: passed on as it came.
+        None => unsafe { original::__pthread_unwind_next(buffer) },
     }
 }
 

@@ -63,9 +63,16 @@ impl Outcome {
 
 /// `greenpatch run --report` with two workers, and `options`, of a program.
 pub(crate) fn green<S: AsRef<OsStr>>(options: &[&str], command: &[S]) -> Command {
+    let mut all = vec!["--report"];
+    all.extend(options);
+    green_silent(&all, command)
+}
+
+/// As [`green`], without the report, which children of the program write too.
+pub(crate) fn green_silent<S: AsRef<OsStr>>(options: &[&str], command: &[S]) -> Command {
     let mut greenpatch = Command::new(GREENPATCH);
     greenpatch
-        .args(["run", "--report", "--workers", "2"])
+        .args(["run", "--workers", "2"])
         .args(options)
         .arg("--")
         .args(command);

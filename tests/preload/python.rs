@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Stdio;
 
-use crate::program::{Scratch, Watched, green, native, run};
+use crate::program::{Scratch, Watched, green, green_silent, native, run};
 
 /// A Python that comes with its own tests.
 fn python() -> &'static str {
@@ -146,9 +146,10 @@ print("done")
 #[track_caller]
 fn passes(arguments: &[&str]) {
     let scratch = Scratch::new();
-    let mut command = vec![python(), "-m", "test", "-q"];
+    // What fails is shown in full.
+    let mut command = vec![python(), "-m", "test", "-W"];
     command.extend(arguments);
-    let outcome = run(green(&[], &command).current_dir(scratch.path()), b"");
+    let outcome = run(green_silent(&[], &command).current_dir(scratch.path()), b"");
     assert_eq!(outcome.code(), 0, "{}\n{}", outcome.text(), outcome.stderr);
 }
 

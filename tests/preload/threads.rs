@@ -179,31 +179,63 @@ fn the_process_outlives_a_main_thread_that_exits_and_ends_with_the_last_thread()
     assert_eq!(outcome.green_threads(), 2);
 }
 
-#[test]
-fn a_thread_ends_by_pthread_exit_with_its_cleanups_and_destructors() {
-    on_both_compiled(
-        r#"
-        static pthread_key_t key;
-        static void destroyed(void *value) { puts(value); }
-        static void cleaned(void *value) { puts(value); }
-        static void *work(void *argument) {
-            pthread_setspecific(key, "destroyed");
-            pthread_cleanup_push(cleaned, "cleaned");
-            pthread_exit("value");
-            pthread_cleanup_pop(0);
+/// Handlers within each other, on values that change between, and a loop that pushes and pops.
+const CLEANUPS: &str = r#"
+    static pthread_key_t key;
+    static void destroyed(void *value) { puts(value); }
+    static void cleaned(void *value) { puts(value); }
+    __attribute__((noinline)) static void inner(int depth) {
+        volatile char frame[1000];
+        frame[depth] = depth;
+        pthread_cleanup_push(cleaned, depth % 2 ? "odd" : "even");
+        if (depth == 5) pthread_exit("value");
+        if (depth < 6) inner(depth + 1 + frame[depth] - depth);
+        pthread_cleanup_pop(0);
+        frame[0] = depth;
+    }
+    static void *work(void *argument) {
+        pthread_setspecific(key, "destroyed");
+        for (int i = 0; i < 3; i++) {
+            pthread_cleanup_push(cleaned, "popped");
+            usleep(1);
+            pthread_cleanup_pop(i == 1);
         }
-        int main(void) {
-            pthread_t thread;
-            void *value;
-            pthread_key_create(&key, destroyed);
+        pthread_cleanup_push(cleaned, "cleaned last");
+        inner(0);
+        pthread_cleanup_pop(0);
+        return NULL;
+    }
+    int main(void) {
+        pthread_t thread;
+        void *value;
+        pthread_key_create(&key, destroyed);
+        for (int i = 0; i < 2; i++) {
             assert(pthread_create(&thread, NULL, work, NULL) == 0);
             assert(pthread_join(thread, &value) == 0);
             puts(value);
-            return 0;
         }
-        "#,
-        &["-fexceptions"],
-    );
+        return 0;
+    }
+"#;
+
+#[test]
+fn a_thread_ends_by_pthread_exit_with_its_cleanups_and_destructors() {
+    on_both(CLEANUPS);
+}
+
+#[test]
+fn pthread_exit_in_code_with_exceptions_does_the_same() {
+    on_both_compiled(CLEANUPS, &["-fexceptions"]);
+}
+
+#[test]
+fn pthread_exit_in_code_that_cannot_be_unwound_does_the_same() {
+    let options = [
+        "-fno-asynchronous-unwind-tables",
+        "-fno-unwind-tables",
+        "-g0",
+    ];
+    on_both_compiled(CLEANUPS, &options);
 }
 
 #[test]

@@ -17,7 +17,9 @@ mod x86_64;
 #[cfg(target_arch = "x86_64")]
 pub use x86_64::system_call;
 #[cfg(target_arch = "x86_64")]
-pub(crate) use x86_64::{ThreadPointer, interrupted, stack_pointer, thread_pointer};
+pub(crate) use x86_64::{
+    ThreadPointer, interrupted, saved_stack_pointer, stack_pointer, thread_pointer,
+};
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]
 compile_error!(

@@ -73,6 +73,19 @@ pub(crate) unsafe fn interrupted(context: *const c_void) -> (usize, usize) {
     (register(libc::REG_RIP), register(libc::REG_RSP))
 }
 
+/// The stack pointer among the registers that glibc's setjmp has saved on the calling thread.
+pub(crate) fn saved_stack_pointer(registers: &[usize; 8]) -> usize {
+    /// glibc's `JB_RSP`.
+    const STACK_POINTER: usize = 6;
+    let guard: usize;
+    // SAFETY: reads the word of the thread control block by which glibc disguises saved pointers; it stands at this
+    // place in every version, as compilers know the word before it.
+    unsafe {
+        asm!("mov {}, fs:[0x30]", out(reg) guard, options(nostack, pure, readonly, preserves_flags));
+    }
+    registers[STACK_POINTER].rotate_right(17) ^ guard
+}
+
 /// The way this machine changes the thread pointer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ThreadPointer {

@@ -1,5 +1,6 @@
 //! Green threads as pthreads: what the `pthread_*` shims ask of the runtime.
 
+use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
 use std::ptr;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::{Section, process};
+use crate::arch;
 use crate::context;
 use crate::deadline::Deadline;
 use crate::green::{GreenRef, Life};
@@ -159,6 +161,28 @@ pub fn detach(thread: libc::pthread_t) -> Result<(), Errno> {
 /// The frames above may be unwound.
 pub unsafe fn exit(section: Section, value: *mut c_void) -> ! {
     section.green().set_value(value);
+    // SAFETY: the caller's promise.
+    unsafe { unwind(section) }
+}
+
+/// Goes on with [`exit`] after a cleanup handler of C code has run; `buffer` was that handler's.
+///
+/// # Safety
+///
+/// As for `__pthread_unwind_next`: called at the place that the buffer leads to.
+pub unsafe fn exit_further(section: Section, buffer: *mut CleanupBuffer) -> ! {
+    // SAFETY: the caller's promise.
+    unsafe {
+        pop_cleanup(buffer);
+        unwind(section)
+    }
+}
+
+/// # Safety
+///
+/// The frames above may be unwound.
+unsafe fn unwind(section: Section) -> ! {
+    let green = section.green();
     let exception = Box::leak(Box::new(Exception {
         class: *b"GRNPEXIT",
         private: [0; 7],
@@ -167,9 +191,75 @@ pub unsafe fn exit(section: Section, value: *mut c_void) -> ! {
     drop(section);
     // SAFETY: a valid exception object, which lives for ever, and a stop function of the right type.
     let code = unsafe { _Unwind_ForcedUnwind(exception, stop, ptr::null_mut()) };
-    // Only an unwinder that cannot read the stack returns.
-    eprintln!("cannot unwind a green thread that called pthread_exit (code {code})");
-    std::process::abort()
+    debug_assert_ne!(code, 0, "the stop function does not let it come to an end");
+    // An unwinder that cannot read the stack has left it as it was.
+    // SAFETY: the frames that are left behind are those that could not be read.
+    unsafe { leave(exception, green) }
+}
+
+/// Where a cleanup handler of C code without exceptions stands: glibc's `__pthread_unwind_buf_t`. The header's
+/// `pthread_cleanup_push` makes it on the stack, saves the registers in it and registers it.
+#[repr(C)]
+pub struct CleanupBuffer {
+    registers: [usize; 8],
+    mask_was_saved: c_int,
+    /// The buffer registered before; the rest is glibc's.
+    before: *mut CleanupBuffer,
+    _rest: [usize; 3],
+}
+
+thread_local! {
+    /// The cleanup handlers of this green thread, the last one first.
+    static CLEANUPS: Cell<*mut CleanupBuffer> = const { Cell::new(ptr::null_mut()) };
+}
+
+/// As `__pthread_register_cancel`, on a green thread.
+///
+/// # Safety
+///
+/// The buffer stays until it is popped.
+pub unsafe fn push_cleanup(buffer: *mut CleanupBuffer) {
+    // SAFETY: the caller's promise.
+    unsafe { (*buffer).before = CLEANUPS.replace(buffer) };
+}
+
+/// As `__pthread_unregister_cancel`, on a green thread.
+///
+/// # Safety
+///
+/// The buffer was pushed.
+pub unsafe fn pop_cleanup(buffer: *mut CleanupBuffer) {
+    // SAFETY: the caller's promise.
+    CLEANUPS.set(unsafe { (*buffer).before });
+}
+
+/// Goes to the last cleanup handler, or ends the green thread if there is none.
+///
+/// # Safety
+///
+/// Made by [`unwind`], the exception is not used any more; the frames below the handler's need no unwinding.
+unsafe fn leave(exception: *mut Exception, green: GreenRef) -> ! {
+    unsafe extern "C" {
+        fn siglongjmp(registers: *mut CleanupBuffer, value: c_int) -> !;
+    }
+    // SAFETY: the caller's promise; the buffer was filled by setjmp in a frame that is still there.
+    unsafe {
+        drop(Box::from_raw(exception));
+        match CLEANUPS.get() {
+            buffer if buffer.is_null() => green.end_early(),
+            buffer => siglongjmp(buffer, 1),
+        }
+    }
+}
+
+/// The stack pointer of the frame that the last cleanup handler belongs to; none is `usize::MAX`.
+fn next_cleanup() -> usize {
+    let buffer = CLEANUPS.get();
+    if buffer.is_null() {
+        return usize::MAX;
+    }
+    // SAFETY: registered, so it is still there.
+    arch::saved_stack_pointer(unsafe { &(*buffer).registers })
 }
 
 /// The unwinder's exception header, as the Itanium C++ ABI lays it out.
@@ -202,13 +292,10 @@ extern "C-unwind" fn stop(
     let green = context::green().expect("exit runs on a green thread");
     let frame = _Unwind_GetCFA(context);
     // The unwinder gives each frame's own stack pointer; those of the frames to leave are lower.
-    if actions & END_OF_STACK != 0 || frame >= green.entry_frame() {
-        // SAFETY: made by `exit`, and the unwinder is done with it, as this function does not return. It runs
-        // on the green thread, of which every frame below its entry has been unwound.
-        unsafe {
-            drop(Box::from_raw(exception));
-            green.end_early()
-        }
+    if actions & END_OF_STACK != 0 || frame >= green.entry_frame() || frame >= next_cleanup() {
+        // SAFETY: made by `unwind`, and the unwinder is done with it, as this function does not return. It runs
+        // on the green thread, of which every frame below the one to go to has been unwound.
+        unsafe { leave(exception, green) }
     }
     0
 }

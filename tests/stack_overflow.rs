@@ -14,6 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use greenpatch::Builder;
+use greenpatch_runtime::hook;
 use harness::{Watchdog, child, patched_runtime};
 
 /// Recurses without end, some hundred bytes at a time, as long as `more` says so.
@@ -107,6 +108,37 @@ fn an_overflow_on_an_os_thread_is_still_stds_to_tell() {
     for part in ["'native'", "has overflowed its stack"] {
         assert!(stderr.contains(part), "no '{part}' in: {stderr}");
     }
+}
+
+#[test]
+fn an_overflow_of_the_workers_stack_kills_the_process() {
+    let test = "an_overflow_of_the_workers_stack_kills_the_process";
+    let death = death_of(test, || {
+        let section = hook::enter_any().expect("a green thread");
+        // SAFETY: the function uses no section.
+        unsafe { section.blocking_on_workers_stack(overflow) };
+    });
+    let Some((signal, stderr)) = death else {
+        return;
+    };
+    assert!(
+        [Some(libc::SIGSEGV), Some(libc::SIGABRT)].contains(&signal),
+        "{signal:?} {stderr}"
+    );
+}
+
+#[test]
+fn what_fits_the_workers_stack_may_overflow_a_green_threads() {
+    let _watchdog = Watchdog::start("a deep recursion".to_owned(), Duration::from_secs(30));
+    let depth = patched_runtime(1).run(|| {
+        let small = Builder::new().stack_size(64 * 1024).spawn(|| {
+            let section = hook::enter_any().expect("a green thread");
+            // SAFETY: the function uses no section.
+            unsafe { section.blocking_on_workers_stack(|| recurse(0, &|depth| depth < 1_000)) }
+        });
+        small.unwrap().join().unwrap()
+    });
+    assert!(depth >= 1_000);
 }
 
 #[test]

@@ -26,7 +26,7 @@
 //! | `rw` | features `socket` and `os` |
 //! | `fd` | features `socket`, `os`, `select` and `process` |
 //! | `poll`, `select`, `epoll` | feature `select` |
-//! | `syscall`, `futex`, `futex2`, `word`, `pthread_mutex`, `pthread_cond`, `pthread_once`, `pthread_rwlock`, `pthread_barrier`, `semaphore`, `c11` | feature `lock` |
+//! | `syscall`, `futex`, `futex2`, `word`, `pthread_mutex`, `pthread_cond`, `pthread_once`, `pthread_rwlock`, `read_write`, `pthread_barrier`, `semaphore`, `c11` | feature `lock` |
 //! | `thread`, `c11_thread`, `identity`, `signal` | feature `thread` |
 //! | `open`, `files`, `file_lock`, `splice`, `queue` | feature `os` |
 //! | `names` | feature `dns` |
@@ -131,6 +131,8 @@ mod poll;
 mod select;
 
 #[cfg(feature = "lock")]
+mod atomic;
+#[cfg(feature = "lock")]
 mod c11;
 #[cfg(feature = "lock")]
 mod futex;
@@ -146,6 +148,8 @@ mod pthread_mutex;
 mod pthread_once;
 #[cfg(feature = "lock")]
 mod pthread_rwlock;
+#[cfg(feature = "lock")]
+mod read_write;
 #[cfg(feature = "lock")]
 mod semaphore;
 #[cfg(feature = "lock")]

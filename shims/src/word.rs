@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicI32, AtomicU32};
 
 use greenpatch_runtime::Patch;
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::futex::{self, ANY, KernelWaiter, SignalWaiter, Wait};
+pub(crate) use greenpatch_runtime::futex::Wait;
+use greenpatch_runtime::futex::{self, ANY, KernelWaiter, SignalWaiter};
+pub(crate) use greenpatch_runtime::hook::thread::id as thread_id;
 use greenpatch_runtime::hook::{self, Section};
 use libc::timespec;
 use rustix::io::Errno;
@@ -56,6 +58,11 @@ impl Until {
         let now = clock_gettime(clock);
         (now.tv_sec, now.tv_nsec) >= (self.time.tv_sec, self.time.tv_nsec)
     }
+}
+
+/// Where a word stands, to be woken at when the word may be gone.
+pub(crate) fn address(word: &AtomicU32) -> *const u32 {
+    word.as_ptr()
 }
 
 /// How a thread off the runtime takes cancellation while it waits.

@@ -116,6 +116,8 @@ struct Watched {
     is_stuck: bool,
     /// It was found not to be merely preempted.
     is_confirmed: bool,
+    /// It stands in the figures as a hog.
+    is_counted: bool,
     /// Processor time that its OS thread had used when it was first found to look the same again.
     processor_time: Option<Duration>,
     /// When it is reported next, if it stays so.
@@ -197,6 +199,7 @@ impl Monitor {
             since: self.now,
             is_stuck: false,
             is_confirmed: false,
+            is_counted: false,
             processor_time: None,
             reported_at: None,
         };
@@ -214,10 +217,13 @@ impl Monitor {
                 let os_thread = shard.progress.os_thread();
                 seen.processor_time = os_thread.and_then(os_thread::processor_time);
             }
-            let was_stuck = seen.is_stuck;
             seen.is_stuck = seen.since.plus(limit(sight)) <= self.now;
-            if seen.is_stuck && !was_stuck && !sight.is_marked() {
-                counters.hogs.add_shared();
+            if seen.is_stuck && !seen.is_counted && !sight.is_marked() {
+                let least = limit(sight) / 2;
+                seen.is_counted = !is_preempted(&seen, shard.progress.os_thread(), least);
+                if seen.is_counted {
+                    counters.hogs.add_shared();
+                }
             }
             census.stuck += usize::from(seen.is_stuck);
             census.is_undecided |= sight.is_marked() && !seen.is_stuck;

@@ -47,6 +47,15 @@ fn states_add_up_to_the_living() {
         let figures = runtime.metrics();
         (figures.live, figures.running, figures.parked) == (0, 0, 0)
     });
+    assert_eq!(runtime.metrics().peak_live, 14);
+}
+
+#[test]
+fn a_green_thread_that_keeps_its_worker_to_itself_is_counted() {
+    let _watchdog = watchdog();
+    let runtime = unpatched(1);
+    let before = runtime.metrics().hogs;
+    runtime.run(|| while metrics().unwrap().hogs == before {});
 }
 
 #[test]

@@ -173,6 +173,7 @@
 //! |---|---|---|
 //! | `monkey_patch()` | `patch_all()` | link the crate: the features `time socket select lock thread` are on |
 //! | `monkey_patch(socket=True…)` | `patch_socket`… | the features one by one, or [`RuntimeBuilder::patch`](crate::RuntimeBuilder::patch) with a [`Patch`](crate::Patch) set |
+//! | | `python -m gevent.monkey program` | `greenpatch run program`: any dynamically linked program, its threads green |
 //! | `is_monkey_patched` | `is_module_patched` | [`is_patched`](crate::is_patched); [`shims::SYMBOLS`](crate::shims::SYMBOLS) lists every function |
 //! | `patcher.original` | `get_original` | [`blocking`](crate::blocking) runs native code; every shim passes through in it |
 //! | `import_patched`, `eventlet.green.*` | | [`net`](crate::net), [`sync`](crate::sync), [`thread`](crate::thread), [`time`](crate::time): explicit types, no shim needed |

@@ -109,8 +109,9 @@ pub(crate) fn run(command: &mut Command, input: &[u8]) -> Outcome {
     })
 }
 
-/// Kills a child that hangs.
+/// Kills a child that hangs, or whose test fails.
 pub(crate) struct Watched {
+    pid: rustix::process::Pid,
     _done: std::sync::mpsc::Sender<()>,
 }
 
@@ -124,7 +125,15 @@ impl Watched {
                 let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
             }
         });
-        Watched { _done: sender }
+        Watched { pid, _done: sender }
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = rustix::process::kill_process(self.pid, rustix::process::Signal::KILL);
+        }
     }
 }
 

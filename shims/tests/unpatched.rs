@@ -173,21 +173,12 @@ fn table() -> String {
 }
 
 #[test]
-fn limitations_md_names_each_function_that_can_block() {
+fn limitations_md_ends_with_the_functions_that_can_block() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../LIMITATIONS.md");
     let text = fs::read_to_string(path).unwrap();
-    let words: BTreeSet<&str> = text
-        .split(|c: char| !c.is_alphanumeric() && c != '_')
-        .collect();
-    let missing = |name: &&str| !words.contains(name);
-    let missing: Vec<_> = UNPATCHED
-        .iter()
-        .flat_map(|row| row.names())
-        .filter(missing)
-        .collect();
+    let table = table();
     assert!(
-        missing.is_empty(),
-        "{missing:?} are not in LIMITATIONS.md, whose last table should be\n{}",
-        table()
+        text.ends_with(&table),
+        "LIMITATIONS.md should end with\n{table}"
     );
 }

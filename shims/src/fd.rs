@@ -8,6 +8,8 @@
 //! A call that is going to fail must not wake anyone, so arguments that the kernel refuses are
 //! passed on untold.
 
+#[cfg(feature = "lock")]
+use std::ffi::c_long;
 use std::ffi::{c_char, c_int, c_uint};
 
 use greenpatch_runtime::Patch;
@@ -75,6 +77,20 @@ pub(crate) fn closing<T>(fd: c_int, call: impl FnOnce() -> T) -> T {
     let value = call();
     keeping_errno(|| hook::closed(fd));
     value
+}
+
+/// Around a system call that may close descriptors, given its number and arguments.
+#[cfg(feature = "lock")]
+pub(crate) fn telling<T>(number: c_long, arguments: [usize; 6], call: impl FnOnce() -> T) -> T {
+    let [one, two, three, ..] = arguments;
+    let (fd, to, flags) = (one as c_int, two as c_int, three as c_int);
+    match number {
+        libc::SYS_close => closing(fd, call),
+        libc::SYS_dup2 if replaces(fd, to) => closing(to, call),
+        libc::SYS_dup3 if replaces_with(fd, to, flags) => closing(to, call),
+        libc::SYS_close_range => closing_range(one as c_uint, two as c_uint, flags, call),
+        _ => call(),
+    }
 }
 
 /// The descriptor of a stream; -1 if it has none.
@@ -183,18 +199,25 @@ unsafe extern "C-unwind" fn freopen64(
     })
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+/// As [`closing`], of a `call` with the arguments of close_range.
+fn closing_range<T>(first: c_uint, last: c_uint, flags: c_int, call: impl FnOnce() -> T) -> T {
     let closes = flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0 && first <= last;
     if closes {
         hook::closing_range(first, last);
     }
-    // SAFETY: passed on as it came.
-    let status = unsafe { original::close_range(first, last, flags) };
+    let value = call();
     if closes {
         keeping_errno(|| hook::closed_range(first, last));
     }
-    status
+    value
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    closing_range(first, last, flags, || {
+        // SAFETY: passed on as it came.
+        unsafe { original::close_range(first, last, flags) }
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -218,6 +241,11 @@ fn replaces(fd: c_int, to: c_int) -> bool {
     fd != to && unsafe { kernel_call!(libc::SYS_fcntl, fd, libc::F_GETFD) }.is_ok()
 }
 
+/// As [`replaces`], with the flags of dup3.
+fn replaces_with(fd: c_int, to: c_int, flags: c_int) -> bool {
+    flags & !libc::O_CLOEXEC == 0 && replaces(fd, to)
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn dup2(fd: c_int, to: c_int) -> c_int {
     // SAFETY: passed on as it came.
@@ -239,7 +267,7 @@ unsafe extern "C-unwind" fn __dup2(fd: c_int, to: c_int) -> c_int {
 unsafe extern "C-unwind" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
     // SAFETY: passed on as it came.
     let call = || unsafe { original::dup3(fd, to, flags) };
-    if flags & !libc::O_CLOEXEC == 0 && replaces(fd, to) {
+    if replaces_with(fd, to, flags) {
         closing(to, call)
     } else {
         call()
@@ -251,11 +279,11 @@ unsafe extern "C-unwind" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
     #[cfg(feature = "os")]
-    if let Some(command) = without_waiting(command)
+    if let Some(trying) = without_waiting(command)
         && let Some(section) = hook::enter(Patch::OS)
     {
         // SAFETY: what fcntl asks of its caller.
-        let outcome = unsafe { set_record_lock(&section, fd, command, argument) };
+        let outcome = unsafe { set_record_lock(&section, fd, command, trying, argument) };
         return finish(section, outcome);
     }
     // SAFETY: passed on as it came.

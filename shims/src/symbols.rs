@@ -156,7 +156,7 @@ symbols! {
     #[cfg(feature = "lock")]
     Patch::LOCK => {
         syscall: Replaces,
-            "on a green thread makes calls that block by the function of their name; gettid gives the worker's id";
+            "on a green thread makes calls by the function of their name, or in a blocking section; gettid gives the worker's id";
         pthread_mutex_lock: Replaces,
             "tries again and again if robust or process-shared; ENOTSUP if protecting a priority";
         __pthread_mutex_lock: Replaces;

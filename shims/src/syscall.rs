@@ -1,16 +1,34 @@
 //! `syscall`: system calls past libc's own functions.
 //!
 //! Calls on futexes are carried out by `futex` and `futex2` on every thread. Of the others, a green thread makes those
-//! that can block, or that concern descriptors, by the function of that name, be it a shim or libc's. Any other thread
-//! makes them as they are.
+//! that have something to wait for, or that concern descriptors, by the function of that name, be it a shim or libc's, and
+//! all else in a blocking section, as nobody knows what it waits for. Any other thread makes them as they are. The runtime
+//! is told of what they close.
 
 use std::ffi::{c_int, c_long};
 
 use greenpatch_runtime::hook;
 use rustix::io::Errno;
 
+#[cfg(any(
+    feature = "socket",
+    feature = "os",
+    feature = "select",
+    feature = "process"
+))]
+use crate::fd::telling;
 use crate::kernel::{self, returned};
 use crate::{futex, futex2};
+
+#[cfg(feature = "os")]
+unsafe extern "C-unwind" {
+    fn semtimedop(
+        set: c_int,
+        operations: *mut libc::sembuf,
+        count: usize,
+        timeout: *const libc::timespec,
+    ) -> c_int;
+}
 
 /// Variadic in C. No system call has more than six arguments, and whatever fewer the caller gave,
 /// reading all seven registers and stack words is harmless.
@@ -39,9 +57,23 @@ unsafe extern "C-unwind" fn syscall(
         if is_green && let Some(value) = by_function(number, arguments) {
             return value;
         }
-        // SAFETY: passed on as it came.
-        returned(kernel::call(number, arguments).map(|value| value as c_long))
+        let outcome = telling(number, arguments, || match hook::enter_any() {
+            // A signal handler may make system calls.
+            Some(section) => section.blocking_in_place(|| kernel::call(number, arguments)),
+            None => kernel::call(number, arguments),
+        });
+        returned(outcome.map(|value| value as c_long))
     }
+}
+
+#[cfg(not(any(
+    feature = "socket",
+    feature = "os",
+    feature = "select",
+    feature = "process"
+)))]
+fn telling<T>(_number: c_long, _arguments: [usize; 6], call: impl FnOnce() -> T) -> T {
+    call()
 }
 
 /// Calls libc's functions of these names with as many of the arguments as they take.
@@ -73,6 +105,13 @@ unsafe fn by_function(number: c_long, a: [usize; 6]) -> Option<c_long> {
             libc::SYS_epoll_pwait => {
                 libc::epoll_pwait(a[0] as _, a[1] as _, a[2] as _, a[3] as _, a[4] as _).into()
             }
+            #[cfg(feature = "select")]
+            libc::SYS_epoll_pwait2 => {
+                let (set, events) = (a[0] as _, a[1] as _);
+                libc::epoll_pwait2(set, events, a[2] as _, a[3] as _, a[4] as _).into()
+            }
+            #[cfg(feature = "os")]
+            libc::SYS_semtimedop => semtimedop(a[0] as _, a[1] as _, a[2] as _, a[3] as _).into(),
             libc::SYS_rt_sigsuspend => libc::sigsuspend(a[0] as _).into(),
             libc::SYS_rt_sigtimedwait => libc::sigtimedwait(a[0] as _, a[1] as _, a[2] as _).into(),
             // The function gives the error as its value.

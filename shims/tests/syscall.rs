@@ -26,6 +26,8 @@ on_every_kind_of_thread! {
     newer_futex_calls_work,
     a_wait_for_several_words_ends_with_the_one_that_is_woken,
     a_signal_is_waited_for,
+    what_is_closed_wakes_its_waiters,
+    calls_of_any_kind_work,
 }
 
 /// `syscall` with all its arguments.
@@ -76,6 +78,86 @@ fn a_read_parks() {
         .build()
         .unwrap()
         .run(read_from_another);
+}
+
+/// A green thread waits, whatever thread closes.
+fn what_is_closed_wakes_its_waiters() {
+    let closes: [fn(c_int); 4] = [
+        close,
+        |fd| assert_eq!(ok(call!(libc::SYS_close_range, fd, fd, 0)), 0),
+        |fd| assert_eq!(ok(call!(libc::SYS_dup2, 0, fd)), c_long::from(fd)),
+        |fd| {
+            assert_eq!(
+                ok(call!(libc::SYS_dup3, 0, fd, libc::O_CLOEXEC)),
+                c_long::from(fd)
+            )
+        },
+    ];
+    for (index, end) in closes.into_iter().enumerate() {
+        let [read, write] = pipe();
+        let runtime = Runtime::builder()
+            .workers(1)
+            .compensation(false)
+            .patch(Patch::all())
+            .build()
+            .unwrap();
+        let waiter = runtime.spawn(move || {
+            let mut byte = 0_u8;
+            let status = call!(libc::SYS_read, read, &raw mut byte, 1_usize);
+            (status, threads::errno())
+        });
+        // The only worker comes to these when the waiter waits.
+        for _ in 0..3 {
+            runtime.spawn(|| {}).join().unwrap();
+        }
+        end(read);
+        assert_eq!(waiter.join().unwrap(), (-1, libc::EBADF));
+        close(write);
+        if index >= 2 {
+            close(read);
+        }
+    }
+}
+
+/// Those that no function here stands for, too.
+fn calls_of_any_kind_work() {
+    #[repr(C)]
+    struct How {
+        flags: u64,
+        mode: u64,
+        resolve: u64,
+    }
+    let how = How {
+        flags: (libc::O_RDONLY | libc::O_CLOEXEC) as u64,
+        mode: 0,
+        resolve: 0,
+    };
+    let (place, size) = (&raw const how, size_of::<How>());
+    let open = libc::SYS_openat2;
+    let file = ok(call!(open, libc::AT_FDCWD, c"/".as_ptr(), place, size)) as c_int;
+    close(file);
+    fails(
+        call!(open, libc::AT_FDCWD, c"/none".as_ptr(), place, size),
+        libc::ENOENT,
+    );
+    let set = ok(call!(libc::SYS_epoll_create1, 0)) as c_int;
+    let mut event = MaybeUninit::<libc::epoll_event>::uninit();
+    let (events, time) = (event.as_mut_ptr(), timespec(SHORT));
+    let (wait, no_mask) = (libc::SYS_epoll_pwait2, null::<libc::sigset_t>());
+    let start = Instant::now();
+    assert_eq!(ok(call!(wait, set, events, 1, &raw const time, no_mask)), 0);
+    assert!(start.elapsed() >= SHORT);
+    close(set);
+    let mut operation = libc::sembuf {
+        sem_num: 0,
+        sem_op: 1,
+        sem_flg: 0,
+    };
+    let (operation, wait) = (&raw mut operation, libc::SYS_semtimedop);
+    fails(
+        call!(wait, -1, operation, 1_usize, &raw const time),
+        libc::EINVAL,
+    );
 }
 
 fn sockets_work() {

@@ -5,7 +5,6 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
-use greenpatch_runtime::Patch;
 use greenpatch_runtime::hook;
 use greenpatch_runtime::hook::thread::Start;
 use libc::pthread_t;
@@ -65,7 +64,7 @@ unsafe extern "C-unwind" fn thrd_create(
     start: IntStart,
     argument: *mut c_void,
 ) -> c_int {
-    if hook::enter(Patch::THREAD).is_none() {
+    if hook::thread::home().is_none() {
         // SAFETY: passed on as it came.
         return unsafe { original::thrd_create(thread, start, argument) };
     }

@@ -9,6 +9,7 @@ use std::process::Command;
 
 use greenpatch_runtime::Patch;
 use greenpatch_shims::{SYMBOLS, Symbol, compiled};
+use object::{Object, ObjectSymbol};
 
 fn table() -> BTreeSet<String> {
     SYMBOLS
@@ -101,6 +102,28 @@ fn each_symbol_is_defined_in_this_program_and_stands_before_one_of_libc() {
         assert!(!next.is_null(), "libc has no {}", symbol.name);
         assert_ne!(next, ours, "{} stands before itself", symbol.name);
     }
+}
+
+/// The symbols that a program defines, as nm lists them.
+fn defined_in(program: &Path) -> BTreeSet<String> {
+    let data = std::fs::read(program).unwrap();
+    let file = object::File::parse(&*data).unwrap();
+    file.symbols()
+        .chain(file.dynamic_symbols())
+        .filter(|symbol| symbol.is_definition())
+        .map(|symbol| symbol.name().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_function_whose_feature_is_off_is_not_defined_in_this_program() {
+    let program = defined_in(&std::env::current_exe().unwrap());
+    // The linker leaves out what no library could ask for.
+    let mut kept = table();
+    kept.retain(|name| !OLD.contains(&&**name));
+    assert!(kept.is_subset(&program));
+    let off = &defined() - &table();
+    assert!(program.is_disjoint(&off), "{:?}", &program & &off);
 }
 
 /// A C library that takes the address of each function, under `address_of_NAME`.

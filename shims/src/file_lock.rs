@@ -21,18 +21,20 @@ originals! {
 }
 
 /// Makes `attempt`, which does not wait for locks but perhaps for a file server, until it has the lock.
+///
+/// `EACCES` is the answer of some file systems to another's lock, and of security modules to any lock. Only the
+/// kernel can tell the two apart, so there the call that `waits` is made.
 fn wait_for_lock(
     section: &Section,
     attempt: impl Fn() -> Result<usize, Errno>,
+    waits: impl Fn() -> Result<usize, Errno>,
 ) -> Result<c_int, Errno> {
-    hook::retry_by_timer(
-        || Ok(None),
-        || match section.blocking_in_place(&attempt) {
-            // POSIX leaves it to the system which of the two means that another one has the lock.
-            Err(Errno::ACCESS) => Err(Errno::AGAIN),
-            outcome => outcome.map(|_| 0),
-        },
-    )
+    let outcome = hook::retry_by_timer(|| Ok(None), || section.blocking_in_place(&attempt));
+    match outcome {
+        Err(Errno::ACCESS) => section.blocking_in_place(waits),
+        outcome => outcome,
+    }
+    .map(|_| 0)
 }
 
 /// The command that does what this one does, but does not wait; `None` if it does not wait itself.
@@ -44,7 +46,7 @@ pub(crate) fn without_waiting(command: c_int) -> Option<c_int> {
     }
 }
 
-/// fcntl(2) on a green thread with a command that waits, given the one that does not.
+/// fcntl(2) on a green thread with a command that waits, and the one that does not.
 ///
 /// # Safety
 ///
@@ -52,13 +54,13 @@ pub(crate) fn without_waiting(command: c_int) -> Option<c_int> {
 pub(crate) unsafe fn set_record_lock(
     section: &Section,
     fd: c_int,
-    command: c_int,
+    waiting: c_int,
+    trying: c_int,
     lock: usize,
 ) -> Result<c_int, Errno> {
     // SAFETY: the caller's promise.
-    wait_for_lock(section, || unsafe {
-        kernel_call!(libc::SYS_fcntl, fd, command, lock)
-    })
+    let call = |command: c_int| unsafe { kernel_call!(libc::SYS_fcntl, fd, command, lock) };
+    wait_for_lock(section, || call(trying), || call(waiting))
 }
 
 #[unsafe(no_mangle)]
@@ -68,11 +70,10 @@ unsafe extern "C-unwind" fn flock(fd: c_int, operation: c_int) -> c_int {
     let call = || unsafe { original::flock(fd, operation) };
     match hook::enter(Patch::OS) {
         Some(section) if waits => {
-            let operation = operation | libc::LOCK_NB;
             // SAFETY: integers only.
-            let outcome = wait_for_lock(&section, || unsafe {
-                kernel_call!(libc::SYS_flock, fd, operation)
-            });
+            let lock = |operation: c_int| unsafe { kernel_call!(libc::SYS_flock, fd, operation) };
+            let trying = operation | libc::LOCK_NB;
+            let outcome = wait_for_lock(&section, || lock(trying), || lock(operation));
             finish(section, outcome)
         }
         Some(section) => section::in_place(section, call),
@@ -93,7 +94,8 @@ unsafe extern "C-unwind" fn lockf(fd: c_int, command: c_int, length: off_t) -> c
             lock.l_len = length;
             let lock = &raw mut lock as usize;
             // SAFETY: the lock is ours.
-            let outcome = unsafe { set_record_lock(&section, fd, libc::F_SETLK, lock) };
+            let outcome =
+                unsafe { set_record_lock(&section, fd, libc::F_SETLKW, libc::F_SETLK, lock) };
             finish(section, outcome)
         }
         Some(section) => section::in_place(section, call),

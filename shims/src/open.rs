@@ -63,7 +63,8 @@ unsafe fn open_at(
     // A signal handler may open files.
     let call = |flags| section.blocking_in_place(|| call(flags));
     // SAFETY: the caller's promise.
-    let fd = if waits_for_other_end(flags) && unsafe { is_fifo(directory, path, flags) } {
+    let is_fifo = || section.blocking_in_place(|| unsafe { is_fifo(directory, path, flags) });
+    let fd = if waits_for_other_end(flags) && is_fifo() {
         match flags & libc::O_ACCMODE {
             libc::O_RDONLY => open_to_read(flags, call),
             _ => open_to_write(flags, call),
@@ -105,7 +106,7 @@ fn open_to_read(
     call: impl Fn(c_int) -> Result<OwnedFd, Errno>,
 ) -> Result<OwnedFd, Errno> {
     let fifo = call(flags | libc::O_NONBLOCK)?;
-    let Ok((_reader, scratch)) = rustix::pipe::pipe() else {
+    let Ok((_reader, scratch)) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC) else {
         // Nothing tells then; the kernel waits better.
         drop(fifo);
         return call(flags);
@@ -281,7 +282,8 @@ unsafe extern "C-unwind" fn fopen(path: *const c_char, mode: *const c_char) -> *
     // SAFETY: what fopen asks of its caller.
     let flags = flags_of(unsafe { CStr::from_ptr(mode) });
     // SAFETY: what fopen asks of its caller.
-    let is_fifo = |flags: c_int| unsafe { is_fifo(libc::AT_FDCWD, path, flags) };
+    let is_fifo =
+        |flags| section.blocking_in_place(|| unsafe { is_fifo(libc::AT_FDCWD, path, flags) });
     let Some(flags) = flags.filter(|&flags| is_fifo(flags)) else {
         // SAFETY: passed on as it came, and open.
         return section::yielding(section, || unsafe {

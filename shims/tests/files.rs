@@ -16,10 +16,12 @@ use std::sync::mpsc;
 use std::time::Duration;
 use std::{fs, thread};
 
+use greenpatch_runtime::{Patch, Runtime};
 use threads::{SHORT, fails, ok, on_clock, timespec};
 
 on_every_kind_of_thread! {
     the_ends_of_a_fifo_open_together,
+    no_program_inherits_what_the_opening_of_a_fifo_takes,
     a_fifo_opens_as_a_stream,
     many_fifos_are_waited_for_at_once,
     a_fifo_in_nonblocking_mode_does_not_wait,
@@ -124,6 +126,35 @@ fn the_ends_of_a_fifo_open_together() {
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "abc");
     }
+}
+
+/// The pipes that a program executed now would inherit.
+fn inherited_pipes() -> Vec<String> {
+    let names = fs::read_dir("/proc/self/fd").unwrap();
+    names
+        .map(|name| name.unwrap().file_name().into_string().unwrap())
+        .filter(|fd| {
+            let is_pipe = fs::read_link(format!("/proc/self/fd/{fd}"))
+                .is_ok_and(|target| target.to_string_lossy().starts_with("pipe:"));
+            // SAFETY: F_GETFD takes no argument.
+            let flags = unsafe { libc::fcntl(fd.parse().unwrap(), libc::F_GETFD) };
+            is_pipe && flags == 0
+        })
+        .collect()
+}
+
+fn no_program_inherits_what_the_opening_of_a_fifo_takes() {
+    let directory = Directory::new();
+    let path = directory.fifo("fifo");
+    let before = inherited_pipes();
+    let reader = thread::spawn({
+        let path = path.clone();
+        move || drop(opened(&path, libc::O_RDONLY | libc::O_CLOEXEC))
+    });
+    thread::sleep(SHORT);
+    assert_eq!(inherited_pipes(), before);
+    drop(opened(&path, libc::O_WRONLY));
+    reader.join().unwrap();
 }
 
 fn a_fifo_opens_as_a_stream() {
@@ -415,6 +446,63 @@ fn flock_without_waiting_would_block() {
         fails(libc::flock(-1, libc::LOCK_EX), libc::EBADF);
         fails(libc::flock(file.as_raw_fd(), 0), libc::EINVAL);
     }
+}
+
+/// Has the kernel refuse these system calls of the calling OS thread, and of those that it creates from now on, with
+/// `EACCES`, as a security module may.
+fn forbid(numbers: [c_long; 2]) {
+    let statement = |code: u32, k: u32, jt: u8| libc::sock_filter {
+        code: code as u16,
+        jt,
+        jf: 0,
+        k,
+    };
+    let equals = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let mut filter = [
+        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0),
+        statement(equals, numbers[0] as u32, 2),
+        statement(equals, numbers[1] as u32, 1),
+        statement(libc::BPF_RET, libc::SECCOMP_RET_ALLOW, 0),
+        statement(
+            libc::BPF_RET,
+            libc::SECCOMP_RET_ERRNO | libc::EACCES as u32,
+            0,
+        ),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_mut_ptr(),
+    };
+    // SAFETY: a program that reads the number of the call.
+    unsafe {
+        ok(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+        ok(libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        ));
+    }
+}
+
+#[test]
+fn a_lock_that_is_forbidden_is_refused() {
+    let directory = Directory::new();
+    let file = directory.file("file", b"");
+    let green = thread::spawn(move || {
+        let runtime = Runtime::builder().workers(1).compensation(false);
+        let runtime = runtime.patch(Patch::all());
+        // The worker is created after it.
+        forbid([libc::SYS_flock, libc::SYS_fcntl]);
+        runtime.build().unwrap().run(move || {
+            // SAFETY: integers only.
+            unsafe {
+                let fd = file.as_raw_fd();
+                fails(libc::flock(fd, libc::LOCK_EX), libc::EACCES);
+                fails(libc::lockf(fd, libc::F_LOCK, 0), libc::EACCES);
+            }
+        });
+    });
+    green.join().unwrap();
 }
 
 fn whole_file(kind: c_int) -> libc::flock {

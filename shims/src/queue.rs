@@ -13,7 +13,7 @@ use libc::{mode_t, mq_attr, mqd_t, sembuf, size_t, ssize_t, timespec};
 use rustix::io::Errno;
 
 use crate::fd::{closing, opened};
-use crate::kernel::{checked, finish, finish_count};
+use crate::kernel::{self, finish, finish_count};
 use crate::section;
 use crate::transfer::Patience;
 
@@ -121,18 +121,15 @@ unsafe extern "C-unwind" fn semtimedop(
         return call();
     };
     // SAFETY: what semtimedop asks of its caller.
-    let (ours, timeout) = unsafe {
-        let timeout = timeout.as_ref().map(|time| checked(*time)).transpose();
-        (without_waiting(operations, count), timeout)
-    };
-    let (Some(ours), Ok(timeout)) = (ours, timeout) else {
+    let (ours, limit) = unsafe { (without_waiting(operations, count), kernel::timeout(timeout)) };
+    let (Some(ours), Ok(limit)) = (ours, limit) else {
         return section::yielding(section, call);
     };
     let attempt = || {
         // SAFETY: `count` operations of ours.
         unsafe { kernel_call!(libc::SYS_semop, set, ours.as_ptr(), count) }
     };
-    let outcome = hook::retry_by_timer(|| Ok(timeout.map(Deadline::after)), attempt);
+    let outcome = hook::retry_by_timer(|| Ok(limit.map(Deadline::after)), attempt);
     finish(section, outcome.map(|_| 0))
 }
 
@@ -212,13 +209,14 @@ unsafe extern "C-unwind" fn mq_timedsend(
     priority: c_uint,
     until: *const timespec,
 ) -> c_int {
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::mq_timedsend(queue, message, length, priority, until) };
+    let Some(section) = hook::enter(Patch::OS) else {
+        return call();
+    };
     // SAFETY: what mq_timedsend asks of its caller.
-    let time = unsafe { until.as_ref() }
-        .map(|time| checked(*time))
-        .transpose();
-    let (Some(section), Ok(time)) = (hook::enter(Patch::OS), time) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::mq_timedsend(queue, message, length, priority, until) };
+    let Ok(time) = (unsafe { kernel::timeout(until) }) else {
+        return call();
     };
     let outcome = retry_on_queue(&section, queue, Interest::Write, time, |passed| {
         // SAFETY: what mq_timedsend asks of its caller.
@@ -259,13 +257,14 @@ unsafe extern "C-unwind" fn mq_timedreceive(
     priority: *mut c_uint,
     until: *const timespec,
 ) -> ssize_t {
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::mq_timedreceive(queue, message, length, priority, until) };
+    let Some(section) = hook::enter(Patch::OS) else {
+        return call();
+    };
     // SAFETY: what mq_timedreceive asks of its caller.
-    let time = unsafe { until.as_ref() }
-        .map(|time| checked(*time))
-        .transpose();
-    let (Some(section), Ok(time)) = (hook::enter(Patch::OS), time) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::mq_timedreceive(queue, message, length, priority, until) };
+    let Ok(time) = (unsafe { kernel::timeout(until) }) else {
+        return call();
     };
     let outcome = retry_on_queue(&section, queue, Interest::Read, time, |passed| {
         // SAFETY: what mq_timedreceive asks of its caller.

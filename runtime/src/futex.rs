@@ -32,7 +32,7 @@ use crate::interrupt::{End, Interrupted, Limits};
 use crate::reason::Packed;
 use crate::spin::{self, SpinLock};
 
-pub use crate::signal_wake::{SignalWaiter, wake_one_from_signal};
+pub use crate::signal_wake::{SignalWaiter, wake_one_from_signal, wake_one_green_from_signal};
 
 /// Every bit: the bitset of a plain wait and a plain wake.
 pub const ANY: u32 = u32::MAX;

@@ -18,7 +18,7 @@ use rustix::thread::futex::{self, Flags};
 
 use crate::context::{self, NativeSection, OwnWork};
 use crate::deadlock::Counted;
-use crate::futex::{ANY, wake_all_green, wake_bitset, wake_kernel};
+use crate::futex::{ANY, wake_all_green, wake_bitset, wake_green, wake_kernel};
 
 const PLACES: usize = 64;
 
@@ -99,12 +99,33 @@ pub fn wake_one_from_signal(address: *const u32) {
         wake_kernel(address, 1, ANY);
         return;
     }
-    if !place(address as u64) {
+    if !note(address) {
         wake_kernel(address, 1, ANY);
+    }
+}
+
+/// As [`wake_one_from_signal`], of green threads only: for a word whose other waiters somebody else wakes.
+pub fn wake_one_green_from_signal(address: *const u32) {
+    if context::current().is_some() {
+        wake_green(address, 1, ANY);
+        return;
+    }
+    // As above.
+    fence(Ordering::SeqCst);
+    if WAITERS.load(Ordering::SeqCst) != 0 && !context::is_passive() {
+        note(address);
+    }
+}
+
+/// Leaves a wake-up to the messenger. False if the table was full, so that it will wake green threads only.
+fn note(address: *const u32) -> bool {
+    let is_placed = place(address as u64);
+    if !is_placed {
         OVERFLOW.store(true, Ordering::Release);
     }
     REQUESTS.fetch_add(1, Ordering::Release);
     let _ = futex::wake(&REQUESTS, Flags::PRIVATE, 1);
+    is_placed
 }
 
 /// Notes one wake-up at `address`; false if there is no room.

@@ -2,7 +2,9 @@
 //!
 //! glibc's object and glibc's protocol, on the waiting that green threads and OS threads share: `sem_init`,
 //! `sem_destroy` and `sem_getvalue` stay. Semaphores shared between processes, named ones among them, are left to
-//! glibc, in a blocking section.
+//! glibc, but for waits of green threads: these try, and in between wait for a post in this process, no longer
+//! than 10 ms. (Rejected: glibc's wait in a blocking section. As many green threads as there may be workers would block them
+//! all, and who is to post had none left to run on.)
 //!
 //! # Algorithm
 //!
@@ -19,14 +21,21 @@
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
-use greenpatch_runtime::futex::wake_one_from_signal;
+use greenpatch_runtime::Patch;
+use greenpatch_runtime::deadline::Deadline;
+use greenpatch_runtime::futex::{
+    ANY, SignalWaiter, park_green, wake_one_from_signal, wake_one_green_from_signal,
+};
+use greenpatch_runtime::hook::{self, Section};
 use libc::{clockid_t, sem_t, timespec};
 use rustix::io::Errno;
 
 use crate::kernel::{keeping_errno, returned};
 use crate::pthread_mutex::limit;
-use crate::word::{self, Until, blocking};
+use crate::section::yielding;
+use crate::word::{self, Until};
 
 originals! {
     fn sem_wait(semaphore: *mut sem_t) -> c_int;
@@ -62,14 +71,22 @@ const _: () = assert!(size_of::<Semaphore>() <= size_of::<sem_t>());
 const _: () = assert!(align_of::<Semaphore>() <= align_of::<sem_t>());
 
 impl Semaphore {
+    /// # Safety
+    ///
+    /// `semaphore` points to an initialised semaphore, which stays in place for `'a`.
+    unsafe fn new<'a>(semaphore: *mut sem_t) -> &'a Semaphore {
+        // SAFETY: the caller's promise; every field is an atomic.
+        unsafe { &*semaphore.cast::<Semaphore>() }
+    }
+
     /// The semaphore at this address if it is ours.
     ///
     /// # Safety
     ///
-    /// `semaphore` points to an initialised semaphore, which stays in place for `'a`.
+    /// As for `new`.
     unsafe fn ours<'a>(semaphore: *mut sem_t) -> Option<&'a Semaphore> {
-        // SAFETY: the caller's promise; every field is an atomic.
-        let semaphore = unsafe { &*semaphore.cast::<Semaphore>() };
+        // SAFETY: the caller's promise.
+        let semaphore = unsafe { Semaphore::new(semaphore) };
         (semaphore.sharing.load(Ordering::Relaxed) == 0).then_some(semaphore)
     }
 
@@ -103,6 +120,31 @@ impl Semaphore {
         Ok(())
     }
 
+    /// Waits for a semaphore that is glibc's on a green thread, as one of the `_waiter`s whom a post in this process wakes.
+    fn wait_by_trying(
+        &self,
+        section: &Section,
+        _waiter: &SignalWaiter,
+        until: Option<Until>,
+    ) -> Result<(), Errno> {
+        const FIRST: Duration = Duration::from_micros(50);
+        const LONGEST: Duration = Duration::from_millis(10);
+
+        let mut pause = FIRST;
+        while !self.try_take(1) {
+            if until.is_some_and(Until::has_passed) {
+                return Err(Errno::TIMEDOUT);
+            }
+            let next = Deadline::after(pause);
+            let next = until.map_or(next, |until| until.deadline().min(next));
+            let word = self.value().as_ptr();
+            // SAFETY: the borrow keeps the word in place.
+            unsafe { park_green(section, word, 0, ANY, Some(next)) };
+            pause = (pause * 2).min(LONGEST);
+        }
+        Ok(())
+    }
+
     fn post(&self) -> Result<(), Errno> {
         let address = self.value().as_ptr();
         let before = self
@@ -131,13 +173,40 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Waits for a semaphore that is glibc's: by `original` on an OS thread, by trying on a green thread.
+///
+/// # Safety
+///
+/// It is initialised.
+unsafe fn wait_for_shared(
+    semaphore: *mut sem_t,
+    original: impl FnOnce() -> c_int,
+    until: impl FnOnce() -> Result<Option<Until>, c_int>,
+) -> c_int {
+    let Some(section) = hook::enter(Patch::LOCK) else {
+        return original();
+    };
+    let Ok(waiter) = SignalWaiter::register() else {
+        return yielding(section, original);
+    };
+    let outcome = until().map_err(Errno::from_raw_os_error).and_then(|until| {
+        // SAFETY: the caller's promise.
+        let semaphore = unsafe { Semaphore::new(semaphore) };
+        semaphore.wait_by_trying(&section, &waiter, until)
+    });
+    drop((waiter, section));
+    status(outcome)
+}
+
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sem_wait(semaphore: *mut sem_t) -> c_int {
     // SAFETY: what the function asks of its caller.
     match unsafe { Semaphore::ours(semaphore) } {
         Some(semaphore) => status(semaphore.wait(None)),
         // SAFETY: passed on as it came.
-        None => blocking(|| unsafe { original::sem_wait(semaphore) }),
+        None => unsafe {
+            wait_for_shared(semaphore, || original::sem_wait(semaphore), || Ok(None))
+        },
     }
 }
 
@@ -163,7 +232,13 @@ unsafe extern "C-unwind" fn sem_timedwait(semaphore: *mut sem_t, time: *const ti
         // SAFETY: as above.
         Some(semaphore) => unsafe { wait_until(semaphore, libc::CLOCK_REALTIME, time) },
         // SAFETY: passed on as it came.
-        None => blocking(|| unsafe { original::sem_timedwait(semaphore, time) }),
+        None => unsafe {
+            wait_for_shared(
+                semaphore,
+                || original::sem_timedwait(semaphore, time),
+                || limit(libc::CLOCK_REALTIME, time),
+            )
+        },
     }
 }
 
@@ -178,7 +253,13 @@ unsafe extern "C-unwind" fn sem_clockwait(
         // SAFETY: as above.
         Some(semaphore) => unsafe { wait_until(semaphore, clock, time) },
         // SAFETY: passed on as it came.
-        None => blocking(|| unsafe { original::sem_clockwait(semaphore, clock, time) }),
+        None => unsafe {
+            wait_for_shared(
+                semaphore,
+                || original::sem_clockwait(semaphore, clock, time),
+                || limit(clock, time),
+            )
+        },
     }
 }
 
@@ -198,7 +279,12 @@ unsafe extern "C-unwind" fn sem_post(semaphore: *mut sem_t) -> c_int {
     // SAFETY: what the function asks of its caller.
     match unsafe { Semaphore::ours(semaphore) } {
         Some(semaphore) => status(keeping_errno(|| semaphore.post())),
-        // SAFETY: passed on as it came.
-        None => unsafe { original::sem_post(semaphore) },
+        None => {
+            // SAFETY: passed on as it came.
+            let status = unsafe { original::sem_post(semaphore) };
+            // From here on the semaphore may be gone. The half that is waited on stands first.
+            keeping_errno(|| wake_one_green_from_signal(semaphore.cast()));
+            status
+        }
     }
 }

@@ -189,10 +189,10 @@ symbols! {
         __pthread_rwlock_unlock: Replaces;
         pthread_barrier_wait: Replaces, "if process-shared, a blocking section";
         pthread_barrier_destroy: Replaces, "if process-shared, a blocking section";
-        sem_wait: Replaces, "if shared or named, a blocking section";
+        sem_wait: Replaces, "if shared or named, tries again and again, at most every 10 ms";
         sem_trywait: Replaces;
-        sem_timedwait: Replaces, "if shared or named, a blocking section";
-        sem_clockwait: Replaces, "if shared or named, a blocking section";
+        sem_timedwait: Replaces, "if shared or named, tries again and again, at most every 10 ms";
+        sem_clockwait: Replaces, "if shared or named, tries again and again, at most every 10 ms";
         sem_post: Replaces;
         pthread_once: Replaces;
         __pthread_once: Replaces;

@@ -22,6 +22,7 @@ on_every_kind_of_thread! {
     units_under_stress_are_neither_lost_nor_made,
     a_semaphore_can_be_destroyed_once_it_was_waited_for,
     shared_and_named_semaphores_work,
+    a_post_of_another_process_is_noticed,
     a_signal_handler_may_post,
 }
 
@@ -249,6 +250,60 @@ fn shared_and_named_semaphores_work() {
         );
         ok(libc::sem_close(named));
         ok(libc::sem_unlink(name.as_ptr().cast()));
+    }
+}
+
+/// The waiters are more than there may be workers, and who posts is a green thread as well.
+#[test]
+fn any_number_of_green_threads_waits_for_a_shared_semaphore() {
+    threads::Kind::Green { workers: 1 }.run("shared semaphore", || {
+        const COUNT: usize = 100;
+        let semaphore = Semaphore::with(0, 1);
+        let waiting = Arc::new(AtomicUsize::new(0));
+        let waiters: Vec<_> = (0..COUNT)
+            .map(|_| {
+                let (semaphore, waiting) = (semaphore.clone(), waiting.clone());
+                thread::spawn(move || {
+                    waiting.fetch_add(1, Ordering::SeqCst);
+                    semaphore.wait()
+                })
+            })
+            .collect();
+        while waiting.load(Ordering::SeqCst) < COUNT {
+            thread::yield_now();
+        }
+        for _ in 0..COUNT {
+            ok(semaphore.post());
+        }
+        for waiter in waiters {
+            assert_eq!(waiter.join().unwrap(), 0);
+        }
+        assert_eq!(semaphore.value(), 0);
+    });
+}
+
+fn a_post_of_another_process_is_noticed() {
+    // SAFETY: memory of its own, which the child shares; the child makes system calls only.
+    unsafe {
+        let (access, flags) = (
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+        );
+        let place = libc::mmap(ptr::null_mut(), size_of::<sem_t>(), access, flags, -1, 0);
+        assert_ne!(place, libc::MAP_FAILED);
+        let semaphore = place.cast::<sem_t>();
+        ok(libc::sem_init(semaphore, 1, 0));
+        let child = ok(libc::fork());
+        if child == 0 {
+            libc::usleep(20_000);
+            libc::_exit(libc::sem_post(semaphore));
+        }
+        ok(libc::sem_wait(semaphore));
+        let mut status = -1;
+        assert_eq!(libc::waitpid(child, &mut status, 0), child);
+        assert_eq!(status, 0);
+        fails(libc::sem_trywait(semaphore), libc::EAGAIN);
+        ok(libc::munmap(place, size_of::<sem_t>()));
     }
 }
 

@@ -137,7 +137,7 @@ unsafe extern "C-unwind" fn waitid(
     };
     let ends = options & !libc::WNOWAIT == libc::WEXITED;
     let outcome = match kind {
-        libc::P_PIDFD if ends => {
+        libc::P_PIDFD if ends && id as c_int >= 0 => {
             let fd = id as c_int;
             // In non-blocking mode the kernel does not wait either, and says so.
             let patience = || {

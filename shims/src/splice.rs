@@ -3,7 +3,7 @@
 //! What they block on is one of the two sides, and no flag is good for both: `SPLICE_F_NONBLOCK` speaks of pipes
 //! alone. So a green thread waits until poll(2) calls both sides ready, and then makes the call, with that flag, in a
 //! blocking section. To a socket no more is moved at once than it has room for. That the call "would block"
-//! nevertheless tells that another thread was faster.
+//! nevertheless tells that another thread was faster. What the kernel would refuse does not wait to be refused.
 //!
 //! sendfile(2) to a pipe is splice(2); to a stream socket it goes on until all is sent, as in the kernel.
 
@@ -103,6 +103,17 @@ fn move_between<const N: usize>(
         let is_nonblocking = |side: &Side| hook::is_nonblocking(side.fd);
         flags & libc::SPLICE_F_NONBLOCK == 0 && !(two_pipes && sides.iter().any(is_nonblocking))
     };
+    // What is to be refused is refused at once. Of a pipe the flag keeps the call from waiting, and a file is there.
+    let can_be_tried = |side: &Side| {
+        let is_known = matches!(hook::kind(side.fd), Kind::Pipe | Kind::File);
+        is_known || side.fd < 0 || side.is_ready()
+    };
+    if sides.iter().all(can_be_tried) {
+        match attempt() {
+            Err(Errno::AGAIN) => {}
+            outcome => return outcome,
+        }
+    }
     loop {
         for side in sides {
             side.wait(section, waits)?;
@@ -117,6 +128,19 @@ fn move_between<const N: usize>(
             return section.blocking(|| call(flags));
         }
     }
+}
+
+/// The flags of splice, tee and vmsplice.
+const KNOWN_FLAGS: c_uint =
+    libc::SPLICE_F_MOVE | libc::SPLICE_F_NONBLOCK | libc::SPLICE_F_MORE | libc::SPLICE_F_GIFT;
+
+fn is_pipe(fd: c_int) -> bool {
+    hook::kind(fd) == Kind::Pipe
+}
+
+/// Whether the kernel may take this offset of a descriptor, or the lack of one.
+fn may_have(fd: c_int, offset: *mut off_t) -> bool {
+    offset.is_null() || hook::kind(fd) == Kind::File
 }
 
 /// `SO_MEMINFO`: what a socket's buffers hold and may hold.
@@ -169,10 +193,18 @@ unsafe extern "C-unwind" fn splice(
     length: size_t,
     flags: c_uint,
 ) -> ssize_t {
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::splice(from, from_offset, to, to_offset, length, flags) };
     let Some(section) = hook::enter(Patch::OS).filter(|_| length > 0) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::splice(from, from_offset, to, to_offset, length, flags) };
+        return call();
     };
+    let is_right = flags & !KNOWN_FLAGS == 0
+        && (is_pipe(from) || is_pipe(to))
+        && may_have(from, from_offset)
+        && may_have(to, to_offset);
+    if !is_right {
+        return section::yielding(section, call);
+    }
     let outcome = move_between(&section, [Side::from(from), Side::to(to)], flags, |flags| {
         let length = limited(length, to);
         // SAFETY: what splice asks of its caller.
@@ -193,10 +225,14 @@ unsafe extern "C-unwind" fn splice(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn tee(from: c_int, to: c_int, length: size_t, flags: c_uint) -> ssize_t {
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::tee(from, to, length, flags) };
     let Some(section) = hook::enter(Patch::OS).filter(|_| length > 0) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::tee(from, to, length, flags) };
+        return call();
     };
+    if flags & !KNOWN_FLAGS != 0 || !is_pipe(from) || !is_pipe(to) {
+        return section::yielding(section, call);
+    }
     let outcome = move_between(&section, [Side::from(from), Side::to(to)], flags, |flags| {
         // SAFETY: integers only.
         unsafe { kernel_call!(libc::SYS_tee, from, to, length, flags) }
@@ -211,10 +247,14 @@ unsafe extern "C-unwind" fn vmsplice(
     count: size_t,
     flags: c_uint,
 ) -> ssize_t {
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::vmsplice(pipe, vectors, count, flags) };
     let Some(section) = hook::enter(Patch::OS).filter(|_| count > 0) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::vmsplice(pipe, vectors, count, flags) };
+        return call();
     };
+    if flags & !KNOWN_FLAGS != 0 || !is_pipe(pipe) {
+        return section::yielding(section, call);
+    }
     // SAFETY: F_GETFL takes no argument.
     let mode = unsafe { kernel_call!(libc::SYS_fcntl, pipe, libc::F_GETFL) };
     let is_read_end = mode.is_ok_and(|mode| mode as c_int & libc::O_ACCMODE == libc::O_RDONLY);

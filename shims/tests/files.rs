@@ -39,6 +39,7 @@ on_every_kind_of_thread! {
     splice_waits_for_data,
     splice_waits_for_room,
     splice_without_waiting_would_block,
+    splice_refuses_at_once,
     splice_of_nothing_returns_at_once,
     tee_waits_for_data,
     vmsplice_waits_for_room,
@@ -623,6 +624,29 @@ fn splice_without_waiting_would_block() {
     // SAFETY: integers only.
     ok(unsafe { libc::fcntl(to.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) });
     fails(splice(&reader, &to, 1, 0), libc::EAGAIN);
+}
+
+/// Though there is nothing in the pipe.
+fn splice_refuses_at_once() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let (_end, to) = std::io::pipe().unwrap();
+    let (one, _other) = socket_pair();
+    fails(splice(&reader, &writer, 5, 0), libc::EINVAL);
+    fails(splice(&writer, &to, 5, 0), libc::EBADF);
+    fails(splice(&reader, &to, 5, 1 << 20), libc::EINVAL);
+    fails(splice(&one, &one, 5, 0), libc::EINVAL);
+    let (from, to, socket) = (reader.as_raw_fd(), to.as_raw_fd(), one.as_raw_fd());
+    let mut offset = 0;
+    let (none, some) = (null_mut::<libc::loff_t>(), &raw mut offset);
+    // SAFETY: an offset that is ours.
+    unsafe {
+        fails(libc::splice(-1, none, to, none, 5, 0), libc::EBADF);
+        fails(libc::splice(from, none, -1, none, 5, 0), libc::EBADF);
+        fails(libc::splice(from, some, to, none, 5, 0), libc::ESPIPE);
+        fails(libc::splice(from, none, socket, some, 5, 0), libc::EINVAL);
+        fails(libc::tee(from, writer.as_raw_fd(), 5, 0), libc::EINVAL);
+        fails(libc::tee(from, socket, 5, 0), libc::EINVAL);
+    }
 }
 
 fn splice_of_nothing_returns_at_once() {

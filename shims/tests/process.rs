@@ -87,6 +87,11 @@ fn who_has_no_such_child_is_told_so() {
             libc::waitid(libc::P_PID, 1, info.as_mut_ptr(), 0),
             libc::EINVAL,
         );
+        let no_descriptor = -1_i32 as libc::id_t;
+        fails(
+            libc::waitid(libc::P_PIDFD, no_descriptor, null_mut(), libc::WEXITED),
+            libc::EINVAL,
+        );
     }
 }
 

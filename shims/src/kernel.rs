@@ -108,7 +108,6 @@ pub(crate) fn checked(time: timespec) -> Result<Duration, Errno> {
 /// # Safety
 ///
 /// `time` is null or points to a `timespec`.
-#[cfg(any(feature = "socket", feature = "select", feature = "os"))]
 pub(crate) unsafe fn timeout(time: *const timespec) -> Result<Option<Duration>, Errno> {
     // SAFETY: the caller's promise.
     unsafe { time.as_ref() }

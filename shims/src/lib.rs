@@ -61,45 +61,32 @@ compile_error!(
 
 #[macro_use]
 #[cfg_attr(
-    not(feature = "socket"),
-    allow(dead_code, reason = "some families need a part of it")
+    not(feature = "patch"),
+    allow(dead_code, unused_macros, reason = "each family needs a part of it")
 )]
 mod kernel;
 #[macro_use]
-#[cfg(any(
-    feature = "time",
-    feature = "socket",
-    feature = "select",
-    feature = "lock",
-    feature = "thread",
-    feature = "os",
-    feature = "dns",
-    feature = "process"
-))]
+#[cfg_attr(
+    not(feature = "patch"),
+    allow(dead_code, unused_macros, reason = "each family needs a part of it")
+)]
 mod original;
 #[macro_use]
-#[cfg(any(
-    feature = "socket",
-    feature = "select",
-    feature = "lock",
-    feature = "thread",
-    feature = "os",
-    feature = "dns",
-    feature = "process"
-))]
+#[cfg_attr(
+    not(feature = "patch"),
+    allow(dead_code, unused_macros, reason = "each family needs a part of it")
+)]
 mod section;
 mod symbols;
-#[cfg(any(feature = "socket", feature = "os"))]
 #[cfg_attr(
-    not(feature = "socket"),
-    allow(dead_code, reason = "sockets need more of it than files")
+    not(feature = "patch"),
+    allow(dead_code, unused_macros, reason = "each family needs a part of it")
 )]
 mod transfer;
 mod unpatched;
-#[cfg(any(feature = "socket", feature = "os"))]
 #[cfg_attr(
-    not(feature = "socket"),
-    allow(dead_code, reason = "sockets need more of it than files")
+    not(feature = "patch"),
+    allow(dead_code, unused_macros, reason = "each family needs a part of it")
 )]
 mod vectors;
 

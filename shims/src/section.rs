@@ -9,8 +9,6 @@
 //! | [`in_place`] | what a signal handler may call (signal-safety(7)), where nothing may be switched |
 //! | [`on_workers_stack`] | what needs more stack than a small green thread has |
 
-#![allow(dead_code, unused_macros, reason = "each family has its ways")]
-
 use greenpatch_runtime::hook::Section;
 
 use crate::kernel::{errno, set_errno};

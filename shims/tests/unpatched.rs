@@ -1,14 +1,4 @@
 //! What is known of each function that a program may import from libc.
-#![cfg(all(
-    feature = "time",
-    feature = "socket",
-    feature = "select",
-    feature = "lock",
-    feature = "thread",
-    feature = "os",
-    feature = "dns",
-    feature = "process"
-))]
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};

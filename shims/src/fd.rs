@@ -142,12 +142,6 @@ unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __close(fd: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { close(fd) }
-}
-
-#[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn fclose(stream: *mut FILE) -> c_int {
     // SAFETY: what fclose asks of its caller.
     let fd = unsafe { number_of(stream) };
@@ -258,12 +252,6 @@ unsafe extern "C-unwind" fn dup2(fd: c_int, to: c_int) -> c_int {
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __dup2(fd: c_int, to: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { dup2(fd, to) }
-}
-
-#[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
     // SAFETY: passed on as it came.
     let call = || unsafe { original::dup3(fd, to, flags) };
@@ -295,19 +283,6 @@ unsafe extern "C-unwind" fn fcntl(fd: c_int, command: c_int, argument: usize) ->
     }
 }
 
-/// On 64-bit architectures another name for [`fcntl`].
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { fcntl(fd, command, argument) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __fcntl(fd: c_int, command: c_int, argument: usize) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { fcntl(fd, command, argument) }
-}
-
 fn gives_out(command: c_int) -> bool {
     command == libc::F_DUPFD || command == libc::F_DUPFD_CLOEXEC
 }
@@ -316,12 +291,6 @@ fn gives_out(command: c_int) -> bool {
 unsafe extern "C-unwind" fn pipe(ends: *mut c_int) -> c_int {
     // SAFETY: passed on as it came; both ends are written on success.
     unsafe { opened_pair(original::pipe(ends), ends) }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __pipe(ends: *mut c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { pipe(ends) }
 }
 
 #[unsafe(no_mangle)]
@@ -372,4 +341,13 @@ unsafe extern "C-unwind" fn inotify_init() -> c_int {
 unsafe extern "C-unwind" fn inotify_init1(flags: c_int) -> c_int {
     // SAFETY: passed on as it came.
     opened(unsafe { original::inotify_init1(flags) })
+}
+
+// Other names; `fcntl64` is one on 64-bit architectures.
+aliases! {
+    fn __close(fd: c_int) -> c_int = close;
+    fn __dup2(fd: c_int, to: c_int) -> c_int = dup2;
+    fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int = fcntl;
+    fn __fcntl(fd: c_int, command: c_int, argument: usize) -> c_int = fcntl;
+    fn __pipe(ends: *mut c_int) -> c_int = pipe;
 }

@@ -78,12 +78,6 @@ unsafe extern "C-unwind" fn poll(entries: *mut pollfd, count: nfds_t, timeout: c
     finish(section, outcome)
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __poll(entries: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { poll(entries, count, timeout) }
-}
-
 fn fits(count: nfds_t, capacity: size_t) -> bool {
     count as usize <= capacity / size_of::<pollfd>()
 }
@@ -141,4 +135,8 @@ unsafe extern "C-unwind" fn __ppoll_chk(
     }
     // SAFETY: the array is large enough.
     unsafe { ppoll(entries, count, timeout, mask) }
+}
+
+aliases! {
+    fn __poll(entries: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int = poll;
 }

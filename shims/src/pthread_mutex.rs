@@ -364,12 +364,6 @@ unsafe extern "C-unwind" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { pthread_mutex_lock(mutex) }
-}
-
-#[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int {
     // SAFETY: what the function asks of its caller.
     match unsafe { Mutex::ours(mutex) } {
@@ -377,12 +371,6 @@ unsafe extern "C-unwind" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -
         // SAFETY: passed on as it came.
         None => unsafe { Foreign(mutex).try_lock() },
     }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { pthread_mutex_trylock(mutex) }
 }
 
 #[unsafe(no_mangle)]
@@ -439,12 +427,6 @@ unsafe extern "C-unwind" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) ->
     }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { pthread_mutex_unlock(mutex) }
-}
-
 /// Unlocks for the time of a wait on a condition: the thread remains one of the mutex's users.
 ///
 /// # Safety
@@ -471,4 +453,10 @@ pub(crate) unsafe fn lock_after_wait(mutex: *mut pthread_mutex_t) -> c_int {
         // SAFETY: the caller's promise.
         None => unsafe { Foreign(mutex).lock(|| original::pthread_mutex_lock(mutex), || Ok(None)) },
     }
+}
+
+aliases! {
+    fn __pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int = pthread_mutex_lock;
+    fn __pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int = pthread_mutex_trylock;
+    fn __pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int = pthread_mutex_unlock;
 }

@@ -91,18 +91,13 @@ unsafe extern "C-unwind" fn pthread_once(control: *mut pthread_once_t, routine: 
     0
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __pthread_once(
-    control: *mut pthread_once_t,
-    routine: Routine,
-) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { pthread_once(control, routine) }
-}
-
 /// C11's name for it; its flag is the same word.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn call_once(flag: *mut c_int, routine: Routine) {
     // SAFETY: passed on as it came.
     unsafe { pthread_once(flag.cast(), routine) };
+}
+
+aliases! {
+    fn __pthread_once(control: *mut pthread_once_t, routine: Routine) -> c_int = pthread_once;
 }

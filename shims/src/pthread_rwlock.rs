@@ -96,12 +96,6 @@ unsafe extern "C-unwind" fn pthread_rwlock_rdlock(lock: *mut pthread_rwlock_t) -
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __pthread_rwlock_rdlock(lock: *mut pthread_rwlock_t) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { pthread_rwlock_rdlock(lock) }
-}
-
-#[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_rwlock_tryrdlock(lock: *mut pthread_rwlock_t) -> c_int {
     // SAFETY: what the function asks of its caller.
     match unsafe { RwLock::ours(lock) } {
@@ -109,12 +103,6 @@ unsafe extern "C-unwind" fn pthread_rwlock_tryrdlock(lock: *mut pthread_rwlock_t
         // SAFETY: passed on as it came.
         None => unsafe { original::pthread_rwlock_tryrdlock(lock) },
     }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __pthread_rwlock_tryrdlock(lock: *mut pthread_rwlock_t) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { pthread_rwlock_tryrdlock(lock) }
 }
 
 #[unsafe(no_mangle)]
@@ -157,12 +145,6 @@ unsafe extern "C-unwind" fn pthread_rwlock_wrlock(lock: *mut pthread_rwlock_t) -
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __pthread_rwlock_wrlock(lock: *mut pthread_rwlock_t) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { pthread_rwlock_wrlock(lock) }
-}
-
-#[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_rwlock_trywrlock(lock: *mut pthread_rwlock_t) -> c_int {
     // SAFETY: what the function asks of its caller.
     match unsafe { RwLock::ours(lock) } {
@@ -170,12 +152,6 @@ unsafe extern "C-unwind" fn pthread_rwlock_trywrlock(lock: *mut pthread_rwlock_t
         // SAFETY: passed on as it came.
         None => unsafe { original::pthread_rwlock_trywrlock(lock) },
     }
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __pthread_rwlock_trywrlock(lock: *mut pthread_rwlock_t) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { pthread_rwlock_trywrlock(lock) }
 }
 
 #[unsafe(no_mangle)]
@@ -217,8 +193,10 @@ unsafe extern "C-unwind" fn pthread_rwlock_unlock(lock: *mut pthread_rwlock_t) -
     }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __pthread_rwlock_unlock(lock: *mut pthread_rwlock_t) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { pthread_rwlock_unlock(lock) }
+aliases! {
+    fn __pthread_rwlock_rdlock(lock: *mut pthread_rwlock_t) -> c_int = pthread_rwlock_rdlock;
+    fn __pthread_rwlock_tryrdlock(lock: *mut pthread_rwlock_t) -> c_int = pthread_rwlock_tryrdlock;
+    fn __pthread_rwlock_wrlock(lock: *mut pthread_rwlock_t) -> c_int = pthread_rwlock_wrlock;
+    fn __pthread_rwlock_trywrlock(lock: *mut pthread_rwlock_t) -> c_int = pthread_rwlock_trywrlock;
+    fn __pthread_rwlock_unlock(lock: *mut pthread_rwlock_t) -> c_int = pthread_rwlock_unlock;
 }

@@ -285,17 +285,6 @@ unsafe extern "C-unwind" fn recv(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __recv(
-    fd: c_int,
-    buffer: *mut c_void,
-    length: size_t,
-    flags: c_int,
-) -> ssize_t {
-    // SAFETY: passed on as it came.
-    unsafe { recv(fd, buffer, length, flags) }
-}
-
-#[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn __recv_chk(
     fd: c_int,
     buffer: *mut c_void,
@@ -388,4 +377,8 @@ unsafe extern "C-unwind" fn recvmmsg(
         left.tv_nsec = remaining.subsec_nanos().into();
     }
     finish(section, outcome.map(|count| count as c_int))
+}
+
+aliases! {
+    fn __recv(fd: c_int, buffer: *mut c_void, length: size_t, flags: c_int) -> ssize_t = recv;
 }

@@ -216,12 +216,6 @@ unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, length: size_t)
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssize_t {
-    // SAFETY: passed on as it came.
-    unsafe { read(fd, buffer, length) }
-}
-
-#[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn __read_chk(
     fd: c_int,
     buffer: *mut c_void,
@@ -265,12 +259,6 @@ unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, length: size
     // SAFETY: what write asks of its caller.
     let outcome = unsafe { write_vectors(&section, fd, Vectors::single(&buffer)) };
     finish_count(section, outcome)
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __write(fd: c_int, buffer: *const c_void, length: size_t) -> ssize_t {
-    // SAFETY: passed on as it came.
-    unsafe { write(fd, buffer, length) }
 }
 
 #[unsafe(no_mangle)]
@@ -351,8 +339,10 @@ unsafe extern "C-unwind" fn eventfd_write(fd: c_int, value: u64) -> c_int {
     }
 }
 
-// On 64-bit architectures other names.
+// Other names; those with 64 in them are so on 64-bit architectures.
 aliases! {
+    fn __read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssize_t = read;
+    fn __write(fd: c_int, buffer: *const c_void, length: size_t) -> ssize_t = write;
     fn preadv64v2(fd: c_int, vectors: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t = preadv2;
     fn pwritev64v2(fd: c_int, vectors: *const iovec, count: c_int, offset: off_t, flags: c_int) -> ssize_t = pwritev2;
 }

@@ -203,18 +203,6 @@ unsafe extern "C-unwind" fn select(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __select(
-    count: c_int,
-    read: *mut fd_set,
-    write: *mut fd_set,
-    except: *mut fd_set,
-    timeout: *mut timeval,
-) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { select(count, read, write, except, timeout) }
-}
-
-#[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pselect(
     count: c_int,
     read: *mut fd_set,
@@ -239,4 +227,8 @@ unsafe extern "C-unwind" fn pselect(
     // SAFETY: what pselect asks of its caller.
     let outcome = unsafe { select_until(&section, count, &sets, limit) };
     finish(section, outcome)
+}
+
+aliases! {
+    fn __select(count: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *mut timeval) -> c_int = select;
 }

@@ -273,17 +273,6 @@ unsafe extern "C-unwind" fn send(
 }
 
 #[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __send(
-    fd: c_int,
-    buffer: *const c_void,
-    length: size_t,
-    flags: c_int,
-) -> ssize_t {
-    // SAFETY: passed on as it came.
-    unsafe { send(fd, buffer, length, flags) }
-}
-
-#[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sendto(
     fd: c_int,
     buffer: *const c_void,
@@ -330,13 +319,7 @@ unsafe extern "C-unwind" fn sendmmsg(
     finish(section, outcome.map(|count| count as c_int))
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __sendmmsg(
-    fd: c_int,
-    messages: *mut mmsghdr,
-    count: c_uint,
-    flags: c_int,
-) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { sendmmsg(fd, messages, count, flags) }
+aliases! {
+    fn __send(fd: c_int, buffer: *const c_void, length: size_t, flags: c_int) -> ssize_t = send;
+    fn __sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int = sendmmsg;
 }

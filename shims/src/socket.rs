@@ -159,16 +159,6 @@ unsafe extern "C-unwind" fn connect(
     finish(section, outcome.map(|_| 0))
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __connect(
-    fd: c_int,
-    address: *const sockaddr,
-    length: socklen_t,
-) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { connect(fd, address, length) }
-}
-
 /// connect(2) on a green thread.
 ///
 /// # Safety
@@ -250,4 +240,8 @@ unsafe extern "C-unwind" fn setsockopt(
         hook::timeouts_changed();
     }
     status
+}
+
+aliases! {
+    fn __connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int = connect;
 }

@@ -116,15 +116,6 @@ unsafe extern "C-unwind" fn nanosleep(request: *const timespec, remaining: *mut 
     finish(section, Ok(0))
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn __nanosleep(
-    request: *const timespec,
-    remaining: *mut timespec,
-) -> c_int {
-    // SAFETY: passed on as it came.
-    unsafe { nanosleep(request, remaining) }
-}
-
 /// Whether a green thread can sleep by this clock.
 fn is_sleeping_clock(clock: clockid_t) -> bool {
     use libc::{CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_REALTIME, CLOCK_TAI};
@@ -176,4 +167,8 @@ unsafe extern "C-unwind" fn thrd_sleep(
     };
     sleep_for(&section, duration);
     0
+}
+
+aliases! {
+    fn __nanosleep(request: *const timespec, remaining: *mut timespec) -> c_int = nanosleep;
 }

@@ -5,6 +5,8 @@ use std::ffi::{c_int, c_void};
 
 use libc::timespec;
 
+use crate::c11_status::status;
+
 unsafe extern "C-unwind" {
     fn pthread_mutex_lock(mutex: *mut c_void) -> c_int;
     fn pthread_mutex_trylock(mutex: *mut c_void) -> c_int;
@@ -18,17 +20,6 @@ unsafe extern "C-unwind" {
     ) -> c_int;
     fn pthread_cond_signal(cond: *mut c_void) -> c_int;
     fn pthread_cond_broadcast(cond: *mut c_void) -> c_int;
-}
-
-/// `thrd_success` and so on, for an error of pthreads.
-fn status(error: c_int) -> c_int {
-    match error {
-        0 => 0,
-        libc::EBUSY => 1,
-        libc::ENOMEM => 3,
-        libc::ETIMEDOUT => 4,
-        _ => 2,
-    }
 }
 
 #[unsafe(no_mangle)]

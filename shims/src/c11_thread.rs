@@ -9,6 +9,8 @@ use greenpatch_runtime::hook;
 use greenpatch_runtime::hook::thread::Start;
 use libc::pthread_t;
 
+use crate::c11_status::status;
+
 originals! {
     fn thrd_create(thread: *mut pthread_t, start: IntStart, argument: *mut c_void) -> c_int, or 2;
 }
@@ -45,17 +47,6 @@ unsafe extern "C-unwind" fn run(entry: *mut c_void) -> *mut c_void {
     };
     // SAFETY: what thrd_create asks of its caller.
     as_pointer(unsafe { start(argument) })
-}
-
-/// `thrd_success` and so on, for an error of pthreads.
-fn status(error: c_int) -> c_int {
-    match error {
-        0 => 0,
-        libc::EBUSY => 1,
-        libc::ENOMEM => 3,
-        libc::ETIMEDOUT => 4,
-        _ => 2,
-    }
 }
 
 #[unsafe(no_mangle)]

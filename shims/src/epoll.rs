@@ -15,7 +15,7 @@ use libc::{epoll_event, sigset_t, timespec};
 use rustix::io::Errno;
 
 use crate::kernel::{self, finish, returned};
-use crate::section::yielding;
+use crate::section;
 
 originals! {
     fn epoll_wait(
@@ -110,10 +110,7 @@ unsafe extern "C-unwind" fn epoll_pwait(
     }
     // SAFETY: passed on as it came.
     let call = || unsafe { original::epoll_pwait(set, events, room, timeout, mask) };
-    match hook::enter(Patch::SELECT) {
-        Some(section) => yielding(section, call),
-        None => call(),
-    }
+    section::run(hook::enter(Patch::SELECT), section::yielding, call)
 }
 
 #[unsafe(no_mangle)]
@@ -131,7 +128,7 @@ unsafe extern "C-unwind" fn epoll_pwait2(
     // SAFETY: what epoll_pwait2 asks of its caller.
     let (Ok(limit), true) = (unsafe { kernel::timeout(timeout) }, mask.is_null()) else {
         // SAFETY: passed on as it came.
-        return yielding(section, || unsafe {
+        return section::yielding(section, || unsafe {
             original::epoll_pwait2(set, events, room, timeout, mask)
         });
     };

@@ -111,10 +111,7 @@ fn enter(families: Patch) -> Option<Section> {
 
 /// Around a `call` that closes `fd`, which is a blocking section on green threads for which the family is patched.
 fn in_section<T>(family: Patch, fd: c_int, call: impl FnOnce() -> T) -> T {
-    closing(fd, || match enter(family) {
-        Some(section) => section::yielding(section, call),
-        None => call(),
-    })
+    closing(fd, || section::run(enter(family), section::yielding, call))
 }
 
 /// Tells of a stream that has just been opened.
@@ -135,9 +132,9 @@ unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
     // SAFETY: passed on as it came.
     let call = || unsafe { original::close(fd) };
     // A signal handler may close.
-    closing(fd, || match enter(Patch::SOCKET.union(Patch::OS)) {
-        Some(section) => section::in_place(section, call),
-        None => call(),
+    closing(fd, || {
+        let entered = enter(Patch::SOCKET.union(Patch::OS));
+        section::run(entered, section::in_place, call)
     })
 }
 

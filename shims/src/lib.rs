@@ -27,6 +27,7 @@
 //! | `fd` | features `socket`, `os`, `select` and `process` |
 //! | `poll`, `select`, `epoll` | feature `select` |
 //! | `syscall`, `futex`, `futex2`, `word`, `pthread_mutex`, `pthread_cond`, `pthread_once`, `pthread_rwlock`, `read_write`, `pthread_barrier`, `semaphore`, `c11` | feature `lock` |
+//! | `c11_status` | features `lock` and `thread` |
 //! | `thread`, `c11_thread`, `identity`, `signal` | feature `thread` |
 //! | `open`, `files`, `file_lock`, `splice`, `queue` | feature `os` |
 //! | `names` | feature `dns` |
@@ -89,6 +90,9 @@ mod unpatched;
     allow(dead_code, unused_macros, reason = "each family needs a part of it")
 )]
 mod vectors;
+
+#[cfg(any(feature = "lock", feature = "thread"))]
+mod c11_status;
 
 #[cfg(feature = "time")]
 mod time;

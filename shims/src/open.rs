@@ -244,10 +244,7 @@ aliases! {
 
 /// Runs an original in a blocking section if a green thread calls it.
 fn in_section<T>(call: impl FnOnce() -> T) -> T {
-    match hook::enter(Patch::OS) {
-        Some(section) => section::yielding(section, call),
-        None => call(),
-    }
+    section::run(hook::enter(Patch::OS), section::yielding, call)
 }
 
 /// The flags by which fopen opens a file that one only reads or only writes.

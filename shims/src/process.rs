@@ -22,6 +22,7 @@ use rustix::io::Errno;
 use crate::fd::{opened, opened_stream};
 use crate::kernel::finish;
 use crate::section;
+use crate::transfer::patience;
 
 originals! {
     fn wait4(child: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t;
@@ -140,14 +141,7 @@ unsafe extern "C-unwind" fn waitid(
         libc::P_PIDFD if ends && id as c_int >= 0 => {
             let fd = id as c_int;
             // In non-blocking mode the kernel does not wait either, and says so.
-            let patience = || {
-                if hook::is_nonblocking(fd) {
-                    Err(Errno::AGAIN)
-                } else {
-                    Ok(None)
-                }
-            };
-            section.retry(fd, Interest::Read, patience, attempt)
+            section.retry(fd, Interest::Read, || patience(fd), attempt)
         }
         libc::P_PID if ends => wait_until(&section, Some(id as pid_t), attempt),
         _ => wait_until(&section, None, attempt),
@@ -159,10 +153,7 @@ unsafe extern "C-unwind" fn waitid(
 unsafe extern "C-unwind" fn system(command: *const c_char) -> c_int {
     // SAFETY: passed on as it came.
     let call = || unsafe { original::system(command) };
-    match hook::enter(Patch::PROCESS) {
-        Some(section) => section::yielding(section, call),
-        None => call(),
-    }
+    section::run(hook::enter(Patch::PROCESS), section::yielding, call)
 }
 
 #[unsafe(no_mangle)]

@@ -11,11 +11,12 @@ use greenpatch_runtime::deadline::Deadline;
 use greenpatch_runtime::hook::{self, Interest, Section};
 use libc::{mode_t, mq_attr, mqd_t, sembuf, size_t, ssize_t, timespec};
 use rustix::io::Errno;
+use rustix::time::Timespec;
 
 use crate::fd::{closing, opened};
 use crate::kernel::{self, finish, finish_count};
 use crate::section;
-use crate::transfer::Patience;
+use crate::transfer::patience;
 
 originals! {
     fn msgsnd(queue: c_int, message: *const c_void, length: size_t, flags: c_int) -> c_int;
@@ -180,25 +181,19 @@ fn retry_on_queue(
         tv_sec: 0,
         tv_nsec: 0,
     };
-    let patience = || -> Patience {
-        if hook::is_nonblocking(queue) {
-            return Err(Errno::AGAIN);
-        }
-        Ok(until.map(|until| Deadline::after(until.saturating_sub(since_epoch()))))
+    let allowed = || {
+        patience(queue)?;
+        let until = until.and_then(|until| Timespec::try_from(until).ok());
+        Ok(until.map(Deadline::from_realtime))
     };
     let attempt = || match attempt(&PASSED) {
         Err(Errno::TIMEDOUT) => Err(Errno::AGAIN),
         outcome => outcome,
     };
-    match section.retry(queue, interest, patience, attempt) {
+    match section.retry(queue, interest, allowed, attempt) {
         Err(Errno::AGAIN) if !hook::is_nonblocking(queue) => Err(Errno::TIMEDOUT),
         outcome => outcome,
     }
-}
-
-fn since_epoch() -> Duration {
-    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
-    Duration::new(now.tv_sec as u64, now.tv_nsec as u32)
 }
 
 #[unsafe(no_mangle)]

@@ -292,10 +292,7 @@ unsafe extern "C-unwind" fn preadv2(
     }
     // SAFETY: passed on as it came.
     let call = || unsafe { original::preadv2(fd, vectors, count, offset, flags) };
-    match hook::enter_either(FAMILIES) {
-        Some(section) => section::yielding(section, call),
-        None => call(),
-    }
+    section::run(hook::enter_either(FAMILIES), section::yielding, call)
 }
 
 #[unsafe(no_mangle)]
@@ -312,10 +309,7 @@ unsafe extern "C-unwind" fn pwritev2(
     }
     // SAFETY: passed on as it came.
     let call = || unsafe { original::pwritev2(fd, vectors, count, offset, flags) };
-    match hook::enter_either(FAMILIES) {
-        Some(section) => section::yielding(section, call),
-        None => call(),
-    }
+    section::run(hook::enter_either(FAMILIES), section::yielding, call)
 }
 
 #[unsafe(no_mangle)]

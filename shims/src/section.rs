@@ -27,10 +27,8 @@ macro_rules! sections {
             unsafe extern "C-unwind" fn $name($($argument: $type),*) $(-> $result)? {
                 // SAFETY: passed on as it came.
                 let call = || unsafe { original::$name($($argument),*) };
-                match greenpatch_runtime::hook::enter(greenpatch_runtime::Patch::$family) {
-                    Some(section) => $crate::section::$way(section, call),
-                    None => call(),
-                }
+                let entered = greenpatch_runtime::hook::enter(greenpatch_runtime::Patch::$family);
+                $crate::section::run(entered, $crate::section::$way, call)
             }
         )+)+
     };
@@ -47,6 +45,19 @@ macro_rules! aliases {
             unsafe { $function($($argument),*) }
         }
     )+};
+}
+
+/// Runs `call` as a section, in this way, for a green thread that has entered; else as it is.
+#[inline]
+pub(crate) fn run<T, F: FnOnce() -> T>(
+    entered: Option<Section>,
+    way: impl FnOnce(Section, F) -> T,
+    call: F,
+) -> T {
+    match entered {
+        Some(section) => way(section, call),
+        None => call(),
+    }
 }
 
 /// Runs `call` in a blocking section, the end of which is a scheduling point; `errno` is what it has set.

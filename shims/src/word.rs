@@ -17,7 +17,7 @@ use libc::timespec;
 use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::section::yielding;
+use crate::section;
 
 /// A point in time at which a wait ends, on the clock that the caller named.
 #[derive(Clone, Copy)]
@@ -252,8 +252,5 @@ pub(crate) use greenpatch_runtime::futex::wake_bitset as wake;
 /// Makes a call that blocks in the kernel for a lock that only the kernel knows: on a green thread, as a
 /// blocking section.
 pub(crate) fn blocking<T>(call: impl FnOnce() -> T) -> T {
-    match hook::enter(Patch::LOCK) {
-        Some(section) => yielding(section, call),
-        None => call(),
-    }
+    section::run(hook::enter(Patch::LOCK), section::yielding, call)
 }

@@ -21,6 +21,7 @@ use std::time::Duration;
 use rustix::thread::futex;
 
 use crate::context::{self, OwnWork};
+use crate::os_thread;
 use crate::runtime::Runtime;
 
 const OFF: u32 = 0;
@@ -132,7 +133,7 @@ unsafe extern "C" fn wait_for_the_rest(round: *mut c_void) {
     if let Some(runtime) = runtime() {
         loop {
             runtime.shared.wait_for_all(0, None);
-            let threads = std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
+            let threads = os_thread::all().map_or(0, |threads| threads.len());
             if threads <= context::own_threads() + 1 && runtime.live() == 0 {
                 break;
             }

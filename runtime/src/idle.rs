@@ -1,22 +1,36 @@
 //! Who sleeps, who searches, and whom a new piece of work wakes.
 //!
 //! A worker without work first *searches* (looks into the injector and the other workers' queues),
-//! then *sleeps* in the reactor's `epoll_wait`. All idle workers sleep there, on one epoll
-//! descriptor: the kernel hands each readiness event to one of them, so no worker owns the role of
-//! the poller, and none has to hand it over when it finds something to run. The next timer is a
-//! timerfd in the same epoll set. New work wakes one sleeper by a write to an eventfd in the set.
+//! then *sleeps*, in one of two places:
 //!
-//! One word holds the three facts of the protocol:
+//! - **In the reactor's `epoll_wait`.** Any number of workers sleep there, on one epoll descriptor:
+//!   the kernel hands each readiness event to one of them, so no worker owns the role of the poller,
+//!   and none has to hand it over when it finds something to run. The next timer is a timerfd in the
+//!   same epoll set.
+//! - **On standby**, on a futex. In the reactor a worker can be in the way: a message over a socket from one green
+//!   thread to another wakes it on its processor, although the worker that ran the sender is about to look for that
+//!   message itself, and mostly has it before the other one is awake. While one worker finds what it does next
+//!   again and again as soon as it looks, and nothing besides, it is *enough*, and a worker that goes to sleep
+//!   stands by (`standby.rs`). One of those on standby is *on watch*: it looks every now and then whether the other
+//!   one is still enough. Once that is not so, because it has found something long to do, or there is more to
+//!   do, or nothing, the worker goes to the reactor ([`Idle::join`]). For so long an event may have to wait while a
+//!   worker is idle. Whoever leaves standby with others there and none on watch signals, and the next one takes over.
+//!
+//! New work wakes one sleeper: one on standby by the futex, otherwise one in the reactor by a write to
+//! an eventfd in the set.
+//!
+//! One word holds the facts of the protocol:
 //!
 //! | field | meaning |
 //! |---|---|
-//! | sleeping | workers that are in, or about to enter, `epoll_wait` and that no signal was sent to |
+//! | polling | workers that are in, or about to enter, `epoll_wait` and that no signal was sent to |
+//! | standing by | workers that are on standby, or about to be, and that no signal was sent to |
 //! | searching | workers that look for work, and the one that a signal was sent to |
-//! | signalled | a signal was sent and its addressee has not woken yet |
+//! | signalled | a signal was sent, to the reactor or to standby, and its addressee has not woken yet |
 //!
 //! **Pushing work**: make it visible, fence, [`Idle::notify`]. With a searcher about, nothing is
 //! done: the searcher finds it, or looks again after it has ceased to search. Otherwise one
-//! sleeper turns into a searcher in the word, and the caller writes the eventfd.
+//! sleeper turns into a searcher in the word, and the caller sends the signal to that one's place.
 //!
 //! **Going to sleep**: [`Idle::sleep`] changes the word, fences, *then* the worker looks at every
 //! queue once more and, if it finds something, calls [`Idle::wake`] instead of waiting. Either the
@@ -26,24 +40,62 @@
 //! **Ceasing to search with work in hand**: [`Idle::stop_searching`]; the last searcher looks at
 //! every queue and notifies if there is more, because pushers relied on it.
 //!
-//! **The signal** is not addressed: any sleeper may take it from the epoll set. At most one is under
-//! way, as the first makes its addressee a searcher and `notify` does nothing while there is one. A
-//! worker that leaves `epoll_wait` for another reason and finds no sleeper counted any more knows
-//! that the signal was counted as its own. A busy worker that harvests the signal while it polls
-//! sends it again ([`Idle::is_signalled`]).
+//! **The signal** is not addressed: any sleeper of the place may take it. At most one is under
+//! way, as the first makes its addressee a searcher and `notify` does nothing while there is one.
+//! The reactor keeps its signal until somebody harvests it. A worker that leaves the reactor without it and
+//! finds no poller counted any more knows that the signal was counted as its own; a busy worker that harvests it
+//! while it polls sends it again ([`Idle::is_signalled`]). The futex keeps nothing for those who come later; so whoever
+//! leaves standby, for whatever reason, takes a signal along that is under way, and who wakes and finds it taken stays.
 //!
-//! Rejected: one poller and the rest on futexes (each event that the poller takes home costs a wake
-//! of a second worker, merely to keep the reactor watched); a wake-up for each push (a storm).
+//! Rejected: always one poller and the rest on futexes (each event that the poller takes home costs a wake
+//! of a second worker, merely to keep the reactor watched, or leaves it unwatched during a turn, however long);
+//! a wake-up for each push (a storm).
 //!
 //! The loom model is `tests/loom.rs`.
 
 use crate::atomic::{AtomicU64, Ordering, fence};
 
-const SLEEPER: u64 = 1;
+const POLLER: u64 = 1;
+const STANDBY: u64 = 1 << 16;
 const SEARCHER: u64 = 1 << 32;
-const SIGNALLED: u64 = 1 << 63;
-const SLEEPING: u64 = SEARCHER - 1;
-const SEARCHING: u64 = !(SLEEPING | SIGNALLED);
+const REACTOR_SIGNALLED: u64 = 1 << 62;
+const STANDBY_SIGNALLED: u64 = 1 << 63;
+
+const POLLING: u64 = STANDBY - 1;
+const STANDING_BY: u64 = SEARCHER - STANDBY;
+const SEARCHING: u64 = REACTOR_SIGNALLED - SEARCHER;
+const SIGNALLED: u64 = REACTOR_SIGNALLED | STANDBY_SIGNALLED;
+
+/// Where a worker sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Reactor,
+    Standby,
+}
+
+impl Place {
+    /// One sleeper there.
+    fn sleeper(self) -> u64 {
+        match self {
+            Place::Reactor => POLLER,
+            Place::Standby => STANDBY,
+        }
+    }
+
+    /// The signal sent there.
+    fn signalled(self) -> u64 {
+        match self {
+            Place::Reactor => REACTOR_SIGNALLED,
+            Place::Standby => STANDBY_SIGNALLED,
+        }
+    }
+
+    /// Whether a worker that leaves this place takes a signal along; in the reactor it may have `harvested` it.
+    fn takes_signal(self, word: u64, harvested: bool) -> bool {
+        let leaves_it = self == Place::Reactor && !harvested && word & POLLING != 0;
+        word & self.signalled() != 0 && !leaves_it
+    }
+}
 
 /// The word; see the module's page.
 pub(crate) struct Idle(AtomicU64);
@@ -53,21 +105,21 @@ impl Idle {
         Idle(AtomicU64::new(0))
     }
 
-    /// After work was made visible: true if the caller must send the signal.
+    /// After work was made visible: where the caller must send the signal, if anywhere.
     #[inline]
-    pub(crate) fn notify(&self) -> bool {
+    pub(crate) fn notify(&self) -> Option<Place> {
         fence(Ordering::SeqCst);
-        let word = self.0.load(Ordering::SeqCst);
-        word & SLEEPING != 0 && word & (SEARCHING | SIGNALLED) == 0 && self.claim_sleeper()
+        addressee(self.0.load(Ordering::SeqCst))?;
+        self.claim_sleeper()
     }
 
     #[cold]
-    fn claim_sleeper(&self) -> bool {
-        self.update(|word| {
-            (word & SLEEPING != 0 && word & (SEARCHING | SIGNALLED) == 0)
-                .then(|| (word - SLEEPER + SEARCHER) | SIGNALLED)
-        })
-        .is_some()
+    fn claim_sleeper(&self) -> Option<Place> {
+        let before = self.update(|word| {
+            let place = addressee(word)?;
+            Some((word - place.sleeper() + SEARCHER) | place.signalled())
+        })?;
+        addressee(before)
     }
 
     /// A worker without work begins to search, unless enough others do.
@@ -84,42 +136,56 @@ impl Idle {
         before & SEARCHING == SEARCHER
     }
 
-    /// A worker is about to wait; afterwards it must look at every queue once more.
-    pub(crate) fn sleep(&self, searching: bool) {
-        let change = if searching {
-            SLEEPER.wrapping_sub(SEARCHER)
-        } else {
-            SLEEPER
-        };
+    /// A worker is about to wait at `place`; afterwards it must look at every queue once more.
+    pub(crate) fn sleep(&self, searching: bool, place: Place) {
+        let searcher = if searching { SEARCHER } else { 0 };
+        let change = place.sleeper().wrapping_sub(searcher);
         self.0.fetch_add(change, Ordering::SeqCst);
         fence(Ordering::SeqCst);
     }
 
-    /// A worker that had called `sleep` wakes and is a searcher now; `signal` tells whether it
-    /// took the signal from the epoll set.
-    pub(crate) fn wake(&self, signal: bool) {
+    /// A worker on standby goes to the reactor. False if it takes a signal along: it is a searcher now.
+    pub(crate) fn join(&self) -> bool {
+        let signalled = |word| Place::Standby.takes_signal(word, false);
+        let before = self.update(|word| {
+            Some(match signalled(word) {
+                true => word & !STANDBY_SIGNALLED,
+                false => word - STANDBY + POLLER,
+            })
+        });
+        fence(Ordering::SeqCst);
+        !before.is_some_and(signalled)
+    }
+
+    /// A worker that sleeps at `place` wakes and is a searcher now. It may have `harvested` the reactor's signal.
+    pub(crate) fn wake(&self, place: Place, harvested: bool) {
         self.update(|word| {
-            let mine = word & SIGNALLED != 0 && (signal || word & SLEEPING == 0);
-            Some(if mine {
-                word & !SIGNALLED
-            } else {
-                word - SLEEPER + SEARCHER
+            Some(match place.takes_signal(word, harvested) {
+                true => word & !place.signalled(),
+                false => word - place.sleeper() + SEARCHER,
             })
         });
     }
 
-    /// Whether a signal was sent that its addressee has not taken yet.
-    pub(crate) fn is_signalled(&self) -> bool {
-        self.0.load(Ordering::SeqCst) & SIGNALLED != 0
+    /// Whether a signal was sent to `place` that its addressee has not taken yet.
+    pub(crate) fn is_signalled(&self, place: Place) -> bool {
+        self.0.load(Ordering::SeqCst) & place.signalled() != 0
     }
 
-    /// Whether some worker sleeps or is about to; ordered against the sleeper's own look.
+    /// Whether some worker is in the reactor or about to be; ordered against its own look.
     #[inline]
-    pub(crate) fn has_sleepers(&self) -> bool {
+    pub(crate) fn has_pollers(&self) -> bool {
         fence(Ordering::SeqCst);
-        self.0.load(Ordering::SeqCst) & SLEEPING != 0
+        self.0.load(Ordering::SeqCst) & POLLING != 0
     }
 
+    /// Whether some worker is on standby or about to be; ordered against its own look.
+    pub(crate) fn standing_by(&self) -> bool {
+        fence(Ordering::SeqCst);
+        self.0.load(Ordering::SeqCst) & STANDING_BY != 0
+    }
+
+    /// What the word was before the change, if there was one.
     fn update(&self, change: impl Fn(u64) -> Option<u64>) -> Option<u64> {
         let mut word = self.0.load(Ordering::SeqCst);
         loop {
@@ -128,9 +194,23 @@ impl Idle {
                 .0
                 .compare_exchange(word, next, Ordering::SeqCst, Ordering::SeqCst)
             {
-                Ok(_) => return Some(next),
+                Ok(_) => return Some(word),
                 Err(current) => word = current,
             }
         }
+    }
+}
+
+/// Where a sleeper is that new work is to wake. None is woken while there is a searcher, as there is while a signal is
+/// under way.
+fn addressee(word: u64) -> Option<Place> {
+    if word & (SEARCHING | SIGNALLED) != 0 {
+        None
+    } else if word & STANDING_BY != 0 {
+        Some(Place::Standby)
+    } else if word & POLLING != 0 {
+        Some(Place::Reactor)
+    } else {
+        None
     }
 }

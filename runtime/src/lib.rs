@@ -23,7 +23,7 @@
 //! | file | what |
 //! |---|---|
 //! | `arch`, `tls`, `slot`, `green` | what a green thread is made of |
-//! | `park`, `idle`, `bell`, `wheel`, `futex`, `descriptor` | the protocols and data structures of waiting |
+//! | `park`, `idle`, `standby`, `bell`, `wheel`, `futex`, `descriptor` | the protocols and data structures of waiting |
 //! | `worker`, `shard`, `run_queue`, `pinned`, `scheduler`, `reactor` | who runs what, when |
 //! | `blocking`, `monitor`, `crew`, `hog`, `sample` | what does not yield, the workers in its place, and who is told |
 //! | `runtime`, `ending`, `spawn`, `settings` | building, using and ending it |
@@ -81,6 +81,7 @@ mod slot;
 mod span;
 mod spawn;
 mod spin;
+mod standby;
 pub mod sync;
 pub mod thread;
 pub mod time;

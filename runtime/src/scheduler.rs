@@ -15,7 +15,7 @@ use crate::descriptor;
 use crate::error::BuildError;
 use crate::futex;
 use crate::green::GreenRef;
-use crate::idle::Idle;
+use crate::idle::{Idle, Place};
 use crate::metrics::OutsideCounters;
 use crate::monitor;
 use crate::patch::Patch;
@@ -24,6 +24,7 @@ use crate::reactor::Reactor;
 use crate::settings::Settings;
 use crate::shard::Shards;
 use crate::slot;
+use crate::standby::Standby;
 use crate::worker;
 
 /// The shared part of a runtime. Workers, handles and each living green thread keep it alive.
@@ -33,6 +34,7 @@ pub(crate) struct Shared {
     pub(crate) crew: Crew,
     pub(crate) injector: Injector<GreenRef>,
     pub(crate) idle: Idle,
+    pub(crate) standby: Standby,
     pub(crate) reactor: Arc<Reactor>,
     pub(crate) bell: Bell,
     pub(crate) counters: OutsideCounters,
@@ -59,6 +61,7 @@ impl Shared {
             settings,
             injector: Injector::new(),
             idle: Idle::new(),
+            standby: Standby::new(),
             reactor: Arc::new(Reactor::new()?),
             bell: Bell::new(),
             counters: OutsideCounters::default(),
@@ -90,8 +93,10 @@ impl Shared {
     /// New work is visible: wakes a sleeping worker unless another one searches already.
     #[inline]
     pub(crate) fn notify(&self) {
-        if self.idle.notify() {
-            self.reactor.signal();
+        match self.idle.notify() {
+            Some(Place::Reactor) => self.reactor.signal(),
+            Some(Place::Standby) => self.standby.signal(),
+            None => {}
         }
     }
 
@@ -101,7 +106,7 @@ impl Shared {
         self.notify();
     }
 
-    /// A worker goes to sleep: the reactor must wake it for the next timer. False if that is due.
+    /// A worker goes to sleep in the reactor, which must wake it for the next timer. False if that is due.
     pub(crate) fn arm_timer(&self) -> bool {
         let next = self.next_timer();
         next == u64::MAX || self.reactor.arm(next)
@@ -113,19 +118,19 @@ impl Shared {
         timers.min().unwrap_or(u64::MAX)
     }
 
-    /// A running worker has a new timer: if another one sleeps, it must wake in time.
+    /// A running worker has a new timer: if another one is in the reactor, it must wake in time.
     pub(crate) fn timer_inserted(&self, fires: u64) {
-        if self.crew.serving() > 1 && self.idle.has_sleepers() && !self.reactor.arm(fires) {
+        if self.crew.serving() > 1 && self.idle.has_pollers() && !self.reactor.arm(fires) {
             self.notify();
         }
     }
 
     /// A worker goes on to run something: if it was the one to take the timer's event, and another one
-    /// sleeps, the timer must be set for the next deadline.
+    /// is in the reactor, the timer must be set for the next deadline.
     pub(crate) fn keep_timer_armed(&self) {
         if self.crew.serving() > 1
             && self.reactor.is_disarmed()
-            && self.idle.has_sleepers()
+            && self.idle.has_pollers()
             && !self.arm_timer()
         {
             self.notify();
@@ -141,7 +146,7 @@ impl Shared {
         monitor::ring(&self.bell);
     }
 
-    /// How many workers wait in the reactor.
+    /// How many workers sleep.
     pub(crate) fn sleeping(&self) -> usize {
         self.sleeping.load(Ordering::SeqCst) as usize
     }

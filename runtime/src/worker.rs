@@ -30,6 +30,7 @@ use crate::context::{self, OwnWork};
 use crate::deadline::Deadline;
 use crate::deadlock::Counted;
 use crate::green::{Action, GreenRef};
+use crate::idle::Place;
 use crate::overflow;
 use crate::pinned;
 use crate::reactor::{EVENTS, Events};
@@ -37,6 +38,7 @@ use crate::run_queue::RunQueue;
 use crate::scheduler::Shared;
 use crate::setxid;
 use crate::shard::Shard;
+use crate::standby::Waits;
 use crate::tls;
 
 /// How many batches a busy worker takes from the injector when it looks around.
@@ -76,6 +78,7 @@ pub(crate) struct Worker {
     turn: Cell<u32>,
     next_turns: Cell<u32>,
     last_look: Cell<u64>,
+    waits: Waits,
     /// Set while events and timers are handled: what they wake is queued in order.
     dispatching: Cell<bool>,
     events: RefCell<Events>,
@@ -100,6 +103,7 @@ impl Worker {
             turn: Cell::new(turn),
             next_turns: Cell::new(0),
             last_look: Cell::new(0),
+            waits: Waits::default(),
             dispatching: Cell::new(false),
             events: RefCell::new(Events::with_capacity(EVENTS)),
             random: Cell::new(index as u32 + 1),
@@ -261,7 +265,7 @@ impl Worker {
                 .shared
                 .reactor
                 .turn(&mut self.events.borrow_mut(), false);
-            if signalled && self.shared.idle.is_signalled() {
+            if signalled && self.shared.idle.is_signalled(Place::Reactor) {
                 // The signal was meant for a sleeper.
                 self.shared.reactor.signal();
             }
@@ -335,21 +339,40 @@ impl Worker {
         }
     }
 
-    /// Waits in the reactor unless there is something to do. The worker is a searcher afterwards.
+    /// Sleeps unless there is something to do. The worker is a searcher afterwards.
     fn sleep(&self, searching: bool) {
         let shared = &*self.shared;
         let pinned = &self.shard.pinned;
-        shared.idle.sleep(searching);
+        let is_surplus = self.waits.begin(self.last_look.get(), &shared.standby);
+        let place = if is_surplus && !pinned.has_guests() {
+            Place::Standby
+        } else {
+            Place::Reactor
+        };
+        let signals = shared.standby.signals();
+        shared.idle.sleep(searching, place);
         pinned.listen();
         let stay = shared.has_work() || pinned.has_ready() || shared.is_over();
-        if stay || !shared.arm_timer() {
+        if stay || (place == Place::Reactor && !shared.arm_timer()) {
             pinned.stop();
-            return shared.idle.wake(false);
+            return shared.idle.wake(place, false);
         }
         self.shard.progress.set_asleep(true);
         shared.worker_sleeps();
         // No notification here: this worker still counts as a sleeper. As a searcher that finds work
         // it will look whether there is more.
+        if place == Place::Reactor || self.stand_by(signals) {
+            self.wait_in_reactor();
+        }
+        self.count_turn();
+        shared.worker_wakes();
+        self.shard.progress.set_asleep(false);
+    }
+
+    /// As a poller.
+    fn wait_in_reactor(&self) {
+        let shared = &*self.shared;
+        let pinned = &self.shard.pinned;
         if pinned.has_guests() {
             pinned.wait(&shared.reactor);
         }
@@ -359,10 +382,39 @@ impl Worker {
             .reactor
             .turn(&mut self.events.borrow_mut(), !pinned.has_guests());
         self.dispatching.set(false);
-        self.count_turn();
-        shared.worker_wakes();
-        self.shard.progress.set_asleep(false);
-        shared.idle.wake(signalled);
+        let (now, events) = (Deadline::now().as_nanos(), self.events.borrow().len());
+        let is_alone = shared.sleeping() == shared.crew.serving();
+        self.waits.end(now, events, is_alone, &shared.standby);
+        shared.idle.wake(Place::Reactor, signalled);
+    }
+
+    /// True if the worker is to wait in the reactor now; otherwise it is a searcher.
+    fn stand_by(&self, mut signals: u32) -> bool {
+        let (idle, standby) = (&self.shared.idle, &self.shared.standby);
+        let mut on_watch = false;
+        let joins = loop {
+            on_watch = on_watch || standby.take_watch();
+            standby.wait(signals, on_watch);
+            signals = standby.signals();
+            if idle.is_signalled(Place::Standby) {
+                idle.wake(Place::Standby, false);
+                break false;
+            }
+            if !standby.is_enough(Deadline::now().as_nanos()) {
+                break idle.join();
+            }
+        };
+        if on_watch {
+            standby.leave_watch();
+        }
+        if idle.standing_by() && !standby.is_watched() {
+            standby.signal();
+        }
+        if joins && !self.shared.arm_timer() {
+            idle.wake(Place::Reactor, false);
+            return false;
+        }
+        joins
     }
 
     /// Whether more workers serve than should, and no green thread depends on this one.

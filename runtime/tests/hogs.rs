@@ -3,11 +3,13 @@
 mod threads;
 
 use std::fmt;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::io::{Read, Write};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use greenpatch_runtime::net::UnixStream;
 use greenpatch_runtime::{
     Blocked, Builder, OnDrop, Runtime, RuntimeBuilder, blocking, spawn, time, yield_now,
 };
@@ -300,4 +302,51 @@ fn a_drop_that_waits_long_says_for_what() {
     waiting.join().unwrap();
     let text = recorded("waits-for-long").unwrap();
     assert!(text.contains("1 are left"), "{text}");
+}
+
+/// While two green threads answer each other at once, and nothing else happens, one worker is enough, and the others
+/// stand by. Once it has something that takes long, they see to sockets and timers.
+#[test]
+fn others_are_served_when_a_busy_exchange_ends_in_a_long_turn() {
+    const ROUNDS: u8 = 100;
+    let read = |mut stream: &UnixStream| {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        byte[0]
+    };
+    for workers in [2, 4] {
+        let _watchdog = watchdog();
+        let builder = Runtime::builder().workers(workers).compensation(false);
+        builder.build().unwrap().run(move || {
+            let (near, far) = UnixStream::pair().unwrap();
+            let (sends, serves) = UnixStream::pair().unwrap();
+            let served = Arc::new(AtomicU8::new(0));
+            let seen = served.clone();
+            let echo = spawn(move || {
+                for _ in 0..u32::from(ROUNDS) * 100 {
+                    let byte = read(&far);
+                    (&far).write_all(&[byte]).unwrap();
+                }
+            });
+            let server = spawn(move || {
+                for round in 0..ROUNDS {
+                    assert_eq!(read(&serves), round);
+                    time::sleep(Duration::from_micros(100));
+                    seen.store(round + 1, Ordering::SeqCst);
+                }
+            });
+            for round in 0..ROUNDS {
+                for _ in 0..100 {
+                    (&near).write_all(&[round]).unwrap();
+                    assert_eq!(read(&near), round);
+                }
+                (&sends).write_all(&[round]).unwrap();
+                while served.load(Ordering::SeqCst) <= round {
+                    std::hint::spin_loop();
+                }
+            }
+            echo.join().unwrap();
+            server.join().unwrap();
+        });
+    }
 }

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use loom::model::Builder;
-use loom::sync::atomic::{AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
@@ -54,6 +54,8 @@ mod crew;
 mod idle;
 #[path = "../src/park.rs"]
 mod park;
+
+use idle::Place;
 
 /// All interleavings with at most so many involuntary switches; more find nothing in reasonable time.
 fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
@@ -220,43 +222,93 @@ fn a_yield_keeps_a_notification_for_the_next_park() {
     });
 }
 
-/// The epoll set with the eventfd in it: a signal wakes one waiter, or the next one to wait.
+/// The epoll set with the eventfd in it: a signal or an event wakes one waiter, or the next one to wait.
 #[derive(Default)]
 struct EventSet {
-    signalled: Mutex<bool>,
+    /// Whether there is a signal, and how many events there are.
+    ready: Mutex<(bool, usize)>,
     changed: Condvar,
 }
 
 impl EventSet {
     fn signal(&self) {
-        *self.signalled.lock().unwrap() = true;
+        self.ready.lock().unwrap().0 = true;
         self.changed.notify_one();
     }
 
-    fn wait(&self) -> bool {
-        let mut signalled = self.signalled.lock().unwrap();
-        while !*signalled {
-            signalled = self.changed.wait(signalled).unwrap();
-        }
-        std::mem::take(&mut *signalled)
+    fn happen(&self) {
+        self.ready.lock().unwrap().1 += 1;
+        self.changed.notify_one();
     }
+
+    /// Whether there was a signal, and an event.
+    fn wait(&self) -> (bool, bool) {
+        let mut ready = self.ready.lock().unwrap();
+        while *ready == (false, 0) {
+            ready = self.changed.wait(ready).unwrap();
+        }
+        let event = ready.1 > 0;
+        ready.1 -= usize::from(event);
+        (std::mem::take(&mut ready.0), event)
+    }
+}
+
+/// The futex that workers wait on who stand by, and who of them is on watch.
+#[derive(Default)]
+struct Standby {
+    signals: Mutex<u32>,
+    changed: Condvar,
+    watched: AtomicU32,
+}
+
+impl Standby {
+    fn signals(&self) -> u32 {
+        *self.signals.lock().unwrap()
+    }
+
+    fn signal(&self) {
+        *self.signals.lock().unwrap() += 1;
+        self.changed.notify_one();
+    }
+
+    fn wait(&self, seen: u32) {
+        let signals = self.signals.lock().unwrap();
+        if *signals == seen {
+            drop(self.changed.wait(signals).unwrap());
+        }
+    }
+}
+
+/// What a worker does when it sleeps.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    /// It waits in the reactor.
+    Poll,
+    /// It stands by and does not look at the reactor.
+    StandBy,
+    /// It stands by, and on watch goes to the reactor at once.
+    Watch,
 }
 
 struct Pool {
     idle: idle::Idle,
     crew: crew::Crew,
     events: EventSet,
+    standby: Standby,
+    sleep: Sleep,
     work: AtomicUsize,
     left: AtomicUsize,
 }
 
 impl Pool {
     /// `work` pieces are to be done, by workers of whom one is to remain.
-    fn new(work: usize) -> Arc<Pool> {
+    fn new(work: usize, sleep: Sleep) -> Arc<Pool> {
         Arc::new(Pool {
             idle: idle::Idle::new(),
             crew: crew::Crew::new(1),
             events: EventSet::default(),
+            standby: Standby::default(),
+            sleep,
             work: AtomicUsize::new(0),
             left: AtomicUsize::new(work),
         })
@@ -268,8 +320,10 @@ impl Pool {
     }
 
     fn notify(&self) {
-        if self.idle.notify() {
-            self.events.signal();
+        match self.idle.notify() {
+            Some(Place::Reactor) => self.events.signal(),
+            Some(Place::Standby) => self.standby.signal(),
+            None => {}
         }
     }
 
@@ -285,7 +339,7 @@ impl Pool {
         self.left.load(Ordering::SeqCst) == 0
     }
 
-    /// `Worker::find_work` and `Worker::sleep`, with what they look at reduced to one counter.
+    /// `Worker::find_work`, with what it looks at reduced to one counter.
     fn run(&self) {
         let mut searching = false;
         loop {
@@ -294,6 +348,7 @@ impl Pool {
                     self.idle.stop_searching();
                 }
                 self.events.signal();
+                self.standby.signal();
                 return;
             }
             if !searching {
@@ -321,23 +376,64 @@ impl Pool {
                 }
                 continue;
             }
-            self.idle.sleep(searching);
+            self.sleep(searching);
             searching = true;
-            if self.work.load(Ordering::Relaxed) != 0 || self.is_done() {
-                self.idle.wake(false);
-                continue;
-            }
-            let signalled = self.events.wait();
-            self.idle.wake(signalled);
         }
+    }
+
+    /// `Worker::sleep`. True if an event has come.
+    fn sleep(&self, searching: bool) -> bool {
+        let place = match self.sleep {
+            Sleep::Poll => Place::Reactor,
+            Sleep::StandBy | Sleep::Watch => Place::Standby,
+        };
+        let signals = self.standby.signals();
+        self.idle.sleep(searching, place);
+        if self.work.load(Ordering::Relaxed) != 0 || self.is_done() {
+            self.idle.wake(place, false);
+            return false;
+        }
+        if place == Place::Standby && !self.stand_by(signals) {
+            return false;
+        }
+        let (signalled, event) = self.events.wait();
+        self.idle.wake(Place::Reactor, signalled);
+        event
+    }
+
+    /// `Worker::stand_by`.
+    fn stand_by(&self, mut signals: u32) -> bool {
+        let mut on_watch = false;
+        let joins = loop {
+            on_watch = on_watch || self.standby.watched.swap(1, Ordering::SeqCst) == 0;
+            let looks = on_watch && self.sleep == Sleep::Watch;
+            if !looks {
+                self.standby.wait(signals);
+            }
+            signals = self.standby.signals();
+            if self.idle.is_signalled(Place::Standby) {
+                self.idle.wake(Place::Standby, false);
+                break false;
+            }
+            if looks || self.is_done() {
+                break self.idle.join();
+            }
+        };
+        if on_watch {
+            self.standby.watched.swap(0, Ordering::SeqCst);
+        }
+        if self.idle.standing_by() && self.standby.watched.load(Ordering::SeqCst) == 0 {
+            self.standby.signal();
+        }
+        joins
     }
 }
 
-#[test]
-fn pushed_work_is_never_left_with_all_workers_asleep() {
-    check(3, || {
-        let pool = Pool::new(2);
-        let workers: Vec<_> = (0..2)
+/// Two pieces of work for so many workers.
+fn push_two(preemptions: usize, workers: usize, sleep: Sleep) {
+    check(preemptions, move || {
+        let pool = Pool::new(2, sleep);
+        let workers: Vec<_> = (0..workers)
             .map(|_| {
                 let pool = pool.clone();
                 thread::spawn(move || pool.run())
@@ -352,23 +448,53 @@ fn pushed_work_is_never_left_with_all_workers_asleep() {
 }
 
 #[test]
+fn pushed_work_is_never_left_with_all_workers_asleep() {
+    push_two(3, 2, Sleep::Poll);
+}
+
+#[test]
+fn pushed_work_is_never_left_with_all_workers_on_standby() {
+    push_two(3, 2, Sleep::StandBy);
+}
+
+#[test]
+fn pushed_work_is_never_left_while_workers_go_from_standby_to_the_reactor() {
+    push_two(3, 2, Sleep::Watch);
+}
+
+#[test]
 fn a_single_worker_finds_what_is_pushed_while_it_goes_to_sleep() {
-    check(5, || {
-        let pool = Pool::new(2);
-        let worker = {
-            let pool = pool.clone();
-            thread::spawn(move || pool.run())
-        };
-        pool.push();
-        pool.push();
-        worker.join().unwrap();
+    push_two(5, 1, Sleep::Poll);
+}
+
+#[test]
+fn whoever_leaves_standby_has_the_next_one_look_for_events() {
+    check(3, || {
+        let pool = Pool::new(1, Sleep::Watch);
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || {
+                    let mut searching = false;
+                    // One event keeps a worker busy for ever.
+                    while !pool.sleep(searching) {
+                        searching = true;
+                    }
+                })
+            })
+            .collect();
+        pool.events.happen();
+        pool.events.happen();
+        for worker in workers {
+            worker.join().unwrap();
+        }
     });
 }
 
 #[test]
 fn a_surplus_worker_retires_and_leaves_no_work_behind() {
     check(3, || {
-        let pool = Pool::new(2);
+        let pool = Pool::new(2, Sleep::Poll);
         let workers: Vec<_> = (0..2)
             .map(|_| {
                 pool.crew.join();
@@ -407,7 +533,7 @@ fn no_fewer_workers_remain_than_should_serve() {
 }
 
 /// A worker's place with what belongs to it; the wait on the post's word is a lock and a condition variable.
-struct Place {
+struct Workplace {
     post: crew::Post,
     lock: Mutex<()>,
     changed: Condvar,
@@ -417,12 +543,12 @@ struct Place {
 }
 
 // SAFETY: the protocol under test is what makes the queue's users exclusive; loom checks that.
-unsafe impl Sync for Place {}
+unsafe impl Sync for Workplace {}
 
-impl Place {
+impl Workplace {
     /// A place whose worker serves.
-    fn serving() -> Arc<Place> {
-        let place = Place {
+    fn serving() -> Arc<Workplace> {
+        let place = Workplace {
             post: crew::Post::vacant(),
             lock: Mutex::new(()),
             changed: Condvar::new(),
@@ -468,7 +594,7 @@ impl Place {
 #[test]
 fn a_retired_worker_hears_the_call() {
     check(5, || {
-        let place = Place::serving();
+        let place = Workplace::serving();
         let worker = {
             let place = place.clone();
             thread::spawn(move || {
@@ -488,7 +614,7 @@ fn a_retired_worker_hears_the_call() {
 #[test]
 fn a_place_has_one_worker_though_it_is_called_as_the_old_one_gives_up() {
     check(5, || {
-        let place = Place::serving();
+        let place = Workplace::serving();
         let worker = {
             let place = place.clone();
             thread::spawn(move || {
@@ -506,7 +632,7 @@ fn a_place_has_one_worker_though_it_is_called_as_the_old_one_gives_up() {
 #[test]
 fn a_retired_worker_does_not_miss_the_end() {
     check(5, || {
-        let place = Place::serving();
+        let place = Workplace::serving();
         let worker = {
             let place = place.clone();
             thread::spawn(move || {

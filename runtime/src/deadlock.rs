@@ -5,7 +5,7 @@
 //! counts:
 //!
 //! - no green thread of any runtime runs, is ready to, sleeps, or waits for a descriptor or with a deadline;
-//! - every OS thread is either the runtime's own and at rest (a worker asleep in the reactor or retired, a monitor, the
+//! - every OS thread is either the runtime's own and at rest (a worker asleep or retired, a monitor, the
 //!   thread that dumps on a signal), or waits by the runtime's futexes, or a shim's, without deadline (in `Runtime::run`,
 //!   most often), and the kernel says that it sleeps;
 //! - no signal handler is installed but those of std and the runtime.

@@ -13,8 +13,9 @@
 //!   again and again as soon as it looks, and nothing besides, it is *enough*, and a worker that goes to sleep
 //!   stands by (`standby.rs`). One of those on standby is *on watch*: it looks every now and then whether the other
 //!   one is still enough. Once that is not so, because it has found something long to do, or there is more to
-//!   do, or nothing, the worker goes to the reactor ([`Idle::join`]). For so long an event may have to wait while a
-//!   worker is idle. Whoever leaves standby with others there and none on watch signals, and the next one takes over.
+//!   do, or nothing, the worker goes to the reactor ([`Idle::join`]). For so long, some 0.3 ms and in rare cases 1 ms, an
+//!   event may have to wait while a worker is idle. Whoever leaves standby with others there and none on watch
+//!   signals, and the next one takes over.
 //!
 //! New work wakes one sleeper: one on standby by the futex, otherwise one in the reactor by a write to
 //! an eventfd in the set.
@@ -45,7 +46,8 @@
 //! The reactor keeps its signal until somebody harvests it. A worker that leaves the reactor without it and
 //! finds no poller counted any more knows that the signal was counted as its own; a busy worker that harvests it
 //! while it polls sends it again ([`Idle::is_signalled`]). The futex keeps nothing for those who come later; so whoever
-//! leaves standby, for whatever reason, takes a signal along that is under way, and who wakes and finds it taken stays.
+//! leaves standby, for whatever reason, takes a signal along that is under way, and who wakes and finds it taken goes
+//! on as before.
 //!
 //! Rejected: always one poller and the rest on futexes (each event that the poller takes home costs a wake
 //! of a second worker, merely to keep the reactor watched, or leaves it unwatched during a turn, however long);

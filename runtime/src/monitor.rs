@@ -7,7 +7,7 @@
 //! - Stack memory of slots that nobody uses any more goes back to the kernel.
 //! - A deadlock is reported (see `deadlock.rs`).
 //!
-//! **Who is stuck.** Whoever looks the same at one look as at the one before, neither asleep in the reactor nor a turn
+//! **Who is stuck.** Whoever looks the same at one look as at the one before, neither asleep nor a turn
 //! further, for [`MARKED`] if it is in a blocking section, for [`UNMARKED`] if not. Two looks at least, and the longer
 //! time for unmarked workers, because one that merely lost its processor for a while looks just the same.
 //!
@@ -129,7 +129,7 @@ struct Watched {
 struct Census {
     /// They do not get on.
     stuck: usize,
-    /// They wait in the reactor.
+    /// They sleep, in the reactor or on standby.
     asleep: usize,
     /// They could retire.
     retirable: usize,
@@ -279,7 +279,7 @@ impl Monitor {
                 Err(_) => self.starts_from = self.now.plus(RETRY_PERIOD),
             }
         }
-        // A surplus worker that sleeps in the reactor does not know.
+        // A surplus worker that sleeps in the reactor does not know; one on standby goes there.
         let has_surplus = census.retirable > 0 && shared.crew.has_surplus();
         if has_surplus && self.had_surplus {
             shared.reactor.signal();

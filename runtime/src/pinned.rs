@@ -7,8 +7,8 @@
 //! **Order.** A pinned green thread that becomes ready takes its place behind what stands in the worker's other queue
 //! at that moment: it is given the turn in which it would be run there, and goes first once that has come.
 //!
-//! **Waking.** All idle workers wait for the reactor's one epoll set, from which any of them may take a signal. A worker
-//! with guests waits for that set and for an eventfd of its own, by poll(2), and so hears of every event, also of those
+//! **Waking.** Workers that sleep in the reactor wait for its one epoll set, from which any of them may take a signal. A
+//! worker with guests waits for that set and for an eventfd of its own, by poll(2), and so hears of every event, also of those
 //! that another worker takes. Who makes a guest ready rings the worker's [`Bell`], and if the worker listens, writes the
 //! eventfd. Should there be no descriptor left for an eventfd, the worker looks every [`LOOK_PERIOD`] instead.
 //!

@@ -5,8 +5,8 @@
 //! the kernel wakes one waiter for each event.
 //!
 //! The next timer is a timerfd: exact to the microsecond where `epoll_wait` counts milliseconds, and
-//! served by whichever worker is idle. It is armed when a worker goes to sleep, and when a
-//! running worker inserts an earlier timer while another one sleeps.
+//! served by whichever worker is idle. It is armed when a worker goes to sleep here, and when a
+//! running worker inserts an earlier timer while another one does.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

@@ -39,7 +39,7 @@ const LOOKS: usize = 16;
 
 /// What a worker tells of itself as it goes along, by plain stores.
 pub(crate) struct Progress {
-    /// Turns taken, and waits in the reactor: it changes as long as the worker gets on.
+    /// Turns taken, and sleeps: it changes as long as the worker gets on.
     turns: AtomicU32,
     /// The turn of the latest blocking section, times two, plus one until the section ends. It counts only
     /// during that very turn: a green thread that parks in its section leaves the mark behind.
@@ -48,7 +48,7 @@ pub(crate) struct Progress {
     running: AtomicPtr<Green>,
     /// Whether the worker looks around between two green threads, the first of which stands in `running` still.
     looking_around: AtomicBool,
-    /// Whether the worker waits in the reactor.
+    /// Whether the worker sleeps, in the reactor or on standby.
     asleep: AtomicBool,
     /// The kernel's number for the OS thread that serves, or served last; 0 while one is being started.
     os_thread: AtomicI32,

@@ -10,8 +10,11 @@ use rustix::time::Timespec;
 /// The time from one look of the worker on watch to the next one. Each costs some ten microseconds.
 const PERIOD: Duration = Duration::from_micros(250);
 
-/// Nanoseconds that a worker spends on a wait that ends at once, at most.
+/// Nanoseconds that a wait takes which ends at once, at most.
 const MOMENT: u64 = 5_000;
+
+/// Nanoseconds between two waits in which a worker is not missed: to wake another one takes no less.
+const SHORT: u64 = 30_000;
 
 /// So many waits in a row have ended at once if a worker is enough.
 const IN_A_ROW: u32 = 8;
@@ -19,7 +22,7 @@ const IN_A_ROW: u32 = 8;
 /// Nanoseconds after which a worker is no longer enough, if it has not said so again.
 const RECENT: u64 = 50_000;
 
-/// The same for one that goes to sleep: it was woken to start or to end something, perhaps, and all is as it was before.
+/// The same for one that goes to sleep, once: it was woken to start or to end something, perhaps, and all is as before.
 const REMEMBERED: u64 = 1_000_000;
 
 /// Where workers stand by.
@@ -85,29 +88,45 @@ impl Standby {
 /// A worker's experience of its waits. Times are in nanoseconds of the monotonic clock.
 #[derive(Default)]
 pub(crate) struct Waits {
-    since: Cell<u64>,
-    /// How many in a row have ended at once, with one event.
+    began: Cell<u64>,
+    ended: Cell<u64>,
+    /// How many in a row have ended at once, with one event, and soon after the one before.
     momentary: Cell<u32>,
     /// When the worker last told the others that it is enough.
     told: Cell<u64>,
+    /// What another one has told that the worker last stood by for.
+    heeded: Cell<u64>,
 }
 
 impl Waits {
     /// The worker goes to sleep. True if another one is enough.
     pub(crate) fn begin(&self, now: u64, standby: &Standby) -> bool {
-        self.since.set(now);
+        self.began.set(now);
+        if now > self.ended.get() + SHORT {
+            self.momentary.set(0);
+        }
         let told = standby.enough.load(Ordering::Relaxed);
-        told != self.told.get() && now < told + REMEMBERED
+        let limit = if told == self.heeded.get() {
+            RECENT
+        } else {
+            REMEMBERED
+        };
+        let is_surplus = told != self.told.get() && now < told + limit;
+        if is_surplus {
+            self.heeded.set(told);
+        }
+        is_surplus
     }
 
-    /// The wait ends, with so many events; `is_alone` tells whether all other workers sleep.
+    /// The wait in the reactor ends, with so many events; `is_alone` tells whether all other workers sleep.
     pub(crate) fn end(&self, now: u64, events: usize, is_alone: bool, standby: &Standby) {
-        let is_momentary = events == 1 && is_alone && now < self.since.get() + MOMENT;
+        let is_momentary = events == 1 && is_alone && now < self.began.get() + MOMENT;
         let momentary = if is_momentary {
             self.momentary.get() + 1
         } else {
             0
         };
+        self.ended.set(now);
         self.momentary.set(momentary.min(IN_A_ROW));
         if momentary >= IN_A_ROW {
             self.told.set(now);

@@ -343,8 +343,12 @@ impl Worker {
     fn sleep(&self, searching: bool) {
         let shared = &*self.shared;
         let pinned = &self.shard.pinned;
-        let is_surplus = self.waits.begin(self.last_look.get(), &shared.standby);
-        let place = if is_surplus && !pinned.has_guests() {
+        let is_surplus = self
+            .waits
+            .begin(Deadline::now().as_nanos(), &shared.standby);
+        let place = if is_surplus && shared.crew.serving() > 1 && !pinned.has_guests() {
+            // It may have taken the timer's event.
+            shared.keep_timer_armed();
             Place::Standby
         } else {
             Place::Reactor
@@ -391,16 +395,18 @@ impl Worker {
     /// True if the worker is to wait in the reactor now; otherwise it is a searcher.
     fn stand_by(&self, mut signals: u32) -> bool {
         let (idle, standby) = (&self.shared.idle, &self.shared.standby);
-        let mut on_watch = false;
+        let mut on_watch = standby.take_watch();
         let joins = loop {
-            on_watch = on_watch || standby.take_watch();
             standby.wait(signals, on_watch);
             signals = standby.signals();
             if idle.is_signalled(Place::Standby) {
                 idle.wake(Place::Standby, false);
                 break false;
             }
-            if !standby.is_enough(Deadline::now().as_nanos()) {
+            if !on_watch {
+                // It looks after a while: were all of them to go to the reactor at once, all would be woken there.
+                on_watch = standby.take_watch();
+            } else if self.may_retire() || !standby.is_enough(Deadline::now().as_nanos()) {
                 break idle.join();
             }
         };

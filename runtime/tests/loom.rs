@@ -296,6 +296,8 @@ struct Pool {
     events: EventSet,
     standby: Standby,
     sleep: Sleep,
+    /// One is due when a worker first goes from standby to the reactor.
+    timers: AtomicUsize,
     work: AtomicUsize,
     left: AtomicUsize,
 }
@@ -309,6 +311,7 @@ impl Pool {
             events: EventSet::default(),
             standby: Standby::default(),
             sleep,
+            timers: AtomicUsize::new(1),
             work: AtomicUsize::new(0),
             left: AtomicUsize::new(work),
         })
@@ -403,11 +406,10 @@ impl Pool {
 
     /// `Worker::stand_by`.
     fn stand_by(&self, mut signals: u32) -> bool {
-        let mut on_watch = false;
+        let take_watch = || self.standby.watched.swap(1, Ordering::SeqCst) == 0;
+        let mut on_watch = take_watch();
         let joins = loop {
-            on_watch = on_watch || self.standby.watched.swap(1, Ordering::SeqCst) == 0;
-            let looks = on_watch && self.sleep == Sleep::Watch;
-            if !looks {
+            if !on_watch || self.sleep != Sleep::Watch {
                 self.standby.wait(signals);
             }
             signals = self.standby.signals();
@@ -415,9 +417,10 @@ impl Pool {
                 self.idle.wake(Place::Standby, false);
                 break false;
             }
-            if looks || self.is_done() {
+            if (on_watch && self.sleep == Sleep::Watch) || self.is_done() {
                 break self.idle.join();
             }
+            on_watch = on_watch || take_watch();
         };
         if on_watch {
             self.standby.watched.swap(0, Ordering::SeqCst);
@@ -425,16 +428,23 @@ impl Pool {
         if self.idle.standing_by() && self.standby.watched.load(Ordering::SeqCst) == 0 {
             self.standby.signal();
         }
+        if joins && self.timers.swap(0, Ordering::Relaxed) != 0 {
+            self.idle.wake(Place::Reactor, false);
+            return false;
+        }
         joins
     }
 }
 
-/// Two pieces of work for so many workers.
-fn push_two(preemptions: usize, workers: usize, sleep: Sleep) {
+/// Two pieces of work for so many workers, of whom all but one may be `surplus`.
+fn push_two(preemptions: usize, workers: usize, surplus: bool, sleep: Sleep) {
     check(preemptions, move || {
         let pool = Pool::new(2, sleep);
         let workers: Vec<_> = (0..workers)
             .map(|_| {
+                if surplus {
+                    pool.crew.join();
+                }
                 let pool = pool.clone();
                 thread::spawn(move || pool.run())
             })
@@ -449,22 +459,22 @@ fn push_two(preemptions: usize, workers: usize, sleep: Sleep) {
 
 #[test]
 fn pushed_work_is_never_left_with_all_workers_asleep() {
-    push_two(3, 2, Sleep::Poll);
+    push_two(3, 2, false, Sleep::Poll);
 }
 
 #[test]
 fn pushed_work_is_never_left_with_all_workers_on_standby() {
-    push_two(3, 2, Sleep::StandBy);
+    push_two(3, 2, false, Sleep::StandBy);
 }
 
 #[test]
 fn pushed_work_is_never_left_while_workers_go_from_standby_to_the_reactor() {
-    push_two(3, 2, Sleep::Watch);
+    push_two(3, 2, false, Sleep::Watch);
 }
 
 #[test]
 fn a_single_worker_finds_what_is_pushed_while_it_goes_to_sleep() {
-    push_two(5, 1, Sleep::Poll);
+    push_two(5, 1, false, Sleep::Poll);
 }
 
 #[test]
@@ -493,21 +503,12 @@ fn whoever_leaves_standby_has_the_next_one_look_for_events() {
 
 #[test]
 fn a_surplus_worker_retires_and_leaves_no_work_behind() {
-    check(3, || {
-        let pool = Pool::new(2, Sleep::Poll);
-        let workers: Vec<_> = (0..2)
-            .map(|_| {
-                pool.crew.join();
-                let pool = pool.clone();
-                thread::spawn(move || pool.run())
-            })
-            .collect();
-        pool.push();
-        pool.push();
-        for worker in workers {
-            worker.join().unwrap();
-        }
-    });
+    push_two(3, 2, true, Sleep::Poll);
+}
+
+#[test]
+fn a_surplus_worker_retires_beside_one_on_standby_and_leaves_no_work_behind() {
+    push_two(3, 2, true, Sleep::Watch);
 }
 
 #[test]

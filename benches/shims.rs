@@ -1,4 +1,5 @@
 //! What a shim adds to a call on an OS thread, where it passes through: the call by its name, beside libc's own definition.
+//! There is a runtime in the process.
 //!
 //! Locks have one implementation for threads of both kinds, which takes the place of libc's.
 
@@ -6,12 +7,12 @@
 
 use std::ffi::{CStr, c_int, c_void};
 use std::hint::black_box;
-use std::mem;
+use std::os::fd::AsRawFd;
+use std::{io, mem};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, Criterion, criterion_group, criterion_main};
-// For its symbols.
-use greenpatch as _;
+use greenpatch::Runtime;
 
 /// libc's own definition of `name`.
 fn original(name: &CStr) -> *mut c_void {
@@ -44,6 +45,37 @@ fn read(criterion: &mut Criterion) {
         || unsafe { libc::read(black_box(-1), buffer, 1) },
         // SAFETY: room for a byte.
         || unsafe { original(black_box(-1), buffer, 1) },
+    );
+}
+
+/// The runtime is told of it, for those who may wait on the descriptor.
+fn close(criterion: &mut Criterion) {
+    type Close = unsafe extern "C" fn(c_int) -> c_int;
+    // SAFETY: the function has this type.
+    let original = unsafe { mem::transmute::<*mut c_void, Close>(original(c"close")) };
+    let mut group = criterion.benchmark_group("close, bad descriptor");
+    compare(
+        &mut group,
+        // SAFETY: nothing is closed.
+        || unsafe { libc::close(black_box(-1)) },
+        // SAFETY: nothing is closed.
+        || unsafe { original(black_box(-1)) },
+    );
+}
+
+fn dup2(criterion: &mut Criterion) {
+    type Dup2 = unsafe extern "C" fn(c_int, c_int) -> c_int;
+    // SAFETY: the function has this type.
+    let original = unsafe { mem::transmute::<*mut c_void, Dup2>(original(c"dup2")) };
+    let (from, to) = io::pipe().unwrap();
+    let (from, to) = (from.as_raw_fd(), to.as_raw_fd());
+    let mut group = criterion.benchmark_group("dup2");
+    compare(
+        &mut group,
+        // SAFETY: both are ours.
+        || unsafe { libc::dup2(black_box(from), to) },
+        // SAFETY: both are ours.
+        || unsafe { original(black_box(from), to) },
     );
 }
 
@@ -87,5 +119,14 @@ fn syscall(criterion: &mut Criterion) {
     );
 }
 
-criterion_group!(benches, read, mutex, syscall);
+fn all(criterion: &mut Criterion) {
+    let _runtime = Runtime::builder().build().unwrap();
+    read(criterion);
+    close(criterion);
+    dup2(criterion);
+    mutex(criterion);
+    syscall(criterion);
+}
+
+criterion_group!(benches, all);
 criterion_main!(benches);

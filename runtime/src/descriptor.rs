@@ -510,6 +510,12 @@ fn touched(fd: RawFd) -> Option<&'static Descriptor> {
         .filter(|descriptor| descriptor.used.load(Ordering::SeqCst) != 0 && context::owns_tables())
 }
 
+/// Whether something is known of the descriptor of this number.
+#[inline]
+pub(crate) fn is_known(fd: RawFd) -> bool {
+    touched(fd).is_some()
+}
+
 /// Before a descriptor is closed: its waiters get `EBADF`. Any thread may call this.
 #[inline]
 pub(crate) fn closing(fd: RawFd) {

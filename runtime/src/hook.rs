@@ -571,6 +571,12 @@ pub fn kind(fd: RawFd) -> Kind {
     }
 }
 
+/// Whether green threads wait, or have waited, on what `fd` is now. Asks no kernel; any thread may call this.
+#[inline]
+pub fn is_known(fd: RawFd) -> bool {
+    descriptor::is_known(fd)
+}
+
 /// Before `fd` is closed, or replaced by dup2: wakes those who wait on it, with `EBADF`. Any thread
 /// may call this.
 #[inline]

@@ -86,8 +86,8 @@ pub(crate) fn telling<T>(number: c_long, arguments: [usize; 6], call: impl FnOnc
     let (fd, to, flags) = (one as c_int, two as c_int, three as c_int);
     match number {
         libc::SYS_close => closing(fd, call),
-        libc::SYS_dup2 if replaces(fd, to) => closing(to, call),
-        libc::SYS_dup3 if replaces_with(fd, to, flags) => closing(to, call),
+        libc::SYS_dup2 => replacing(fd, to, call),
+        libc::SYS_dup3 if flags & !libc::O_CLOEXEC == 0 => replacing(fd, to, call),
         libc::SYS_close_range => closing_range(one as c_uint, two as c_uint, flags, call),
         _ => call(),
     }
@@ -226,22 +226,18 @@ unsafe extern "C-unwind" fn dup(fd: c_int) -> c_int {
     opened(unsafe { original::dup(fd) })
 }
 
-/// Whether making `to` a duplicate of `fd` closes what `to` was.
-fn replaces(fd: c_int, to: c_int) -> bool {
+/// Around a `call` that makes `to` a duplicate of `fd`, and closes what `to` was if `fd` is open.
+fn replacing<T>(fd: c_int, to: c_int, call: impl FnOnce() -> T) -> T {
+    if fd == to {
+        return call();
+    }
+    if !hook::is_known(to) {
+        let value = call();
+        keeping_errno(|| hook::closed(to));
+        return value;
+    }
     // SAFETY: F_GETFD takes no argument.
-    fd != to && unsafe { kernel_call!(libc::SYS_fcntl, fd, libc::F_GETFD) }.is_ok()
-}
-
-/// As [`replaces`], with the flags of dup3.
-fn replaces_with(fd: c_int, to: c_int, flags: c_int) -> bool {
-    flags & !libc::O_CLOEXEC == 0 && replaces(fd, to)
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn dup2(fd: c_int, to: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::dup2(fd, to) };
-    if replaces(fd, to) {
+    if unsafe { kernel_call!(libc::SYS_fcntl, fd, libc::F_GETFD) }.is_ok() {
         closing(to, call)
     } else {
         call()
@@ -249,11 +245,18 @@ unsafe extern "C-unwind" fn dup2(fd: c_int, to: c_int) -> c_int {
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn dup2(fd: c_int, to: c_int) -> c_int {
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::dup2(fd, to) };
+    replacing(fd, to, call)
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
     // SAFETY: passed on as it came.
     let call = || unsafe { original::dup3(fd, to, flags) };
-    if replaces_with(fd, to, flags) {
-        closing(to, call)
+    if flags & !libc::O_CLOEXEC == 0 {
+        replacing(fd, to, call)
     } else {
         call()
     }

@@ -21,7 +21,8 @@ on_every_kind_of_thread! {
     a_buffer_that_is_too_small_is_refused,
     a_service_is_found_or_not,
     a_query_that_is_refused_sets_errno,
-    each_thread_has_its_own_resolver_and_begins_with_a_fresh_one,
+    each_thread_has_its_own_resolver_and_begins_with_a_fresh_one;
+    blocking:
     queries_of_many_threads_are_under_way_at_once,
 }
 

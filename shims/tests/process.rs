@@ -25,8 +25,9 @@ on_every_kind_of_thread! {
     a_child_that_stops_and_goes_on_is_told,
     waitid_leaves_the_child_if_asked_to,
     a_pidfd_is_waited_for,
+    popen_reads_what_a_command_prints;
+    blocking:
     system_runs_a_command_beside_other_threads,
-    popen_reads_what_a_command_prints,
 }
 
 /// A child that ends when its standard input does.

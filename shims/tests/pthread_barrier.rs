@@ -18,8 +18,9 @@ on_every_kind_of_thread! {
     nobody_passes_before_the_last_has_come,
     more_threads_than_the_barrier_is_for_pass_in_rounds,
     a_barrier_can_be_destroyed_by_whoever_has_passed,
+    a_barrier_for_none_is_refused;
+    blocking:
     a_barrier_shared_with_processes_works,
-    a_barrier_for_none_is_refused,
 }
 
 struct Barrier(UnsafeCell<MaybeUninit<pthread_barrier_t>>);

@@ -22,10 +22,11 @@ on_every_kind_of_thread! {
     a_waiting_writer_goes_first_if_so_preferred,
     a_writer_that_gave_up_keeps_no_reader_out,
     an_unlock_wakes_all_readers_and_writers_in_turn,
-    a_lock_shared_with_processes_works,
     a_lock_can_be_destroyed_once_it_is_unlocked,
     counters_under_stress_are_right,
-    a_number_of_readers_is_limited,
+    a_number_of_readers_is_limited;
+    blocking:
+    a_lock_shared_with_processes_works,
 }
 
 unsafe extern "C" {

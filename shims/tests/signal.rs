@@ -16,8 +16,9 @@ use threads::{SHORT, fails, ok, timespec};
 on_every_kind_of_thread! {
     a_signal_is_waited_for,
     a_wait_for_a_signal_ends_at_its_time,
+    a_poll_with_a_mask_lets_others_run;
+    blocking:
     a_handler_ends_a_suspension,
-    a_poll_with_a_mask_lets_others_run,
 }
 
 static HANDLED: AtomicU32 = AtomicU32::new(0);

@@ -24,10 +24,11 @@ on_every_kind_of_thread! {
     a_child_is_waited_for,
     errors_come_by_errno,
     newer_futex_calls_work,
-    a_wait_for_several_words_ends_with_the_one_that_is_woken,
     a_signal_is_waited_for,
     what_is_closed_wakes_its_waiters,
-    calls_of_any_kind_work,
+    calls_of_any_kind_work;
+    blocking:
+    a_wait_for_several_words_ends_with_the_one_that_is_woken,
 }
 
 /// `syscall` with all its arguments.

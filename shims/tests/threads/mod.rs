@@ -20,7 +20,14 @@ pub(crate) const SHORT: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     OsThread,
-    Green { workers: usize },
+    /// Of a runtime that calls in no spare worker, so that with one worker a call that blocks instead of yielding hangs.
+    Green {
+        workers: usize,
+    },
+    /// Of a runtime that calls in spare workers, for calls that are blocking sections.
+    Compensated {
+        workers: usize,
+    },
 }
 
 impl Kind {
@@ -32,23 +39,29 @@ impl Kind {
                 std::process::abort();
             }
         });
-        match self {
-            Kind::OsThread => body(),
-            Kind::Green { workers } => {
-                Runtime::builder()
-                    .workers(workers)
-                    .patch(Patch::all())
-                    .build()
-                    .unwrap()
-                    .run(body);
-            }
-        }
+        let (workers, compensation) = match self {
+            Kind::OsThread => return body(),
+            Kind::Green { workers } => (workers, false),
+            Kind::Compensated { workers } => (workers, true),
+        };
+        Runtime::builder()
+            .workers(workers)
+            .patch(Patch::all())
+            .compensation(compensation)
+            .build()
+            .unwrap()
+            .run(body);
     }
 }
 
-/// Makes three tests of each body: on an OS thread, and on a green thread with one and with two workers.
+/// Makes three tests of each body: on an OS thread, and on a green thread with one and with two workers. Those that are
+/// `blocking` do what is a blocking section, which spare workers compensate for.
 macro_rules! on_every_kind_of_thread {
-    ($($body:ident),+ $(,)?) => {$(
+    ($($body:ident),+ $(,)? $(; blocking: $($blocking:ident),+ $(,)?)?) => {
+        $(on_every_kind_of_thread! { @ Green $body })+
+        $($(on_every_kind_of_thread! { @ Compensated $blocking })+)?
+    };
+    (@ $kind:ident $body:ident) => {
         mod $body {
             use crate::threads::Kind;
 
@@ -59,15 +72,15 @@ macro_rules! on_every_kind_of_thread {
 
             #[test]
             fn green_1_worker() {
-                Kind::Green { workers: 1 }.run(stringify!($body), super::$body);
+                Kind::$kind { workers: 1 }.run(stringify!($body), super::$body);
             }
 
             #[test]
             fn green_2_workers() {
-                Kind::Green { workers: 2 }.run(stringify!($body), super::$body);
+                Kind::$kind { workers: 2 }.run(stringify!($body), super::$body);
             }
         }
-    )+};
+    };
 }
 
 pub(crate) fn errno() -> c_int {

@@ -47,11 +47,13 @@ impl Kind {
     }
 }
 
-/// A runtime with `workers` workers and every shim family on.
+/// A runtime with `workers` workers and every shim family on. It calls in no spare worker, so that with one worker a call
+/// that blocks instead of yielding hangs.
 pub(crate) fn patched_runtime(workers: usize) -> Runtime {
     Runtime::builder()
         .workers(workers)
         .patch(Patch::all())
+        .compensation(false)
         .build()
         .unwrap_or_else(|error| panic!("cannot build a runtime: {error}"))
 }

@@ -50,7 +50,7 @@ originals! {
 
 /// Tells the runtime of a descriptor that the kernel has just given out, and hands it on.
 pub(crate) fn opened(fd: c_int) -> c_int {
-    if fd >= 0 {
+    if hook::is_known(fd) {
         keeping_errno(|| hook::opened(fd));
     }
     fd
@@ -74,8 +74,14 @@ pub(crate) unsafe fn opened_pair(status: c_int, pair: *const c_int) -> c_int {
 /// Around a `call` that closes `fd`.
 pub(crate) fn closing<T>(fd: c_int, call: impl FnOnce() -> T) -> T {
     hook::closing(fd);
-    let value = call();
-    keeping_errno(|| hook::closed(fd));
+    after(fd, call())
+}
+
+/// Tells that `fd` is no longer what it was, after a call that gave `value`.
+fn after<T>(fd: c_int, value: T) -> T {
+    if hook::is_known(fd) {
+        keeping_errno(|| hook::closed(fd));
+    }
     value
 }
 
@@ -232,9 +238,7 @@ fn replacing<T>(fd: c_int, to: c_int, call: impl FnOnce() -> T) -> T {
         return call();
     }
     if !hook::is_known(to) {
-        let value = call();
-        keeping_errno(|| hook::closed(to));
-        return value;
+        return after(to, call());
     }
     // SAFETY: F_GETFD takes no argument.
     if unsafe { kernel_call!(libc::SYS_fcntl, fd, libc::F_GETFD) }.is_ok() {

@@ -154,3 +154,13 @@ yielding {
     fn fflush(stream: *mut FILE) -> c_int;
 }
 }
+
+// What libio calls them, by which old programs and libraries may do so.
+aliases! {
+    fn _IO_fread(buffer: *mut c_void, size: size_t, count: size_t, stream: *mut FILE) -> size_t = fread;
+    fn _IO_fwrite(buffer: *const c_void, size: size_t, count: size_t, stream: *mut FILE) -> size_t = fwrite;
+    fn _IO_fgets(buffer: *mut c_char, length: c_int, stream: *mut FILE) -> *mut c_char = fgets;
+    fn _IO_fputs(text: *const c_char, stream: *mut FILE) -> c_int = fputs;
+    fn _IO_puts(text: *const c_char) -> c_int = puts;
+    fn _IO_fflush(stream: *mut FILE) -> c_int = fflush;
+}

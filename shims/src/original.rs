@@ -61,7 +61,7 @@ impl Original {
         let parts: [&[u8]; 3] = [
             b"greenpatch: the C library has no function '",
             self.name.to_bytes(),
-            b"', which a shim stands in front of; run on glibc 2.31 or later\n",
+            b"', which a shim stands in front of; run on glibc 2.34 or later\n",
         ];
         for part in parts {
             // SAFETY: a valid buffer. Nothing can be done about a failure.

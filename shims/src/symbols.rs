@@ -117,6 +117,7 @@ symbols! {
         close_range: Tells;
         closefrom: Tells;
         fclose: Tells, "a blocking section";
+        _IO_fclose: Tells;
         pclose: Tells, "a blocking section";
         closedir: Tells, "a blocking section";
         freopen: Tells, "a blocking section";
@@ -404,6 +405,12 @@ symbols! {
         fputs: Blocks;
         puts: Blocks;
         fflush: Blocks;
+        _IO_fread: Blocks;
+        _IO_fwrite: Blocks;
+        _IO_fgets: Blocks;
+        _IO_fputs: Blocks;
+        _IO_puts: Blocks;
+        _IO_fflush: Blocks;
         flock: Yields,
             "looks again and again, at most every 10 ms";
         lockf: Yields,

@@ -6,7 +6,9 @@
 //! first `EAGAIN` and not before: a call that can be served at once asks nothing.
 
 use std::cell::OnceCell;
+use std::mem;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use greenpatch_runtime::deadline::Deadline;
 use greenpatch_runtime::hook::{self, Interest, Section};
@@ -116,10 +118,42 @@ pub(crate) fn when_ready(
             Err(Errno::AGAIN)
         }
     };
-    match retry(section, fd, interest, || patience(fd), attempt) {
+    // The time that a read of a terminal waits ends in success.
+    let limit = OnceCell::new();
+    let patience = || {
+        patience(fd)?;
+        match limit.get_or_init(|| terminal_limit(fd, interest)) {
+            Some(Duration::ZERO) => Err(Errno::AGAIN),
+            limit => Ok(limit.map(Deadline::after)),
+        }
+    };
+    match retry(section, fd, interest, patience, attempt) {
+        Err(Errno::AGAIN)
+            if limit
+                .get()
+                .is_some_and(|limit| *limit > Some(Duration::ZERO)) =>
+        {
+            Ok(0)
+        }
         // In non-blocking mode the call has its own answer; what epoll refuses cannot be waited
         // for.
         Err(Errno::AGAIN | Errno::PERM) => call(),
         outcome => outcome,
     }
+}
+
+/// How long a read of this terminal waits, if it asks for no byte at least: termios(3), "MIN == 0". It gives nothing then, and
+/// poll(2) does not speak of it.
+fn terminal_limit(fd: RawFd, interest: Interest) -> Option<Duration> {
+    const TENTH: Duration = Duration::from_millis(100);
+    if interest != Interest::Read {
+        return None;
+    }
+    // The kernel's own structure begins alike, and is shorter.
+    // SAFETY: termios is plain data, for which zero is a value.
+    let mut mode: libc::termios = unsafe { mem::zeroed() };
+    // SAFETY: the kernel writes no more than there is room for.
+    unsafe { kernel_call!(libc::SYS_ioctl, fd, libc::TCGETS, &raw mut mode) }.ok()?;
+    let asks_for_none = mode.c_lflag & libc::ICANON == 0 && mode.c_cc[libc::VMIN] == 0;
+    asks_for_none.then(|| TENTH * u32::from(mode.c_cc[libc::VTIME]))
 }

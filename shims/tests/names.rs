@@ -3,7 +3,7 @@
 #[macro_use]
 mod threads;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString, c_char, c_int, c_uchar};
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -11,7 +11,7 @@ use std::ptr::{null, null_mut};
 use std::thread;
 
 use greenpatch_runtime::{Builder, Patch, Runtime};
-use threads::errno;
+use threads::{Kind, errno};
 
 on_every_kind_of_thread! {
     a_host_is_found_by_name,
@@ -252,6 +252,82 @@ fn queries_of_many_threads_are_under_way_at_once() {
         // There is no such record.
         assert_eq!(client.join().unwrap(), -1);
     }
+}
+
+/// A name server that answers nobody before it has been asked for `count` names, and then gives each the address whose last
+/// byte is the number at the end of its first label.
+fn give_addresses_once_all_have_asked(server: &UdpSocket, count: usize) {
+    let mut questions = HashMap::new();
+    let mut message = [0; 512];
+    while questions.len() < count {
+        let (length, client) = server.recv_from(&mut message).unwrap();
+        // Of what follows the question there is nothing to answer. It is a name of two labels, a type and a class.
+        let first_label = 13..13 + usize::from(message[12]);
+        let end = first_label.end + usize::from(message[first_label.end]) + 2 + 4;
+        let label = String::from_utf8(message[first_label].to_vec()).unwrap();
+        let number: u8 = label.rsplit_once('-').unwrap().1.parse().unwrap();
+        assert!(end <= length);
+        questions.insert(number, (message[..end].to_vec(), client));
+    }
+    for (number, (mut message, client)) in questions {
+        // A response, to a query that may recurse, without error; one question, one answer, nothing else.
+        message[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+        // For the name in the question: an IPv4 address of the Internet, good for a minute.
+        message.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, number]);
+        server.send_to(&message, client).unwrap();
+    }
+}
+
+/// The IPv4 address of a name.
+fn look_up(name: &str) -> Ipv4Addr {
+    let name = CString::new(name).unwrap();
+    // SAFETY: zero is a value of plain data.
+    let mut hints: libc::addrinfo = unsafe { std::mem::zeroed() };
+    hints.ai_family = libc::AF_INET;
+    hints.ai_socktype = libc::SOCK_STREAM;
+    let mut found = null_mut();
+    // SAFETY: a C string, hints and a place for the result, whose addresses are of the family asked for.
+    unsafe {
+        let status = libc::getaddrinfo(name.as_ptr(), null(), &hints, &mut found);
+        assert_eq!(
+            status,
+            0,
+            "{:?}",
+            CStr::from_ptr(libc::gai_strerror(status))
+        );
+        let address = *(*found).ai_addr.cast::<libc::sockaddr_in>();
+        libc::freeaddrinfo(found);
+        Ipv4Addr::from(u32::from_be(address.sin_addr.s_addr))
+    }
+}
+
+/// A look-up blocks its worker: spare ones take over, for the other look-ups and for the server, which is a green thread too.
+#[test]
+fn hosts_are_looked_up_beside_each_other() {
+    const THREADS: u8 = 20;
+    Kind::OsThread.run("look-ups", || {
+        let runtime = Runtime::builder()
+            .workers(1)
+            .compensation(true)
+            .patch(Patch::all())
+            .build();
+        runtime.unwrap().run(|| {
+            let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let address = server.local_addr().unwrap();
+            let clients: Vec<_> = (0..THREADS)
+                .map(|number| {
+                    thread::spawn(move || {
+                        ask_only(address);
+                        look_up(&format!("host-{number}.test"))
+                    })
+                })
+                .collect();
+            give_addresses_once_all_have_asked(&server, THREADS.into());
+            for (number, client) in (0..THREADS).zip(clients) {
+                assert_eq!(client.join().unwrap(), Ipv4Addr::new(192, 0, 2, number));
+            }
+        });
+    });
 }
 
 /// Looks a name up when there are `left` bytes of stack, more or less.

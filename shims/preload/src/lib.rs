@@ -9,6 +9,8 @@
 //!
 //! The initialiser runs before the executable's own, and while the program is still single-threaded.
 
+mod standard_error;
+
 use std::ffi::{OsStr, OsString, c_int, c_void};
 use std::fmt;
 use std::mem::MaybeUninit;
@@ -21,8 +23,8 @@ use greenpatch_runtime::hook::process as process_runtime;
 /// The environment variable that says whether programs that this one executes are preloaded too: `on`, the default, or `off`.
 pub const CHILDREN: &str = "GREENPATCH_CHILDREN";
 
-/// The environment variable that says which processes write figures to standard error as they exit: none (`off`, the
-/// default), those that have created a thread (`on`), or these and the process of that number.
+/// The environment variable that says which processes write figures as they exit, to the standard error that they were
+/// started with: none (`off`, the default), those that have created a thread (`on`), or these and the process of that number.
 pub const REPORT: &str = "GREENPATCH_REPORT";
 
 #[used]
@@ -43,6 +45,7 @@ extern "C" fn at_load() {
     set_default_stack_size();
     process_runtime::adopt_threads(build);
     if env::var_os(REPORT).is_some_and(|given| given != "off") {
+        standard_error::keep();
         // SAFETY: the function stays loaded as long as the process.
         unsafe { libc::atexit(report) };
     }
@@ -133,12 +136,13 @@ fn build() -> Option<Runtime> {
 extern "C" fn report() {
     let Some(runtime) = process_runtime::runtime() else {
         if is(&process::id().to_string(), REPORT) {
-            warn(format_args!("no thread was created"));
+            let message = message(format_args!("no thread was created"));
+            standard_error::write(message.as_bytes());
         }
         return;
     };
     let figures = runtime.metrics();
-    warn(format_args!(
+    let message = message(format_args!(
         "{} threads run as green threads, {} at once at most, on {} workers and {} spare ones; {} switches, {} hogs, {} \
          blocking sections",
         figures.spawned,
@@ -149,15 +153,20 @@ extern "C" fn report() {
         figures.hogs,
         figures.blocking_sections,
     ));
+    standard_error::write(message.as_bytes());
 }
 
-/// Says something on standard error, in one write, with the name of the program.
-fn warn(message: fmt::Arguments<'_>) {
+/// Says something on standard error, in one write.
+fn warn(text: fmt::Arguments<'_>) {
+    let _ = rustix::io::write(rustix::stdio::stderr(), message(text).as_bytes());
+}
+
+/// A line that says who speaks: greenpatch, in the program of this name.
+fn message(text: fmt::Arguments<'_>) -> String {
     let program = env::args_os().next().unwrap_or_default();
-    let text = format!(
-        "greenpatch: {} ({}): {message}\n",
+    format!(
+        "greenpatch: {} ({}): {text}\n",
         program.to_string_lossy(),
         process::id()
-    );
-    let _ = rustix::io::write(rustix::stdio::stderr(), text.as_bytes());
+    )
 }

@@ -1,7 +1,7 @@
 //! Programs to run, natively or under `greenpatch run`, and what became of them.
 
 use std::ffi::OsStr;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -46,16 +46,17 @@ impl Outcome {
 
     /// Threads that were run as green threads, as the report says.
     pub(crate) fn green_threads(&self) -> usize {
+        self.figure("threads run as green threads")
+    }
+
+    /// The number before `what` in the report; the sum of all, if children have reported too.
+    pub(crate) fn figure(&self, what: &str) -> usize {
         self.stderr
             .lines()
-            .filter_map(|line| line.strip_suffix(" blocking sections"))
+            .filter(|line| line.starts_with("greenpatch: ") && line.ends_with(" blocking sections"))
             .filter_map(|line| {
-                line.split(": ")
-                    .nth(2)?
-                    .split(' ')
-                    .next()?
-                    .parse::<usize>()
-                    .ok()
+                let (before, _) = line.split_once(&format!(" {what}"))?;
+                before.rsplit(' ').next()?.parse::<usize>().ok()
             })
             .sum()
     }
@@ -138,32 +139,66 @@ impl Drop for Watched {
 }
 
 /// A server program; killed when dropped.
-pub(crate) struct Server(Child);
+pub(crate) struct Server {
+    child: Child,
+    stderr: Option<thread::JoinHandle<String>>,
+}
 
 impl Server {
     /// Starts it, and waits until it listens on the port.
     pub(crate) fn start(command: &mut Command, port: u16) -> Server {
-        let child = command
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let mut server = Server(child);
+        let mut pipe = child.stderr.take().expect("a pipe");
+        let stderr = thread::spawn(move || {
+            let mut said = Vec::new();
+            let _ = pipe.read_to_end(&mut said);
+            String::from_utf8_lossy(&said).into_owned()
+        });
+        let mut server = Server {
+            child,
+            stderr: Some(stderr),
+        };
         let start = Instant::now();
         while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            let ended = server.0.try_wait().expect("our child");
+            let ended = server.child.try_wait().expect("our child");
             assert_eq!(ended, None, "{command:?} has ended");
             assert!(start.elapsed() < LIMIT, "{command:?} does not listen");
             thread::sleep(Duration::from_millis(20));
         }
         server
     }
+
+    /// Has it end as servers do, by SIGTERM. What it said on standard output is not kept.
+    pub(crate) fn terminate(mut self) -> Outcome {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("our child");
+        let watched = Watched::new(&self.child);
+        let status = self.child.wait().expect("our child");
+        drop(watched);
+        let stderr = self.stderr.take().expect("taken here only");
+        Outcome {
+            status,
+            stdout: Vec::new(),
+            stderr: stderr.join().expect("it only reads"),
+        }
+    }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let Some(stderr) = self.stderr.take() else {
+            return;
+        };
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("{}", stderr.join().unwrap_or_default());
+        }
     }
 }
 

@@ -103,7 +103,7 @@ pub fn features() -> Vec<Feature> {
                 libc::SYS_pidfd_open,
                 [rustix::process::getpid().as_raw_pid() as usize, 0],
             ),
-            "a wait for a child blocks a worker",
+            "a wait for a child looks again and again, at most every 10 ms",
         ),
         optional(
             "io_uring, which is not used",

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | socket | `MSG_DONTWAIT`, see `receive` and `send` |
 //! | pipe | `RWF_NOWAIT` |
-//! | FIFO opened by its path | poll(2), then the call, of `PIPE_BUF` bytes at most if it is a write |
+//! | FIFO opened by its path | poll(2), then the call in a section, of `PIPE_BUF` bytes at most if it is a write |
 //! | file, directory | not at all: the call is a blocking section |
 //! | anything else | poll(2), then the call, in a section: a large write to a terminal can block |
 //!
@@ -163,8 +163,11 @@ unsafe fn write_to_fifo(section: &Section, fd: c_int, vectors: Vectors) -> Resul
                 return Err(Errno::AGAIN);
             }
             let rest = vectors.after(done).limited_to(libc::PIPE_BUF);
-            // SAFETY: the caller's promise.
-            unsafe { kernel_call!(libc::SYS_writev, fd, rest.as_ptr(), rest.count()) }
+            // Another writer that got there first makes the call block.
+            section.blocking_in_place(|| {
+                // SAFETY: the caller's promise.
+                unsafe { kernel_call!(libc::SYS_writev, fd, rest.as_ptr(), rest.count()) }
+            })
         },
     )
 }

@@ -4,7 +4,7 @@
 //! send promises beyond a single attempt is kept here: a stream takes everything, and `SO_SNDTIMEO`
 //! holds for the whole call. Descriptors sent along go with the first part.
 //!
-//! Difference: with `MSG_FASTOPEN`, a send blocks the worker until the peer is reached.
+//! With `MSG_FASTOPEN`, a send may connect first, and is a blocking section.
 
 use std::ffi::{c_int, c_uint, c_void};
 use std::ptr;
@@ -46,6 +46,20 @@ fn attempt_flags(done: usize) -> c_int {
     }
 }
 
+/// Makes a send that is the kernel's alone.
+fn as_it_came(
+    section: &Section,
+    flags: c_int,
+    call: impl FnOnce() -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    if flags & libc::MSG_DONTWAIT != 0 {
+        call()
+    } else {
+        // A signal handler may send.
+        section.blocking_in_place(call)
+    }
+}
+
 /// sendto(2) on a green thread.
 ///
 /// # Safety
@@ -78,7 +92,7 @@ unsafe fn transmit(
     let attempt = |done| once(done, flags | attempt_flags(done));
     let patience = || socket_patience(section, fd, Interest::Write, flags);
     if flags & AS_IT_CAME != 0 {
-        once(0, flags)
+        as_it_came(section, flags, || once(0, flags))
     // SAFETY: the caller's promise.
     } else if unsafe { is_unix_address(address.cast(), address_length) } {
         // If the peer's queue is full, poll(2) calls the socket writable all the same.
@@ -102,7 +116,7 @@ unsafe fn transmit_message(
     // SAFETY: the caller's promise.
     let once = |flags: c_int| unsafe { kernel_call!(libc::SYS_sendmsg, fd, message, flags) };
     if flags & AS_IT_CAME != 0 || message.is_null() {
-        return once(flags);
+        return as_it_came(section, flags, || once(flags));
     }
     // SAFETY: the caller's promise.
     let header = unsafe { *message };
@@ -186,6 +200,12 @@ unsafe fn transmit_messages(
     count: usize,
     flags: c_int,
 ) -> Result<usize, Errno> {
+    if flags & libc::MSG_FASTOPEN != 0 {
+        // SAFETY: the caller's promise.
+        return as_it_came(section, flags, || unsafe {
+            kernel_call!(libc::SYS_sendmmsg, fd, messages, count, flags)
+        });
+    }
     let mut done = 0;
     while done < count {
         let next = messages.wrapping_add(done);

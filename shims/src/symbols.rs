@@ -58,7 +58,7 @@ symbols! {
         nanosleep: Yields;
         __nanosleep: Yields;
         clock_nanosleep: Yields,
-            "notices a clock step within a second; blocks the worker on a CPU clock";
+            "notices a clock step within a second; on a CPU clock, a blocking section";
         thrd_sleep: Yields;
     }
     #[cfg(feature = "socket")]
@@ -83,10 +83,10 @@ symbols! {
         send: Yields;
         __send: Yields;
         sendto: Yields,
-            "with MSG_FASTOPEN blocks the worker; waits for a full Unix queue by a timer";
+            "with MSG_FASTOPEN, a blocking section; waits for a full Unix queue by a timer";
         sendmsg: Yields,
-            "with MSG_FASTOPEN blocks the worker; waits for a full Unix queue by a timer";
-        sendmmsg: Yields;
+            "with MSG_FASTOPEN, a blocking section; waits for a full Unix queue by a timer";
+        sendmmsg: Yields, "with MSG_FASTOPEN, a blocking section";
         __sendmmsg: Yields;
     }
     #[cfg(any(feature = "socket", feature = "os"))]

@@ -2,8 +2,7 @@
 //!
 //! A relative sleep is a deadline on the monotonic clock, whatever clock the caller named: all of
 //! them run at its rate. An absolute sleep on a clock that can be set looks at that clock again
-//! every second, so that it follows a step of it. A sleep until a CPU clock's time blocks the
-//! worker. Signals do not interrupt the sleep of a green thread, so there is never a remaining
+//! every second, so that it follows a step of it. A sleep by a CPU clock is a blocking section. Signals do not interrupt the sleep of a green thread, so there is never a remaining
 //! time.
 
 use std::ffi::{c_int, c_uint};
@@ -15,6 +14,7 @@ use greenpatch_runtime::hook::{self, Section};
 use libc::{clockid_t, timespec};
 
 use crate::kernel::{checked, finish};
+use crate::section;
 
 originals! {
     fn sleep(seconds: c_uint) -> c_uint;
@@ -141,7 +141,9 @@ unsafe extern "C-unwind" fn clock_nanosleep(
     let accepted = unsafe { accepted(request) };
     let (Some(time), true) = (accepted, is_sleeping_clock(clock)) else {
         // SAFETY: passed on as it came; a CPU clock, or refused by the kernel.
-        return unsafe { original::clock_nanosleep(clock, flags, request, remaining) };
+        return section::yielding(section, || unsafe {
+            original::clock_nanosleep(clock, flags, request, remaining)
+        });
     };
     if flags & libc::TIMER_ABSTIME != 0 {
         sleep_until(&section, clock, time);

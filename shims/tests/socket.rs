@@ -31,6 +31,7 @@ on_every_kind_of_thread! {
     many_messages_go_in_one_call,
     a_stream_takes_all_of_many_messages,
     recvmmsg_takes_what_there_is_when_its_time_is_over,
+    a_fast_open_send_connects_and_sends,
     a_refused_connect_can_be_tried_again,
     a_connect_waits_for_room_in_a_unix_queue,
     a_connect_leaves_the_socket_blocking,
@@ -48,6 +49,53 @@ fn tcp_pair() -> (TcpStream, TcpStream) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     (client, listener.accept().unwrap().0)
+}
+
+fn a_fast_open_send_connects_and_sends() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // SAFETY: plain data, for which zero is a value.
+    let mut address: libc::sockaddr_in = unsafe { mem::zeroed() };
+    address.sin_family = libc::AF_INET as u16;
+    address.sin_addr.s_addr = u32::from_ne_bytes([127, 0, 0, 1]);
+    address.sin_port = listener.local_addr().unwrap().port().to_be();
+    let mut data = *b"x";
+    let mut buffer = libc::iovec {
+        iov_base: data.as_mut_ptr().cast(),
+        iov_len: data.len(),
+    };
+    // SAFETY: as above.
+    let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
+    message.msg_hdr.msg_name = (&raw mut address).cast();
+    message.msg_hdr.msg_namelen = size_of_val(&address) as u32;
+    message.msg_hdr.msg_iov = &raw mut buffer;
+    message.msg_hdr.msg_iovlen = 1;
+    for way in 0..3 {
+        // SAFETY: a new descriptor, which is ours.
+        let client = unsafe {
+            let fd = libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0);
+            OwnedFd::from_raw_fd(ok(fd))
+        };
+        let (fd, flags) = (client.as_raw_fd(), libc::MSG_FASTOPEN);
+        // SAFETY: a valid buffer, address and message.
+        let sent = unsafe {
+            match way {
+                0 => {
+                    let (name, length) = (message.msg_hdr.msg_name, message.msg_hdr.msg_namelen);
+                    libc::sendto(fd, data.as_ptr().cast(), 1, flags, name.cast(), length)
+                }
+                1 => libc::sendmsg(fd, &message.msg_hdr, flags),
+                _ => libc::sendmmsg(fd, &mut message, 1, flags) as isize,
+            }
+        };
+        if sent < 0 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EOPNOTSUPP) {
+            // This machine has it switched off.
+            return;
+        }
+        assert_eq!(sent, 1);
+        let mut read = [0];
+        listener.accept().unwrap().0.read_exact(&mut read).unwrap();
+        assert_eq!(read, *b"x");
+    }
 }
 
 fn bytes(length: usize) -> Vec<u8> {

@@ -13,6 +13,7 @@ on_every_kind_of_thread! {
     every_sleep_takes_its_time,
     an_absolute_sleep_ends_when_its_clock_says_so,
     a_time_that_has_passed_is_no_sleep,
+    a_sleep_by_a_cpu_clock_is_the_kernels,
     nonsense_is_refused,
     clock_nanosleep_returns_the_error_and_leaves_errno_alone,
     a_sleep_of_nothing_succeeds,
@@ -78,6 +79,14 @@ fn a_time_that_has_passed_is_no_sleep() {
         let error = unsafe { libc::clock_nanosleep(clock, libc::TIMER_ABSTIME, &past, null_mut()) };
         assert_eq!(error, 0);
     }
+}
+
+fn a_sleep_by_a_cpu_clock_is_the_kernels() {
+    let past = timespec(Duration::ZERO);
+    let clock = libc::CLOCK_PROCESS_CPUTIME_ID;
+    // SAFETY: a valid time.
+    let error = unsafe { libc::clock_nanosleep(clock, libc::TIMER_ABSTIME, &past, null_mut()) };
+    assert_eq!(error, 0);
 }
 
 fn nonsense_is_refused() {

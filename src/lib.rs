@@ -52,7 +52,7 @@
 //! | `process` | wait and its kin, system, popen |
 //!
 //! [`shims::SYMBOLS`] lists them one by one. What is decided by where a call runs: green threads of a
-//! patched runtime yield, OS threads never change their behaviour.
+//! patched runtime yield; on OS threads functions do what libc's do, but that locks inherit no priorities.
 //!
 //! # Without the shims
 //!

@@ -40,7 +40,7 @@
 //! - Off a green thread, and for a family outside the runtime's patch set, a shim is the original:
 //!   same result, same `errno`; the cost is one thread-local load, a branch and an indirect call.
 //!   The locks alone have one implementation for all threads, so that a green thread and an OS
-//!   thread can wait for each other; it behaves as the original does.
+//!   thread can wait for each other; it behaves as the original does, but inherits no priorities.
 //! - Shims run before `main`, in signal handlers and after fork. Up to the point where a green
 //!   thread has to wait they do not allocate, log, panic or take a lock.
 //! - While a [`Section`](greenpatch_runtime::hook::Section) lives, shims pass through; so they may

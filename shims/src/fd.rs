@@ -351,6 +351,7 @@ unsafe extern "C-unwind" fn inotify_init1(flags: c_int) -> c_int {
 aliases! {
     fn __close(fd: c_int) -> c_int = close;
     fn __dup2(fd: c_int, to: c_int) -> c_int = dup2;
+    fn _IO_fclose(stream: *mut FILE) -> c_int = fclose;
     fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int = fcntl;
     fn __fcntl(fd: c_int, command: c_int, argument: usize) -> c_int = fcntl;
     fn __pipe(ends: *mut c_int) -> c_int = pipe;

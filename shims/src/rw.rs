@@ -80,12 +80,12 @@ unsafe fn read_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Result
         #[cfg(not(feature = "socket"))]
         Kind::Socket => call(),
         Kind::Pipe => match retry(section, fd, Interest::Read, || patience(fd), attempt) {
-            Err(Errno::OPNOTSUPP) => when_ready(section, fd, Interest::Read, call),
+            Err(Errno::OPNOTSUPP) => when_ready(section, fd, Interest::Read, vectors.total(), call),
             Err(Errno::PERM) => section.blocking(call),
             outcome => outcome,
         },
         Kind::File => section.blocking(call),
-        Kind::Other => when_ready(section, fd, Interest::Read, call),
+        Kind::Other => when_ready(section, fd, Interest::Read, vectors.total(), call),
     })
 }
 
@@ -116,7 +116,7 @@ unsafe fn write_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Resul
         },
         // A signal handler may write.
         Kind::File => section.blocking_in_place(call),
-        Kind::Other => when_ready(section, fd, Interest::Write, call),
+        Kind::Other => when_ready(section, fd, Interest::Write, vectors.total(), call),
     })
 }
 

@@ -2,8 +2,8 @@
 //!
 //! A relative sleep is a deadline on the monotonic clock, whatever clock the caller named: all of
 //! them run at its rate. An absolute sleep on a clock that can be set looks at that clock again
-//! every second, so that it follows a step of it. A sleep by a CPU clock is a blocking section. Signals do not interrupt the sleep of a green thread, so there is never a remaining
-//! time.
+//! every second, so that it follows a step of it. A sleep by a CPU clock is a blocking section.
+//! Signals do not interrupt the sleep of a green thread, so there is never a remaining time.
 
 use std::ffi::{c_int, c_uint};
 use std::time::Duration;

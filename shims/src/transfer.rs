@@ -98,12 +98,14 @@ pub(crate) fn move_all(
     }
 }
 
-/// Carries out `call` once poll(2) says that it will not block. For descriptors that have no other
-/// way to be asked; another thread that gets there between the two makes the call block, which a spare worker makes up for.
+/// Carries out `call`, which moves `length` bytes at most, once poll(2) says that it will not block. For descriptors that have
+/// no other way to be asked; another thread that gets there between the two makes the call block, which a spare worker makes
+/// up for.
 pub(crate) fn when_ready(
     section: &Section,
     fd: RawFd,
     interest: Interest,
+    length: usize,
     call: impl Fn() -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
     let call = || section.blocking_in_place(&call);
@@ -121,8 +123,14 @@ pub(crate) fn when_ready(
     // The time that a read of a terminal waits ends in success.
     let limit = OnceCell::new();
     let patience = || {
-        patience(fd)?;
-        match limit.get_or_init(|| terminal_limit(fd, interest)) {
+        if !may_wait(fd, interest) {
+            return Err(Errno::AGAIN);
+        }
+        let ask = || match interest {
+            Interest::Read => terminal_limit(fd, length),
+            Interest::Write => None,
+        };
+        match limit.get_or_init(ask) {
             Some(Duration::ZERO) => Err(Errno::AGAIN),
             limit => Ok(limit.map(Deadline::after)),
         }
@@ -135,25 +143,48 @@ pub(crate) fn when_ready(
         {
             Ok(0)
         }
-        // In non-blocking mode the call has its own answer; what epoll refuses cannot be waited
-        // for.
+        // In non-blocking mode, and in a direction for which it is not open, the call has its own answer; what epoll
+        // refuses cannot be waited for.
         Err(Errno::AGAIN | Errno::PERM) => call(),
         outcome => outcome,
     }
 }
 
-/// How long a read of this terminal waits, if it asks for no byte at least: termios(3), "MIN == 0". It gives nothing then, and
-/// poll(2) does not speak of it.
-fn terminal_limit(fd: RawFd, interest: Interest) -> Option<Duration> {
+/// Whether a descriptor is open in this direction, and in blocking mode.
+fn may_wait(fd: RawFd, interest: Interest) -> bool {
+    // SAFETY: F_GETFL takes no argument.
+    let flags = unsafe { kernel_call!(libc::SYS_fcntl, fd, libc::F_GETFL) };
+    let other = match interest {
+        Interest::Read => libc::O_WRONLY,
+        Interest::Write => libc::O_RDONLY,
+    };
+    flags.is_ok_and(|flags| {
+        let flags = flags as i32;
+        flags & libc::O_NONBLOCK == 0 && flags & libc::O_ACCMODE != other
+    })
+}
+
+/// How long a read of `length` bytes waits at most, if this is a terminal and poll(2) does not tell when the read is through:
+/// termios(3), on MIN and TIME. Zero is for the kernel to say.
+fn terminal_limit(fd: RawFd, length: usize) -> Option<Duration> {
     const TENTH: Duration = Duration::from_millis(100);
-    if interest != Interest::Read {
-        return None;
-    }
     // The kernel's own structure begins alike, and is shorter.
     // SAFETY: termios is plain data, for which zero is a value.
     let mut mode: libc::termios = unsafe { mem::zeroed() };
+    let mut number = 0_u32;
     // SAFETY: the kernel writes no more than there is room for.
-    unsafe { kernel_call!(libc::SYS_ioctl, fd, libc::TCGETS, &raw mut mode) }.ok()?;
-    let asks_for_none = mode.c_lflag & libc::ICANON == 0 && mode.c_cc[libc::VMIN] == 0;
-    asks_for_none.then(|| TENTH * u32::from(mode.c_cc[libc::VTIME]))
+    let is_master = unsafe {
+        kernel_call!(libc::SYS_ioctl, fd, libc::TCGETS, &raw mut mode).ok()?;
+        kernel_call!(libc::SYS_ioctl, fd, libc::TIOCGPTN, &raw mut number).is_ok()
+    };
+    // The mode that a master tells is its slave's.
+    if is_master || mode.c_lflag & libc::ICANON != 0 {
+        return None;
+    }
+    match (mode.c_cc[libc::VMIN], mode.c_cc[libc::VTIME]) {
+        (0, tenths) => Some(TENTH * u32::from(tenths)),
+        // A full buffer ends the read, too.
+        (least, 0) if length < usize::from(least) => Some(Duration::ZERO),
+        _ => None,
+    }
 }

@@ -25,6 +25,9 @@ on_every_kind_of_thread! {
     a_raw_terminal_waits_for_its_minimum_of_bytes,
     a_raw_terminal_waits_for_its_time_only,
     a_raw_terminal_is_asked_without_waiting,
+    a_small_buffer_is_filled_before_the_minimum_has_come,
+    a_master_is_waited_for_whatever_the_slaves_mode,
+    a_terminal_that_is_open_for_writing_only_is_not_read,
     the_end_of_the_master_ends_the_slaves_reads,
     a_terminal_is_drained,
     an_inotify_waits_for_its_event,
@@ -156,6 +159,37 @@ fn a_raw_terminal_is_asked_without_waiting() {
     while read != "key" {
         read += &read_once(&slave);
     }
+}
+
+fn a_small_buffer_is_filled_before_the_minimum_has_come() {
+    let (master, slave) = terminal();
+    make_raw(&slave, 3, 0);
+    (&master).write_all(b"abc").unwrap();
+    for expected in b"abc" {
+        let mut byte = [0];
+        (&slave).read_exact(&mut byte).unwrap();
+        assert_eq!(byte[0], *expected);
+    }
+}
+
+fn a_master_is_waited_for_whatever_the_slaves_mode() {
+    for tenths in [0, 1] {
+        let (master, slave) = terminal();
+        make_raw(&slave, 0, tenths);
+        let reader = thread::spawn(move || read_once(&master));
+        // Longer than the slave's reads would wait.
+        thread::sleep(Duration::from_millis(150));
+        write_parts(&slave, &["late"]);
+        assert_eq!(reader.join().unwrap(), "late");
+    }
+}
+
+fn a_terminal_that_is_open_for_writing_only_is_not_read() {
+    let (_master, slave) = terminal();
+    let path = format!("/proc/self/fd/{}", slave.as_raw_fd());
+    let writer = File::options().write(true).open(path).unwrap();
+    let error = (&writer).read(&mut [0]).unwrap_err();
+    assert_eq!(error.raw_os_error(), Some(libc::EBADF));
 }
 
 fn the_end_of_the_master_ends_the_slaves_reads() {

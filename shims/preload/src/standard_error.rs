@@ -11,6 +11,7 @@ use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
 use rustix::io::{self, Errno};
 use rustix::process::{Resource, getrlimit};
@@ -99,11 +100,21 @@ pub(crate) fn write(mut text: &[u8]) {
     else {
         return;
     };
-    while !text.is_empty() {
+    while !text.is_empty() && !has_lost_its_reader(descriptor) {
         match io::write(descriptor, text) {
             Ok(written) => text = &text[written..],
             Err(Errno::INTR) => {}
             Err(_) => return,
         }
     }
+}
+
+/// Whether a write to this pipe or socket would end the process by SIGPIPE.
+fn has_lost_its_reader(descriptor: BorrowedFd<'_>) -> bool {
+    let mut entries = [PollFd::from_borrowed_fd(descriptor, PollFlags::OUT)];
+    let seen = poll(&mut entries, Some(&Timespec::default()));
+    seen.is_ok()
+        && entries[0]
+            .revents()
+            .intersects(PollFlags::ERR | PollFlags::HUP)
 }

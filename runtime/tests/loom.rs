@@ -464,7 +464,7 @@ fn pushed_work_is_never_left_with_all_workers_asleep() {
 
 #[test]
 fn pushed_work_is_never_left_with_all_workers_on_standby() {
-    push_two(3, 2, false, Sleep::StandBy);
+    push_two(2, 2, false, Sleep::StandBy);
 }
 
 #[test]

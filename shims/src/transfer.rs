@@ -5,7 +5,7 @@
 //! (`SO_RCVTIMEO`) is its *patience*. Asking for it takes system calls, so it is asked for at the
 //! first `EAGAIN` and not before: a call that can be served at once asks nothing.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::mem;
 use std::os::fd::RawFd;
 use std::time::Duration;
@@ -120,29 +120,24 @@ pub(crate) fn when_ready(
             Err(Errno::AGAIN)
         }
     };
-    // The time that a read of a terminal waits ends in success.
-    let limit = OnceCell::new();
+    let is_limited = Cell::new(false);
     let patience = || {
         if !may_wait(fd, interest) {
             return Err(Errno::AGAIN);
         }
-        let ask = || match interest {
+        let limit = match interest {
             Interest::Read => terminal_limit(fd, length),
             Interest::Write => None,
         };
-        match limit.get_or_init(ask) {
-            Some(Duration::ZERO) => Err(Errno::AGAIN),
-            limit => Ok(limit.map(Deadline::after)),
+        if limit == Some(Duration::ZERO) {
+            return Err(Errno::AGAIN);
         }
+        is_limited.set(limit.is_some());
+        Ok(limit.map(Deadline::after))
     };
     match retry(section, fd, interest, patience, attempt) {
-        Err(Errno::AGAIN)
-            if limit
-                .get()
-                .is_some_and(|limit| *limit > Some(Duration::ZERO)) =>
-        {
-            Ok(0)
-        }
+        // The time that a read of a terminal waits ends in success.
+        Err(Errno::AGAIN) if is_limited.get() => Ok(0),
         // In non-blocking mode, and in a direction for which it is not open, the call has its own answer; what epoll
         // refuses cannot be waited for.
         Err(Errno::AGAIN | Errno::PERM) => call(),

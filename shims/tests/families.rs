@@ -13,7 +13,7 @@ use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use greenpatch_runtime::{Patch, Runtime, metrics, spawn, yield_now};
+use greenpatch_runtime::{metrics, spawn, yield_now};
 use threads::{Kind, ok};
 
 /// Whether these functions are defined in this program, and not by the C library alone.
@@ -45,14 +45,7 @@ macro_rules! families {
             let is_on = $(cfg!(feature = $feature))||+;
             assert_eq!(are_defined(&[$($name),+]), is_on);
             if is_on {
-                Kind::OsThread.run(stringify!($test), || {
-                    let runtime = Runtime::builder()
-                        .workers(1)
-                        .compensation(false)
-                        .patch(Patch::all())
-                        .build();
-                    runtime.unwrap().run(|| $body);
-                });
+                Kind::Green { workers: 1 }.run(stringify!($test), || $body);
             }
         }
     )+};

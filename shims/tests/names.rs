@@ -11,7 +11,7 @@ use std::ptr::{null, null_mut};
 use std::thread;
 
 use greenpatch_runtime::{Builder, Patch, Runtime};
-use threads::{Kind, errno};
+use threads::errno;
 
 on_every_kind_of_thread! {
     a_host_is_found_by_name,
@@ -24,6 +24,7 @@ on_every_kind_of_thread! {
     each_thread_has_its_own_resolver_and_begins_with_a_fresh_one;
     blocking:
     queries_of_many_threads_are_under_way_at_once,
+    hosts_are_looked_up_beside_each_other,
 }
 
 unsafe extern "C" {
@@ -235,19 +236,29 @@ fn answer_once_all_have_asked(server: &UdpSocket, count: usize) {
     }
 }
 
-fn queries_of_many_threads_are_under_way_at_once() {
-    const THREADS: usize = 20;
-    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+/// How many names are asked for at once.
+const HOSTS: u8 = 20;
+
+/// Threads each of which asks this server, and no other, for a host that ends in its number.
+fn ask_for_hosts<T: Send + 'static>(
+    server: &UdpSocket,
+    ask: fn(&str) -> T,
+) -> Vec<thread::JoinHandle<T>> {
     let address = server.local_addr().unwrap();
-    let clients: Vec<_> = (0..THREADS)
+    (0..HOSTS)
         .map(|number| {
             thread::spawn(move || {
                 ask_only(address);
-                query(&format!("host-{number}.test"))
+                ask(&format!("host-{number}.test"))
             })
         })
-        .collect();
-    answer_once_all_have_asked(&server, THREADS);
+        .collect()
+}
+
+fn queries_of_many_threads_are_under_way_at_once() {
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let clients = ask_for_hosts(&server, query);
+    answer_once_all_have_asked(&server, HOSTS.into());
     for client in clients {
         // There is no such record.
         assert_eq!(client.join().unwrap(), -1);
@@ -302,32 +313,13 @@ fn look_up(name: &str) -> Ipv4Addr {
 }
 
 /// A look-up blocks its worker: spare ones take over, for the other look-ups and for the server, which is a green thread too.
-#[test]
 fn hosts_are_looked_up_beside_each_other() {
-    const THREADS: u8 = 20;
-    Kind::OsThread.run("look-ups", || {
-        let runtime = Runtime::builder()
-            .workers(1)
-            .compensation(true)
-            .patch(Patch::all())
-            .build();
-        runtime.unwrap().run(|| {
-            let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-            let address = server.local_addr().unwrap();
-            let clients: Vec<_> = (0..THREADS)
-                .map(|number| {
-                    thread::spawn(move || {
-                        ask_only(address);
-                        look_up(&format!("host-{number}.test"))
-                    })
-                })
-                .collect();
-            give_addresses_once_all_have_asked(&server, THREADS.into());
-            for (number, client) in (0..THREADS).zip(clients) {
-                assert_eq!(client.join().unwrap(), Ipv4Addr::new(192, 0, 2, number));
-            }
-        });
-    });
+    let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let clients = ask_for_hosts(&server, look_up);
+    give_addresses_once_all_have_asked(&server, HOSTS.into());
+    for (number, client) in (0..HOSTS).zip(clients) {
+        assert_eq!(client.join().unwrap(), Ipv4Addr::new(192, 0, 2, number));
+    }
 }
 
 /// Looks a name up when there are `left` bytes of stack, more or less.

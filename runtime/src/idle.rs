@@ -148,25 +148,27 @@ impl Idle {
 
     /// A worker on standby goes to the reactor. False if it takes a signal along: it is a searcher now.
     pub(crate) fn join(&self) -> bool {
-        let signalled = |word| Place::Standby.takes_signal(word, false);
-        let before = self.update(|word| {
-            Some(match signalled(word) {
-                true => word & !STANDBY_SIGNALLED,
-                false => word - STANDBY + POLLER,
-            })
-        });
+        let signalled = self.leave(Place::Standby, false, POLLER);
         fence(Ordering::SeqCst);
-        !before.is_some_and(signalled)
+        !signalled
     }
 
     /// A worker that sleeps at `place` wakes and is a searcher now. It may have `harvested` the reactor's signal.
     pub(crate) fn wake(&self, place: Place, harvested: bool) {
-        self.update(|word| {
-            Some(match place.takes_signal(word, harvested) {
+        self.leave(place, harvested, SEARCHER);
+    }
+
+    /// A worker that sleeps at `place` becomes one of another kind, or takes a signal along and is the searcher that it was
+    /// counted as. True if it takes one.
+    fn leave(&self, place: Place, harvested: bool, one: u64) -> bool {
+        let takes_signal = |word| place.takes_signal(word, harvested);
+        let before = self.update(|word| {
+            Some(match takes_signal(word) {
                 true => word & !place.signalled(),
-                false => word - place.sleeper() + SEARCHER,
+                false => word - place.sleeper() + one,
             })
         });
+        before.is_some_and(takes_signal)
     }
 
     /// Whether a signal was sent to `place` that its addressee has not taken yet.

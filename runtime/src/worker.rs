@@ -343,10 +343,12 @@ impl Worker {
     fn sleep(&self, searching: bool) {
         let shared = &*self.shared;
         let pinned = &self.shard.pinned;
-        let is_surplus = self
-            .waits
-            .begin(Deadline::now().as_nanos(), &shared.standby);
-        let place = if is_surplus && shared.crew.serving() > 1 && !pinned.has_guests() {
+        // One worker alone has nobody to stand by for.
+        let is_surplus = shared.crew.serving() > 1
+            && self
+                .waits
+                .begin(Deadline::now().as_nanos(), &shared.standby);
+        let place = if is_surplus && !pinned.has_guests() {
             // It may have taken the timer's event.
             shared.keep_timer_armed();
             Place::Standby
@@ -386,9 +388,12 @@ impl Worker {
             .reactor
             .turn(&mut self.events.borrow_mut(), !pinned.has_guests());
         self.dispatching.set(false);
-        let (now, events) = (Deadline::now().as_nanos(), self.events.borrow().len());
-        let is_alone = shared.sleeping() == shared.crew.serving();
-        self.waits.end(now, events, is_alone, &shared.standby);
+        let serving = shared.crew.serving();
+        if serving > 1 {
+            let (now, events) = (Deadline::now().as_nanos(), self.events.borrow().len());
+            let is_alone = shared.sleeping() == serving;
+            self.waits.end(now, events, is_alone, &shared.standby);
+        }
         shared.idle.wake(Place::Reactor, signalled);
     }
 

@@ -2,4 +2,4 @@
 //! the very same files against loom's.
 
 pub(crate) use std::cell::Cell;
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};

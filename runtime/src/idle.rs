@@ -7,15 +7,15 @@
 //!   the kernel hands each readiness event to one of them, so no worker owns the role of the poller,
 //!   and none has to hand it over when it finds something to run. The next timer is a timerfd in the
 //!   same epoll set.
-//! - **On standby**, on a futex. In the reactor a worker can be in the way: a message over a socket from one green
-//!   thread to another wakes it on its processor, although the worker that ran the sender is about to look for that
-//!   message itself, and mostly has it before the other one is awake. While one worker finds what it does next
-//!   again and again as soon as it looks, and nothing besides, it is *enough*, and a worker that goes to sleep
-//!   stands by (`standby.rs`). One of those on standby is *on watch*: it looks every now and then whether the other
-//!   one is still enough. Once that is not so, because it has found something long to do, or there is more to
-//!   do, or nothing, the worker goes to the reactor ([`Idle::join`]). For so long, some 0.3 ms and in rare cases 1 ms, an
-//!   event may have to wait while a worker is idle. Whoever leaves standby with others there and none on watch
-//!   signals, and the next one takes over.
+//! - **On standby**, on a futex. In the reactor a worker can be in the way. A message over a socket from one green thread to
+//!   another wakes it on its processor, although the worker that ran the sender is about to look for that message itself, and
+//!   mostly has it before the other one is awake. A green thread that wakes another and then waits for it would wake the
+//!   worker through an eventfd, in vain. While the others are *prompt*, that is, find what they do next as soon as they look, a
+//!   worker that goes to sleep stands by instead (`standby.rs`). One of those on standby is *on watch*: every now and
+//!   then it looks whether the others are still prompt, and whether something has stood in a run-next slot for long. Once the
+//!   others are no longer prompt, it goes to the reactor ([`Idle::join`]). For so long, some 0.3 ms, an event or a green thread
+//!   in a run-next slot may have to wait while a worker is idle. Whoever leaves standby with others there and none on
+//!   watch signals, and the next one takes over.
 //!
 //! New work wakes one sleeper: one on standby by the futex, otherwise one in the reactor by a write to
 //! an eventfd in the set.
@@ -31,7 +31,8 @@
 //!
 //! **Pushing work**: make it visible, fence, [`Idle::notify`]. With a searcher about, nothing is
 //! done: the searcher finds it, or looks again after it has ceased to search. Otherwise one
-//! sleeper turns into a searcher in the word, and the caller sends the signal to that one's place.
+//! sleeper turns into a searcher in the word, and the caller sends the signal to that one's place. Work in a run-next slot
+//! wakes nobody while a worker stands by ([`Idle::notify_next`]).
 //!
 //! **Going to sleep**: [`Idle::sleep`] changes the word, fences, *then* the worker looks at every
 //! queue once more and, if it finds something, calls [`Idle::wake`] instead of waiting. Either the
@@ -113,6 +114,24 @@ impl Idle {
         fence(Ordering::SeqCst);
         addressee(self.0.load(Ordering::SeqCst))?;
         self.claim_sleeper()
+    }
+
+    /// As [`notify`](Self::notify), after a green thread was put into an empty run-next slot, by a sequentially consistent
+    /// exchange, which stands for the fence: true if the caller must send the signal to the reactor. While a worker stands by, it
+    /// looks at the slots itself and is not woken.
+    #[inline]
+    pub(crate) fn notify_next(&self) -> bool {
+        let place = addressee(self.0.load(Ordering::SeqCst));
+        place == Some(Place::Reactor) && self.claim_poller()
+    }
+
+    #[cold]
+    fn claim_poller(&self) -> bool {
+        let claimed = self.update(|word| {
+            let is_addressee = addressee(word) == Some(Place::Reactor);
+            is_addressee.then_some((word - POLLER + SEARCHER) | REACTOR_SIGNALLED)
+        });
+        claimed.is_some()
     }
 
     #[cold]

@@ -24,7 +24,7 @@
 //! |---|---|
 //! | `arch`, `tls`, `slot`, `green` | what a green thread is made of |
 //! | `park`, `idle`, `standby`, `bell`, `wheel`, `futex`, `descriptor` | the protocols and data structures of waiting |
-//! | `worker`, `shard`, `run_queue`, `pinned`, `scheduler`, `reactor` | who runs what, when |
+//! | `worker`, `sleep`, `steal`, `shard`, `run_next`, `run_queue`, `pinned`, `scheduler`, `reactor` | who runs what, when |
 //! | `blocking`, `monitor`, `crew`, `hog`, `sample` | what does not yield, the workers in its place, and who is told |
 //! | `runtime`, `ending`, `spawn`, `settings` | building, using and ending it |
 //! | `metrics`, `dump`, `reason`, `probe`, `trace` | what is said when somebody asks |
@@ -68,6 +68,7 @@ mod reactor;
 mod reason;
 mod report;
 mod robust;
+mod run_next;
 mod run_queue;
 mod runtime;
 mod sample;
@@ -77,11 +78,13 @@ mod settings;
 mod setxid;
 mod shard;
 mod signal_wake;
+mod sleep;
 mod slot;
 mod span;
 mod spawn;
 mod spin;
 mod standby;
+mod steal;
 pub mod sync;
 pub mod thread;
 pub mod time;

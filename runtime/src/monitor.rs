@@ -3,6 +3,7 @@
 //! - A worker that does not get on, be it marked as in a blocking section or not, is *stuck*. The monitor lets
 //!   others steal from its run-next slot, and calls in a spare worker (see `crew.rs`), which serves reactor and
 //!   timers and finds the rest of the stuck worker's work in its queue. Surplus workers are told to retire.
+//! - A worker whose turns are so long that it has not looked around since the last look is asked to.
 //! - A green thread that has run for longer than `max_blocking_time` is reported (see `hog.rs`).
 //! - Stack memory of slots that nobody uses any more goes back to the kernel.
 //! - A deadlock is reported (see `deadlock.rs`).
@@ -122,6 +123,8 @@ struct Watched {
     processor_time: Option<Duration>,
     /// When it is reported next, if it stays so.
     reported_at: Option<Deadline>,
+    /// How often it had looked at the reactor.
+    polls: u64,
 }
 
 /// The workers at one look.
@@ -202,8 +205,12 @@ impl Monitor {
             is_counted: false,
             processor_time: None,
             reported_at: None,
+            polls: shard.counters.reactor_polls.get(),
         };
         let is_serving = shard.post.is_serving();
+        if is_serving && !sight.asleep && before.is_some_and(|before| before.polls == fresh.polls) {
+            shard.progress.set_look_due(true);
+        }
         let unmoved = before.filter(|seen| is_serving && seen.sight == sight);
         let mut seen = unmoved.unwrap_or(fresh);
         if before.is_some_and(|before| before.sight.section != sight.section) {

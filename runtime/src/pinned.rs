@@ -10,7 +10,8 @@
 //! **Waking.** Workers that sleep in the reactor wait for its one epoll set, from which any of them may take a signal. A
 //! worker with guests waits for that set and for an eventfd of its own, by poll(2), and so hears of every event, also of those
 //! that another worker takes. Who makes a guest ready rings the worker's [`Bell`], and if the worker listens, writes the
-//! eventfd. Should there be no descriptor left for an eventfd, the worker looks every [`LOOK_PERIOD`] instead.
+//! eventfd, and has all look around who stand by, of whom the worker may be one. Should there be no descriptor left for an
+//! eventfd, the worker looks every [`LOOK_PERIOD`] instead.
 //!
 //! (Rejected: an epoll set for each such worker around the shared one: two descriptors more, and the same wake-ups. A
 //! signal to the OS thread: it can come just before the wait.)
@@ -28,6 +29,7 @@ use crate::green::GreenRef;
 use crate::reactor::Reactor;
 use crate::shard::Shard;
 use crate::spin::SpinLock;
+use crate::standby::Standby;
 
 /// How often a worker without an eventfd looks whether a guest is ready.
 const LOOK_PERIOD: Duration = Duration::from_millis(1);
@@ -138,13 +140,15 @@ impl Pinned {
     }
 
     /// A guest has become ready: wakes the worker if it waits.
-    fn ring(&self) {
-        if self.bell.ring()
-            && let Some(Some(eventfd)) = self.eventfd.get()
-        {
+    fn ring(&self, standby: &Standby) {
+        if !self.bell.ring() {
+            return;
+        }
+        if let Some(Some(eventfd)) = self.eventfd.get() {
             // Fails only if the counter is full, when the worker is woken anyway.
             let _ = rustix::io::write(eventfd, &1_u64.to_ne_bytes());
         }
+        standby.nudge();
     }
 }
 
@@ -161,10 +165,10 @@ impl Shard {
 /// Queues a pinned green thread that an unpark has made ready, and wakes its worker.
 pub(crate) fn wake(green: GreenRef) {
     // Once queued, the green thread may run and end, and its runtime with it.
-    let _shared = green.life().shared.clone();
+    let shared = green.life().shared.clone();
     let shard = green.pin().expect("the caller has asked");
     shard.push_pinned(green);
-    shard.pinned.ring();
+    shard.pinned.ring(&shared.standby);
 }
 
 /// Makes the calling green thread a guest of the worker that runs it. In its first turn.

@@ -265,6 +265,25 @@ impl<T: Linked> RunQueue<T> {
         }
     }
 
+    /// Takes up to `count` of another queue, but at most a batch, to wait their turn behind the others. Gives how many.
+    /// Allocates.
+    pub(crate) fn take_over(&self, thief: &Thief<T>, count: usize) -> usize {
+        let mut taken = 0;
+        while taken < count.min(BATCH) {
+            match thief.ring.steal() {
+                Steal::Success(item) => self.push(item),
+                Steal::Retry => continue,
+                Steal::Empty if thief.backlog.len() == 0 => break,
+                Steal::Empty => {
+                    let batch = thief.backlog.take();
+                    return taken + batch.map(|item| self.push(item)).count();
+                }
+            }
+            taken += 1;
+        }
+        taken
+    }
+
     /// Whether a batch fits into the ring, with nothing in the backlog that would have to come first.
     fn has_room(&self) -> bool {
         self.backlog.len() == 0 && self.ring.len() + BATCH <= RING

@@ -14,13 +14,14 @@ use crate::deadline::Deadline;
 use crate::descriptor;
 use crate::error::BuildError;
 use crate::futex;
-use crate::green::GreenRef;
+use crate::green::{Green, GreenRef};
 use crate::idle::{Idle, Place};
 use crate::metrics::OutsideCounters;
 use crate::monitor;
 use crate::patch::Patch;
 use crate::pinned;
 use crate::reactor::Reactor;
+use crate::run_next::RunNext;
 use crate::settings::Settings;
 use crate::shard::Shards;
 use crate::slot;
@@ -80,9 +81,14 @@ impl Shared {
         self.settings.patch
     }
 
-    /// Whether some worker could find something to run outside its own queue.
+    /// Whether some worker surely finds something to run outside its own queue.
     pub(crate) fn has_work(&self) -> bool {
         !self.injector.is_empty() || self.shards.iter().any(|shard| shard.has_work())
+    }
+
+    /// Whether some worker may find something to run outside its own queue, if it waits for a moment.
+    pub(crate) fn may_have_work(&self) -> bool {
+        !self.injector.is_empty() || self.shards.iter().any(|shard| shard.may_have_work())
     }
 
     /// How many workers search at once: the more search, the less each finds.
@@ -97,6 +103,16 @@ impl Shared {
             Some(Place::Reactor) => self.reactor.signal(),
             Some(Place::Standby) => self.standby.signal(),
             None => {}
+        }
+    }
+
+    /// The calling worker has put a green thread into its empty run-next slot in this turn: wakes a sleeping worker unless
+    /// another one searches already or looks at the slots by itself.
+    #[inline]
+    pub(crate) fn notify_next(&self, run_next: &RunNext<Green>, turn: u32) {
+        if self.idle.notify_next() {
+            run_next.announce(turn);
+            self.reactor.signal();
         }
     }
 

@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `queue` | the OS thread that serves here |
 //! | `thief` | anyone |
-//! | `run_next` | put in by the worker, taken out by it, and by anyone while `stuck` |
+//! | `run_next` | put in by the worker, taken out by anyone; see `run_next.rs` |
 //! | `progress`, `counters` | stored by the worker, loaded by anyone |
 //! | `stuck` | stored by the monitor, loaded by anyone |
 //! | `pinned` | see `pinned.rs` |
@@ -26,6 +26,7 @@ use crate::deadline::Deadline;
 use crate::green::{Green, GreenRef};
 use crate::metrics::Counters;
 use crate::pinned::Pinned;
+use crate::run_next::RunNext;
 use crate::run_queue::{RunQueue, Thief};
 use crate::spin::SpinLock;
 use crate::wheel::{Timer, Wheel};
@@ -52,6 +53,10 @@ pub(crate) struct Progress {
     asleep: AtomicBool,
     /// The kernel's number for the OS thread that serves, or served last; 0 while one is being started.
     os_thread: AtomicI32,
+    /// How often the worker has found what to do next as soon as it looked for it; see `standby.rs`.
+    prompt: AtomicU32,
+    /// Set by the monitor if the worker has taken turns for long without a look around.
+    look_due: AtomicBool,
 }
 
 /// What the monitor sees of a worker at one look.
@@ -78,7 +83,31 @@ impl Progress {
             looking_around: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             os_thread: AtomicI32::new(0),
+            prompt: AtomicU32::new(0),
+            look_due: AtomicBool::new(false),
         }
+    }
+
+    /// Counts that the worker has found what to do next at once. To be called by the worker itself.
+    #[inline]
+    pub(crate) fn count_prompt(&self) {
+        let count = self.prompt.load(Ordering::Relaxed);
+        self.prompt.store(count.wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Whether the monitor asks the worker to look around.
+    #[inline]
+    pub(crate) fn is_look_due(&self) -> bool {
+        self.look_due.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_look_due(&self, is_due: bool) {
+        self.look_due.store(is_due, Ordering::Relaxed);
+    }
+
+    /// How often the worker has found what to do next at once, modulo 2^32.
+    pub(crate) fn prompt(&self) -> u32 {
+        self.prompt.load(Ordering::Relaxed)
     }
 
     #[inline]
@@ -174,7 +203,7 @@ impl Progress {
 pub(crate) struct Shard {
     queue: RunQueue<GreenRef>,
     pub(crate) thief: Thief<GreenRef>,
-    run_next: AtomicPtr<Green>,
+    pub(crate) run_next: RunNext<Green>,
     pub(crate) progress: Progress,
     pub(crate) counters: Counters,
     /// Set by the monitor while the worker does not get on: its run-next slot may be stolen.
@@ -195,7 +224,7 @@ impl Shard {
         Shard {
             thief: queue.thief(),
             queue,
-            run_next: AtomicPtr::new(ptr::null_mut()),
+            run_next: RunNext::new(),
             progress: Progress::new(),
             counters: Counters::default(),
             stuck: AtomicBool::new(false),
@@ -217,25 +246,30 @@ impl Shard {
         &self.queue
     }
 
+    #[inline]
     pub(crate) fn take_next(&self) -> Option<GreenRef> {
-        if self.run_next.load(Ordering::Relaxed).is_null() {
-            return None;
-        }
-        let green = self.run_next.swap(ptr::null_mut(), Ordering::AcqRel);
-        // SAFETY: the slot holds null or a control block that stands in no other queue.
-        ptr::NonNull::new(green).map(|green| unsafe { GreenRef::new(green) })
+        // SAFETY: what is put into the slot is a control block, and these are never unmapped.
+        self.run_next
+            .take()
+            .map(|green| unsafe { GreenRef::new(green) })
     }
 
     /// Puts a green thread into the run-next slot, and gives the one that was there.
+    #[inline]
     pub(crate) fn put_next(&self, green: GreenRef) -> Option<GreenRef> {
-        let before = self.run_next.swap(green.as_ptr(), Ordering::AcqRel);
-        // SAFETY: as in `take_next`.
-        ptr::NonNull::new(before).map(|before| unsafe { GreenRef::new(before) })
+        let before = self.run_next.put(green.as_ptr());
+        // SAFETY: what is put into the slot is a control block, and these are never unmapped.
+        before.map(|before| unsafe { GreenRef::new(before) })
     }
 
-    /// Whether another worker could find something to run here.
+    /// Whether another worker surely finds something to run here.
     pub(crate) fn has_work(&self) -> bool {
         !self.thief.is_empty() || self.is_stuck() && self.has_next()
+    }
+
+    /// Whether another worker may find something to run here, if it waits for a moment.
+    pub(crate) fn may_have_work(&self) -> bool {
+        !self.thief.is_empty() || self.has_next()
     }
 
     /// Whether the monitor has found that the worker does not get on.
@@ -250,7 +284,7 @@ impl Shard {
     }
 
     pub(crate) fn has_next(&self) -> bool {
-        !self.run_next.load(Ordering::SeqCst).is_null()
+        self.run_next.is_occupied()
     }
 
     /// Gives when the timer will fire, in nanoseconds.

@@ -1,29 +1,29 @@
 //! Standby, where a worker sleeps that would be in the way in the reactor; see `idle.rs`.
+//!
+//! A worker is *prompt* when it finds what it does next as soon as it looks: in its run-next slot, or, while all others
+//! sleep, as the one event of the reactor. Each worker counts how often that was so, and one that goes to sleep or is on
+//! watch looks by how much the others' counts have grown ([`Pace`]).
 
 use std::cell::Cell;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::thread::futex;
 use rustix::time::Timespec;
 
-/// The time from one look of the worker on watch to the next one. Each costs some ten microseconds.
+use crate::deadline::Deadline;
+
+/// The time from one look of the worker on watch to the next one. Each costs some ten microseconds of processor time.
 const PERIOD: Duration = Duration::from_micros(250);
 
-/// Nanoseconds that a wait takes which ends at once, at most.
-const MOMENT: u64 = 5_000;
+/// The time that a wait in the reactor takes, at most, if its event was there already or came at once.
+const MOMENT: Duration = Duration::from_micros(5);
 
-/// Nanoseconds between two waits in which a worker is not missed: to wake another one takes no less.
-const SHORT: u64 = 30_000;
+/// Nanoseconds from one prompt find to the next, at most, on average. To wake another worker takes about as long.
+const PROMPT: u64 = 50_000;
 
-/// So many waits in a row have ended at once if a worker is enough.
-const IN_A_ROW: u32 = 8;
-
-/// Nanoseconds after which a worker is no longer enough, if it has not said so again.
-const RECENT: u64 = 50_000;
-
-/// The same for one that goes to sleep, once: it was woken to start or to end something, perhaps, and all is as before.
-const REMEMBERED: u64 = 1_000_000;
+/// So many prompt finds must have been seen, at least, before they tell anything.
+const LEAST: u32 = 4;
 
 /// Where workers stand by.
 pub(crate) struct Standby {
@@ -31,8 +31,6 @@ pub(crate) struct Standby {
     signals: AtomicU32,
     /// Whether one of them is on watch.
     watched: AtomicBool,
-    /// When a worker was last enough.
-    enough: AtomicU64,
 }
 
 impl Standby {
@@ -40,7 +38,6 @@ impl Standby {
         Standby {
             signals: AtomicU32::new(0),
             watched: AtomicBool::new(false),
-            enough: AtomicU64::new(0),
         }
     }
 
@@ -53,6 +50,12 @@ impl Standby {
     pub(crate) fn signal(&self) {
         self.signals.fetch_add(1, Ordering::SeqCst);
         let _ = futex::wake(&self.signals, futex::Flags::PRIVATE, 1);
+    }
+
+    /// Has all who stand by look around them, or the next one to stand by.
+    pub(crate) fn nudge(&self) {
+        self.signals.fetch_add(1, Ordering::SeqCst);
+        let _ = futex::wake(&self.signals, futex::Flags::PRIVATE, u32::MAX);
     }
 
     /// True if the caller is on watch from now on.
@@ -78,59 +81,29 @@ impl Standby {
         let limit = on_watch.then_some(&period);
         let _ = futex::wait(&self.signals, futex::Flags::PRIVATE, seen, limit);
     }
-
-    /// Whether a worker was enough just now.
-    pub(crate) fn is_enough(&self, now: u64) -> bool {
-        now < self.enough.load(Ordering::Relaxed) + RECENT
-    }
 }
 
-/// A worker's experience of its waits. Times are in nanoseconds of the monotonic clock.
+/// What a worker has last seen of the others' prompt finds. Times are in nanoseconds of the monotonic clock.
 #[derive(Default)]
-pub(crate) struct Waits {
-    began: Cell<u64>,
-    ended: Cell<u64>,
-    /// How many in a row have ended at once, with one event, and soon after the one before.
-    momentary: Cell<u32>,
-    /// When the worker last told the others that it is enough.
-    told: Cell<u64>,
-    /// What another one has told that the worker last stood by for.
-    heeded: Cell<u64>,
+pub(crate) struct Pace {
+    finds: Cell<u32>,
+    at: Cell<u64>,
 }
 
-impl Waits {
-    /// The worker goes to sleep. True if another one is enough.
-    pub(crate) fn begin(&self, now: u64, standby: &Standby) -> bool {
-        self.began.set(now);
-        if now > self.ended.get() + SHORT {
-            self.momentary.set(0);
+impl Pace {
+    /// Whether the others have been prompt since the last look that told something; `finds` is the sum of their counts.
+    pub(crate) fn is_prompt(&self, finds: u32, now: u64) -> bool {
+        let (new, time) = (finds.wrapping_sub(self.finds.get()), now - self.at.get());
+        let is_prompt = new >= LEAST && u64::from(new) * PROMPT >= time;
+        if is_prompt || time >= u64::from(LEAST) * PROMPT {
+            self.finds.set(finds);
+            self.at.set(now);
         }
-        let told = standby.enough.load(Ordering::Relaxed);
-        let limit = if told == self.heeded.get() {
-            RECENT
-        } else {
-            REMEMBERED
-        };
-        let is_surplus = told != self.told.get() && now < told + limit;
-        if is_surplus {
-            self.heeded.set(told);
-        }
-        is_surplus
+        is_prompt
     }
+}
 
-    /// The wait in the reactor ends, with so many events; `is_alone` tells whether all other workers sleep.
-    pub(crate) fn end(&self, now: u64, events: usize, is_alone: bool, standby: &Standby) {
-        let is_momentary = events == 1 && is_alone && now < self.began.get() + MOMENT;
-        let momentary = if is_momentary {
-            self.momentary.get() + 1
-        } else {
-            0
-        };
-        self.ended.set(now);
-        self.momentary.set(momentary.min(IN_A_ROW));
-        if momentary >= IN_A_ROW {
-            self.told.set(now);
-            standby.enough.store(now, Ordering::Relaxed);
-        }
-    }
+/// Whether a wait in the reactor that began and ended so, with so many events, has found what to do next at once.
+pub(crate) fn is_momentary(began: Deadline, ended: Deadline, events: usize) -> bool {
+    events == 1 && ended < began.plus(MOMENT)
 }

@@ -13,7 +13,8 @@
 //! steal from. What is woken from outside the workers goes to the injector.
 //!
 //! **Fairness.** Every [`CLOCK_TURNS`] turns the worker looks at the clock and, if some time has passed, at
-//! timers, reactor and injector, even if its own queue is full. (A fixed number of turns between two looks,
+//! timers, reactor, injector and other workers' queues, even if its own queue is full (`steal.rs`). While turns are so
+//! long that some milliseconds pass without a look, the monitor asks for one. (A fixed number of turns between two looks,
 //! 61 in Go, costs a system call too many while turns are short, and is too rare when they are long.)
 
 use std::cell::{Cell, RefCell};
@@ -38,7 +39,7 @@ use crate::run_queue::RunQueue;
 use crate::scheduler::Shared;
 use crate::setxid;
 use crate::shard::Shard;
-use crate::standby::Waits;
+use crate::standby::Pace;
 use crate::tls;
 
 /// How many batches a busy worker takes from the injector when it looks around.
@@ -70,18 +71,18 @@ enum Leave {
 /// A worker; lives on its OS thread's stack.
 pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
-    index: usize,
-    shard: Arc<Shard>,
+    pub(crate) index: usize,
+    pub(crate) shard: Arc<Shard>,
     thread_pointer: arch::ThreadPointer,
     home: usize,
     at_home: Cell<bool>,
     turn: Cell<u32>,
     next_turns: Cell<u32>,
     last_look: Cell<u64>,
-    waits: Waits,
+    pub(crate) pace: Pace,
     /// Set while events and timers are handled: what they wake is queued in order.
-    dispatching: Cell<bool>,
-    events: RefCell<Events>,
+    pub(crate) dispatching: Cell<bool>,
+    pub(crate) events: RefCell<Events>,
     random: Cell<u32>,
 }
 
@@ -103,7 +104,7 @@ impl Worker {
             turn: Cell::new(turn),
             next_turns: Cell::new(0),
             last_look: Cell::new(0),
-            waits: Waits::default(),
+            pace: Pace::default(),
             dispatching: Cell::new(false),
             events: RefCell::new(Events::with_capacity(EVENTS)),
             random: Cell::new(index as u32 + 1),
@@ -116,7 +117,7 @@ impl Worker {
     }
 
     #[inline]
-    fn queue(&self) -> &RunQueue<GreenRef> {
+    pub(crate) fn queue(&self) -> &RunQueue<GreenRef> {
         // SAFETY: a worker is used by its own OS thread only, which was called to this shard's post.
         unsafe { self.shard.queue() }
     }
@@ -177,7 +178,7 @@ impl Worker {
     }
 
     #[inline]
-    fn count_turn(&self) -> u32 {
+    pub(crate) fn count_turn(&self) -> u32 {
         let turn = self.turn.get().wrapping_add(1);
         self.turn.set(turn);
         self.shard.progress.take_turn(turn);
@@ -186,8 +187,9 @@ impl Worker {
 
     #[inline]
     fn is_time_to_look_around(&self) -> bool {
-        self.count_turn().is_multiple_of(CLOCK_TURNS)
-            && Deadline::now().as_nanos() > self.last_look.get() + LOOK_AROUND_NANOS
+        let is_clock_turn = self.count_turn().is_multiple_of(CLOCK_TURNS);
+        is_clock_turn && Deadline::now().as_nanos() > self.last_look.get() + LOOK_AROUND_NANOS
+            || self.shard.progress.is_look_due()
     }
 
     #[inline]
@@ -202,6 +204,7 @@ impl Worker {
             && let Some(green) = self.shard.take_next()
         {
             self.next_turns.set(turns + 1);
+            self.shard.progress.count_prompt();
             return Some(green);
         }
         self.next_turns.set(0);
@@ -244,14 +247,18 @@ impl Worker {
         if self.dispatching.get() {
             return self.push(green);
         }
-        if let Some(before) = self.shard.put_next(green) {
-            self.push(before);
+        match self.shard.put_next(green) {
+            Some(before) => self.push(before),
+            None => self
+                .shared
+                .notify_next(&self.shard.run_next, self.turn.get()),
         }
     }
 
-    /// Looks at timers, reactor and injector, or retires.
+    /// Looks at timers, reactor, injector and other workers' queues, or retires.
     #[inline(never)]
     fn look_around(&self) -> Result<(), Leave> {
+        self.shard.progress.set_look_due(false);
         if self.shared.is_over() {
             return Err(Leave::Over);
         }
@@ -271,6 +278,7 @@ impl Worker {
             }
         });
         self.queue().take_share(&self.shared.injector, SHARES);
+        self.balance();
         self.shared.keep_timer_armed();
         Ok(())
     }
@@ -300,6 +308,7 @@ impl Worker {
     fn find_work(&self) -> Result<GreenRef, Leave> {
         let shared = &*self.shared;
         let mut searching = false;
+        let mut stolen: Option<GreenRef> = None;
         self.shard.progress.rest();
         loop {
             if shared.is_over() {
@@ -309,7 +318,8 @@ impl Worker {
                 return Err(Leave::Over);
             }
             self.dispatch(|| self.expire_timers());
-            let mut found = self.take().or_else(|| self.take_injected());
+            let own = stolen.take().or_else(|| self.take());
+            let mut found = own.or_else(|| self.take_injected());
             if found.is_none() && shared.crew.serving() > 1 {
                 if !searching {
                     searching = shared.idle.start_searching(shared.search_limit());
@@ -322,7 +332,7 @@ impl Worker {
             if (found.is_some() || retires)
                 && std::mem::take(&mut searching)
                 && shared.idle.stop_searching()
-                && shared.has_work()
+                && shared.may_have_work()
             {
                 shared.notify();
             }
@@ -334,102 +344,13 @@ impl Worker {
                 self.retire()?;
                 continue;
             }
-            self.sleep(searching);
+            stolen = self.sleep(searching);
             searching = true;
         }
     }
 
-    /// Sleeps unless there is something to do. The worker is a searcher afterwards.
-    fn sleep(&self, searching: bool) {
-        let shared = &*self.shared;
-        let pinned = &self.shard.pinned;
-        // One worker alone has nobody to stand by for.
-        let is_surplus = shared.crew.serving() > 1
-            && self
-                .waits
-                .begin(Deadline::now().as_nanos(), &shared.standby);
-        let place = if is_surplus && !pinned.has_guests() {
-            // It may have taken the timer's event.
-            shared.keep_timer_armed();
-            Place::Standby
-        } else {
-            Place::Reactor
-        };
-        let signals = shared.standby.signals();
-        shared.idle.sleep(searching, place);
-        pinned.listen();
-        let stay = shared.has_work() || pinned.has_ready() || shared.is_over();
-        if stay || (place == Place::Reactor && !shared.arm_timer()) {
-            pinned.stop();
-            return shared.idle.wake(place, false);
-        }
-        self.shard.progress.set_asleep(true);
-        shared.worker_sleeps();
-        // No notification here: this worker still counts as a sleeper. As a searcher that finds work
-        // it will look whether there is more.
-        if place == Place::Reactor || self.stand_by(signals) {
-            self.wait_in_reactor();
-        }
-        self.count_turn();
-        shared.worker_wakes();
-        self.shard.progress.set_asleep(false);
-    }
-
-    /// As a poller.
-    fn wait_in_reactor(&self) {
-        let shared = &*self.shared;
-        let pinned = &self.shard.pinned;
-        if pinned.has_guests() {
-            pinned.wait(&shared.reactor);
-        }
-        self.dispatching.set(true);
-        self.shard.counters.reactor_polls.add();
-        let signalled = shared
-            .reactor
-            .turn(&mut self.events.borrow_mut(), !pinned.has_guests());
-        self.dispatching.set(false);
-        let serving = shared.crew.serving();
-        if serving > 1 {
-            let (now, events) = (Deadline::now().as_nanos(), self.events.borrow().len());
-            let is_alone = shared.sleeping() == serving;
-            self.waits.end(now, events, is_alone, &shared.standby);
-        }
-        shared.idle.wake(Place::Reactor, signalled);
-    }
-
-    /// True if the worker is to wait in the reactor now; otherwise it is a searcher.
-    fn stand_by(&self, mut signals: u32) -> bool {
-        let (idle, standby) = (&self.shared.idle, &self.shared.standby);
-        let mut on_watch = standby.take_watch();
-        let joins = loop {
-            standby.wait(signals, on_watch);
-            signals = standby.signals();
-            if idle.is_signalled(Place::Standby) {
-                idle.wake(Place::Standby, false);
-                break false;
-            }
-            if !on_watch {
-                // It looks after a while: were all of them to go to the reactor at once, all would be woken there.
-                on_watch = standby.take_watch();
-            } else if self.may_retire() || !standby.is_enough(Deadline::now().as_nanos()) {
-                break idle.join();
-            }
-        };
-        if on_watch {
-            standby.leave_watch();
-        }
-        if idle.standing_by() && !standby.is_watched() {
-            standby.signal();
-        }
-        if joins && !self.shared.arm_timer() {
-            idle.wake(Place::Reactor, false);
-            return false;
-        }
-        joins
-    }
-
     /// Whether more workers serve than should, and no green thread depends on this one.
-    fn may_retire(&self) -> bool {
+    pub(crate) fn may_retire(&self) -> bool {
         self.shared.crew.has_surplus() && !self.shard.pinned.has_guests()
     }
 
@@ -464,35 +385,12 @@ impl Worker {
         self.shared.notify();
     }
 
-    fn take_injected(&self) -> Option<GreenRef> {
+    pub(crate) fn take_injected(&self) -> Option<GreenRef> {
         self.queue().pop_injected(&self.shared.injector)
     }
 
-    /// Takes half of another worker's queue, beginning with a random one.
-    fn steal(&self) -> Option<GreenRef> {
-        let count = self.shared.shards.len();
-        let start = self.random(count);
-        for index in (0..count).map(|offset| (start + offset) % count) {
-            if index == self.index {
-                continue;
-            }
-            let shard = self.shared.shards.get(index);
-            if let Some(green) = self.queue().steal_from(&shard.thief) {
-                self.shard.counters.steals.add();
-                return Some(green);
-            }
-            if shard.is_stuck()
-                && let Some(green) = shard.take_next()
-            {
-                self.shard.counters.steals.add();
-                return Some(green);
-            }
-        }
-        self.take_injected()
-    }
-
     /// A number below `limit` (xorshift).
-    fn random(&self, limit: usize) -> usize {
+    pub(crate) fn random(&self, limit: usize) -> usize {
         let mut number = self.random.get();
         number ^= number << 13;
         number ^= number >> 17;

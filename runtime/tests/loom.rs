@@ -16,7 +16,7 @@ use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 mod atomic {
-    pub(crate) use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 }
 /// Wait queues by address: as the real ones, they compare under a lock that the waker takes.
 mod futex {
@@ -54,6 +54,8 @@ mod crew;
 mod idle;
 #[path = "../src/park.rs"]
 mod park;
+#[path = "../src/run_next.rs"]
+mod run_next;
 
 use idle::Place;
 
@@ -299,6 +301,8 @@ struct Pool {
     /// One is due when a worker first goes from standby to the reactor.
     timers: AtomicUsize,
     work: AtomicUsize,
+    /// Of a worker that computes and never comes to take out what it has put in.
+    run_next: run_next::RunNext<u32>,
     left: AtomicUsize,
 }
 
@@ -313,6 +317,7 @@ impl Pool {
             sleep,
             timers: AtomicUsize::new(1),
             work: AtomicUsize::new(0),
+            run_next: run_next::RunNext::new(),
             left: AtomicUsize::new(work),
         })
     }
@@ -330,12 +335,30 @@ impl Pool {
         }
     }
 
+    /// `Worker::push_next`, into an empty slot.
+    fn push_next(&self) {
+        let item = std::ptr::from_ref(&0_u32).cast_mut();
+        assert!(self.run_next.put(item).is_none());
+        if self.idle.notify_next() {
+            self.events.signal();
+        }
+    }
+
     fn take(&self) -> bool {
-        self.work
+        let taken = self
+            .work
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |work| {
                 work.checked_sub(1)
-            })
-            .is_ok()
+            });
+        taken.is_ok() || self.run_next.take().is_some()
+    }
+
+    fn has_work(&self) -> bool {
+        self.work.load(Ordering::Relaxed) != 0
+    }
+
+    fn may_have_work(&self) -> bool {
+        self.has_work() || self.run_next.is_occupied()
     }
 
     fn is_done(&self) -> bool {
@@ -345,6 +368,7 @@ impl Pool {
     /// `Worker::find_work`, with what it looks at reduced to one counter.
     fn run(&self) {
         let mut searching = false;
+        let mut stolen = false;
         loop {
             if self.is_done() {
                 if searching {
@@ -357,10 +381,10 @@ impl Pool {
             if !searching {
                 searching = self.idle.start_searching(1);
             }
-            if self.take() {
+            if std::mem::take(&mut stolen) || self.take() {
                 if std::mem::take(&mut searching)
                     && self.idle.stop_searching()
-                    && self.work.load(Ordering::Relaxed) != 0
+                    && self.may_have_work()
                 {
                     self.notify();
                 }
@@ -370,7 +394,7 @@ impl Pool {
             if self.crew.has_surplus() {
                 if std::mem::take(&mut searching)
                     && self.idle.stop_searching()
-                    && self.work.load(Ordering::Relaxed) != 0
+                    && self.may_have_work()
                 {
                     self.notify();
                 }
@@ -379,24 +403,28 @@ impl Pool {
                 }
                 continue;
             }
-            self.sleep(searching);
+            self.sleep(searching, &mut stolen);
             searching = true;
         }
     }
 
     /// `Worker::sleep`. True if an event has come.
-    fn sleep(&self, searching: bool) -> bool {
+    fn sleep(&self, searching: bool, stolen: &mut bool) -> bool {
         let place = match self.sleep {
             Sleep::Poll => Place::Reactor,
             Sleep::StandBy | Sleep::Watch => Place::Standby,
         };
         let signals = self.standby.signals();
         self.idle.sleep(searching, place);
-        if self.work.load(Ordering::Relaxed) != 0 || self.is_done() {
+        let has_work = match place {
+            Place::Reactor => self.may_have_work(),
+            Place::Standby => self.has_work(),
+        };
+        if has_work || self.is_done() {
             self.idle.wake(place, false);
             return false;
         }
-        if place == Place::Standby && !self.stand_by(signals) {
+        if place == Place::Standby && !self.stand_by(signals, stolen) {
             return false;
         }
         let (signalled, event) = self.events.wait();
@@ -405,7 +433,7 @@ impl Pool {
     }
 
     /// `Worker::stand_by`.
-    fn stand_by(&self, mut signals: u32) -> bool {
+    fn stand_by(&self, mut signals: u32, stolen: &mut bool) -> bool {
         let take_watch = || self.standby.watched.swap(1, Ordering::SeqCst) == 0;
         let mut on_watch = take_watch();
         let joins = loop {
@@ -415,6 +443,11 @@ impl Pool {
             signals = self.standby.signals();
             if self.idle.is_signalled(Place::Standby) {
                 self.idle.wake(Place::Standby, false);
+                break false;
+            }
+            if on_watch && self.run_next.take().is_some() {
+                self.idle.wake(Place::Standby, false);
+                *stolen = true;
                 break false;
             }
             if (on_watch && self.sleep == Sleep::Watch) || self.is_done() {
@@ -428,7 +461,7 @@ impl Pool {
         if self.idle.standing_by() && self.standby.watched.load(Ordering::SeqCst) == 0 {
             self.standby.signal();
         }
-        if joins && self.timers.swap(0, Ordering::Relaxed) != 0 {
+        if joins && (self.may_have_work() || self.timers.swap(0, Ordering::Relaxed) != 0) {
             self.idle.wake(Place::Reactor, false);
             return false;
         }
@@ -472,6 +505,34 @@ fn pushed_work_is_never_left_while_workers_go_from_standby_to_the_reactor() {
     push_two(3, 2, false, Sleep::Watch);
 }
 
+/// A green thread in a run-next slot whose worker goes on computing, and one in a queue.
+fn push_next_and_push(preemptions: usize, sleep: Sleep) {
+    check(preemptions, move || {
+        let pool = Pool::new(2, sleep);
+        let workers: Vec<_> = (0..2)
+            .map(|_| {
+                let pool = pool.clone();
+                thread::spawn(move || pool.run())
+            })
+            .collect();
+        pool.push_next();
+        pool.push();
+        for worker in workers {
+            worker.join().unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_a_computing_worker_was_to_run_next_is_never_left_with_all_others_asleep() {
+    push_next_and_push(3, Sleep::Poll);
+}
+
+#[test]
+fn what_a_computing_worker_was_to_run_next_is_found_by_those_who_stood_by() {
+    push_next_and_push(3, Sleep::Watch);
+}
+
 #[test]
 fn a_single_worker_finds_what_is_pushed_while_it_goes_to_sleep() {
     push_two(5, 1, false, Sleep::Poll);
@@ -487,7 +548,7 @@ fn whoever_leaves_standby_has_the_next_one_look_for_events() {
                 thread::spawn(move || {
                     let mut searching = false;
                     // One event keeps a worker busy for ever.
-                    while !pool.sleep(searching) {
+                    while !pool.sleep(searching, &mut false) {
                         searching = true;
                     }
                 })

@@ -1,0 +1,89 @@
+//! What a worker takes from the others: when it has nothing to do itself, and to even out the queues.
+
+use std::hint;
+
+use crate::deadline::Deadline;
+use crate::green::GreenRef;
+use crate::run_next;
+use crate::shard::Shard;
+use crate::worker::Worker;
+
+impl Worker {
+    /// The shards of the other workers.
+    pub(crate) fn others(&self) -> impl Iterator<Item = &Shard> {
+        self.others_from(0)
+    }
+
+    /// The shards of the other workers, in the order of the list, from some place on.
+    fn others_from(&self, start: usize) -> impl Iterator<Item = &Shard> {
+        let count = self.shared.shards.len();
+        let indices = (0..count).map(move |offset| (start + offset) % count);
+        indices
+            .filter(|&index| index != self.index)
+            .map(|index| &**self.shared.shards.get(index))
+    }
+
+    /// Takes half of another worker's queue, beginning with a random one, or what stands in a run-next slot.
+    pub(crate) fn steal(&self) -> Option<GreenRef> {
+        let start = self.random(self.shared.shards.len());
+        let queued = self
+            .others_from(start)
+            .find_map(|shard| self.queue().steal_from(&shard.thief));
+        if queued.is_some() {
+            self.shard.counters.steals.add();
+        }
+        queued
+            .or_else(|| self.take_injected())
+            .or_else(|| self.steal_next())
+    }
+
+    /// Takes what has stood in another worker's run-next slot for long, or waits for a moment whether it does.
+    pub(crate) fn steal_next(&self) -> Option<GreenRef> {
+        let left = self.others().find(|shard| is_left(shard));
+        let green = left?.take_next()?;
+        self.shard.counters.steals.add();
+        Some(green)
+    }
+
+    /// Takes over what a stuck worker cannot run, and evens out the length of the queue with that of a random other
+    /// worker: without that, each worker's green threads share one processor, however many they are.
+    pub(crate) fn balance(&self) {
+        let shards = &self.shared.shards;
+        for shard in self.others().filter(|shard| shard.is_stuck()) {
+            if let Some(green) = shard.take_next() {
+                self.shard.counters.steals.add();
+                self.queue().push(green);
+            }
+            self.take_over(shard, usize::MAX);
+        }
+        let shard = shards.get(self.random(shards.len()));
+        let surplus = shard.thief.len().saturating_sub(self.queue().len());
+        self.take_over(shard, surplus / 2);
+    }
+
+    fn take_over(&self, shard: &Shard, count: usize) {
+        if count > 0 && self.queue().take_over(&shard.thief, count) > 0 {
+            self.shard.counters.steals.add();
+        }
+    }
+}
+
+/// Whether a green thread stands in the run-next slot that its worker will not come to soon; see `run_next.rs`.
+fn is_left(shard: &Shard) -> bool {
+    let (run_next, progress) = (&shard.run_next, &shard.progress);
+    let turn = progress.turn();
+    if !run_next.is_occupied() {
+        return false;
+    }
+    if shard.is_stuck() || run_next.is_announced(turn) {
+        return true;
+    }
+    let until = Deadline::after(run_next::PATIENCE);
+    while run_next.is_occupied() && progress.turn() == turn {
+        if until.has_passed() {
+            return true;
+        }
+        hint::spin_loop();
+    }
+    false
+}

@@ -16,7 +16,8 @@
 //! | `links` | whoever holds the lock of the run queue's backlog that it stands in, or took it out of there |
 //! | `yielder`, `entry_frame`, `budget`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
 //! | `pin` | written by its own green thread in its first turn, by the worker after the last; read by anyone |
-//! | `next_pinned`, `due` | whoever holds the lock of the pinned queue it stands in |
+//! | `next_due`, `due` | whoever holds the lock of the due queue it stands in |
+//! | `is_early` | its own green thread; while it is parked or queued, read by whoever queues it |
 //! | `wait` | written by its own green thread, read by anyone |
 //! | `runtime` | written by the spawner, read by anyone |
 //! | `probe` | anyone, by atomic operations (see `probe.rs`) |
@@ -158,9 +159,11 @@ pub(crate) struct Green {
     wait: [AtomicU64; 3],
     /// The only shard that may run it, or null.
     pin: AtomicPtr<Shard>,
-    pub(crate) next_pinned: Cell<Option<GreenRef>>,
-    /// The worker's turn in which it is its turn, in the pinned queue.
+    pub(crate) next_due: Cell<Option<GreenRef>>,
+    /// The worker's turn in which it is its turn, in a due queue.
     pub(crate) due: Cell<u32>,
+    /// Its next turn comes early, however many others are ready; see `shard.rs`.
+    pub(crate) is_early: Cell<bool>,
     pub(crate) timer: Timer<GreenRef>,
     wheel: Cell<*const Shard>,
     pub(crate) probe: probe::Place,
@@ -235,8 +238,9 @@ impl Green {
             cancellation: Cell::new(ptr::null()),
             wait: [const { AtomicU64::new(0) }; 3],
             pin: AtomicPtr::new(ptr::null_mut()),
-            next_pinned: Cell::new(None),
+            next_due: Cell::new(None),
             due: Cell::new(0),
+            is_early: Cell::new(false),
             timer: Timer::new(),
             wheel: Cell::new(ptr::null()),
             probe: probe::Place::empty(),

@@ -24,7 +24,7 @@
 //! |---|---|
 //! | `arch`, `tls`, `slot`, `green` | what a green thread is made of |
 //! | `park`, `idle`, `standby`, `bell`, `wheel`, `futex`, `descriptor` | the protocols and data structures of waiting |
-//! | `worker`, `sleep`, `steal`, `shard`, `run_next`, `run_queue`, `pinned`, `scheduler`, `reactor` | who runs what, when |
+//! | `worker`, `sleep`, `steal`, `shard`, `run_next`, `run_queue`, `due_queue`, `pinned`, `scheduler`, `reactor` | who runs what, when |
 //! | `blocking`, `monitor`, `crew`, `hog`, `sample` | what does not yield, the workers in its place, and who is told |
 //! | `runtime`, `ending`, `spawn`, `settings` | building, using and ending it |
 //! | `metrics`, `dump`, `reason`, `probe`, `trace` | what is said when somebody asks |
@@ -43,6 +43,7 @@ mod crew;
 pub mod deadline;
 mod deadlock;
 mod descriptor;
+mod due_queue;
 pub mod dump;
 mod dump_signal;
 mod ending;

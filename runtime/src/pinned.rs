@@ -25,10 +25,10 @@ use rustix::event::{EventfdFlags, eventfd};
 
 use crate::bell::Bell;
 use crate::context::{self, NativeSection};
+use crate::due_queue::DueQueue;
 use crate::green::GreenRef;
 use crate::reactor::Reactor;
 use crate::shard::Shard;
-use crate::spin::SpinLock;
 use crate::standby::Standby;
 
 /// How often a worker without an eventfd looks whether a guest is ready.
@@ -38,29 +38,17 @@ const LOOK_PERIOD: Duration = Duration::from_millis(1);
 pub(crate) struct Pinned {
     /// Guests that live; changed by the worker's own OS thread.
     guests: AtomicU32,
-    /// Guests in the queue; changed under its lock.
-    ready: AtomicU32,
-    queue: SpinLock<Queue>,
+    pub(crate) queue: DueQueue,
     bell: Bell,
     /// Made for the first guest; `None` if that failed.
     eventfd: OnceLock<Option<OwnedFd>>,
-}
-
-/// First-in first-out, linked through the control blocks.
-struct Queue {
-    head: Option<GreenRef>,
-    tail: Option<GreenRef>,
 }
 
 impl Pinned {
     pub(crate) fn new() -> Pinned {
         Pinned {
             guests: AtomicU32::new(0),
-            ready: AtomicU32::new(0),
-            queue: SpinLock::new(Queue {
-                head: None,
-                tail: None,
-            }),
+            queue: DueQueue::new(),
             bell: Bell::new(),
             eventfd: OnceLock::new(),
         }
@@ -73,40 +61,7 @@ impl Pinned {
 
     #[inline]
     pub(crate) fn has_ready(&self) -> bool {
-        self.ready.load(Ordering::Relaxed) != 0
-    }
-
-    /// Guests that wait for a turn.
-    pub(crate) fn ready(&self) -> usize {
-        self.ready.load(Ordering::Relaxed) as usize
-    }
-
-    fn push(&self, green: GreenRef, due: u32) {
-        let mut queue = self.queue.lock();
-        green.due.set(due);
-        green.next_pinned.set(None);
-        match queue.tail.replace(green) {
-            Some(last) => last.next_pinned.set(Some(green)),
-            None => queue.head = Some(green),
-        }
-        self.ready.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// The first guest in the queue, if its turn has come by `turn`, or nothing else is to be done. Only on the worker's
-    /// own OS thread.
-    pub(crate) fn take(&self, turn: u32, is_free: bool) -> Option<GreenRef> {
-        let mut queue = self.queue.lock();
-        let green = queue.head?;
-        let is_due = turn.wrapping_sub(green.due.get()).cast_signed() >= 0;
-        if !is_due && !is_free {
-            return None;
-        }
-        queue.head = green.next_pinned.take();
-        if queue.head.is_none() {
-            queue.tail = None;
-        }
-        self.ready.fetch_sub(1, Ordering::Relaxed);
-        Some(green)
+        !self.queue.is_empty()
     }
 
     /// The worker is about to wait; afterwards it must look at the queue once more.
@@ -157,8 +112,8 @@ impl Shard {
     pub(crate) fn push_pinned(&self, green: GreenRef) {
         let ahead = self.queued();
         let turns = u32::try_from(ahead + 1).unwrap_or(u32::MAX / 2);
-        self.pinned
-            .push(green, self.progress.turn().wrapping_add(turns));
+        let due = self.progress.turn().wrapping_add(turns);
+        self.pinned.queue.push(green, due);
     }
 }
 

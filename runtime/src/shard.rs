@@ -13,6 +13,7 @@
 //! | `progress`, `counters` | stored by the worker, loaded by anyone |
 //! | `stuck` | stored by the monitor, loaded by anyone |
 //! | `pinned` | see `pinned.rs` |
+//! | `early` | put in by the worker, taken out by anyone |
 //! | `wheel` | under its lock |
 
 use std::ptr;
@@ -23,6 +24,7 @@ use std::sync::{Arc, OnceLock};
 
 use crate::crew::Post;
 use crate::deadline::Deadline;
+use crate::due_queue::DueQueue;
 use crate::green::{Green, GreenRef};
 use crate::metrics::Counters;
 use crate::pinned::Pinned;
@@ -37,6 +39,9 @@ const EXPIRED: usize = 64;
 /// How often the wheel's lock is taken at one look: what is left then, if millions are due at once, waits for
 /// the next look, and those that have expired can run.
 const LOOKS: usize = 16;
+
+/// Turns that others have before it is the turn of a green thread that is to have it early.
+const EARLY_TURNS: u32 = 32;
 
 /// What a worker tells of itself as it goes along, by plain stores.
 pub(crate) struct Progress {
@@ -210,6 +215,9 @@ pub(crate) struct Shard {
     pub(crate) stuck: AtomicBool,
     pub(crate) post: Post,
     pub(crate) pinned: Pinned,
+    /// Green threads that many others depend on: behind those that accept connections stand all the clients that have
+    /// connected, who would otherwise wait for a round of the queue for every few of them.
+    pub(crate) early: DueQueue,
     wheel: SpinLock<Wheel<GreenRef>>,
     /// When the wheel's next timer is due, or earlier.
     next_timer: AtomicU64,
@@ -230,6 +238,7 @@ impl Shard {
             stuck: AtomicBool::new(false),
             post: Post::vacant(),
             pinned: Pinned::new(),
+            early: DueQueue::new(),
             wheel: SpinLock::new(Wheel::new(Deadline::now().as_nanos())),
             next_timer: AtomicU64::new(u64::MAX),
         }
@@ -262,14 +271,20 @@ impl Shard {
         before.map(|before| unsafe { GreenRef::new(before) })
     }
 
+    /// Queues a green thread that is to have its turn early. Only the worker itself calls this.
+    pub(crate) fn push_early(&self, green: GreenRef) {
+        let due = self.progress.turn().wrapping_add(EARLY_TURNS);
+        self.early.push(green, due);
+    }
+
     /// Whether another worker surely finds something to run here.
     pub(crate) fn has_work(&self) -> bool {
-        !self.thief.is_empty() || self.is_stuck() && self.has_next()
+        !self.thief.is_empty() || !self.early.is_empty() || self.is_stuck() && self.has_next()
     }
 
     /// Whether another worker may find something to run here, if it waits for a moment.
     pub(crate) fn may_have_work(&self) -> bool {
-        !self.thief.is_empty() || self.has_next()
+        self.has_work() || self.has_next()
     }
 
     /// Whether the monitor has found that the worker does not get on.
@@ -280,7 +295,8 @@ impl Shard {
 
     /// How many green threads wait for a turn here.
     pub(crate) fn queued(&self) -> usize {
-        self.thief.len() + usize::from(self.has_next()) + self.pinned.ready()
+        let due = self.pinned.queue.len() + self.early.len();
+        self.thief.len() + usize::from(self.has_next()) + due
     }
 
     pub(crate) fn has_next(&self) -> bool {

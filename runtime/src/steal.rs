@@ -1,12 +1,15 @@
 //! What a worker takes from the others: when it has nothing to do itself, and to even out the queues.
 
-use std::hint;
+use std::{hint, iter};
 
 use crate::deadline::Deadline;
 use crate::green::GreenRef;
 use crate::run_next;
 use crate::shard::Shard;
 use crate::worker::Worker;
+
+/// The time between two looks at another worker's queue.
+const BALANCE_NANOS: u64 = 1_000_000;
 
 impl Worker {
     /// The shards of the other workers.
@@ -26,9 +29,10 @@ impl Worker {
     /// Takes half of another worker's queue, beginning with a random one, or what stands in a run-next slot.
     pub(crate) fn steal(&self) -> Option<GreenRef> {
         let start = self.random(self.shared.shards.len());
-        let queued = self
-            .others_from(start)
-            .find_map(|shard| self.queue().steal_from(&shard.thief));
+        let queued = self.others_from(start).find_map(|shard| {
+            let early = shard.early.take();
+            early.or_else(|| self.queue().steal_from(&shard.thief))
+        });
         if queued.is_some() {
             self.shard.counters.steals.add();
         }
@@ -45,20 +49,32 @@ impl Worker {
         Some(green)
     }
 
-    /// Takes over what a stuck worker cannot run, and evens out the length of the queue with that of a random other
-    /// worker: without that, each worker's green threads share one processor, however many they are.
-    pub(crate) fn balance(&self) {
-        let shards = &self.shared.shards;
+    /// Takes over what stuck workers cannot run.
+    pub(crate) fn relieve_stuck(&self) {
         for shard in self.others().filter(|shard| shard.is_stuck()) {
-            if let Some(green) = shard.take_next() {
+            let early = iter::from_fn(|| shard.early.take());
+            for green in shard.take_next().into_iter().chain(early) {
                 self.shard.counters.steals.add();
-                self.queue().push(green);
+                self.enqueue(green);
             }
             self.take_over(shard, usize::MAX);
         }
+    }
+
+    /// If a random other worker's queue is half as long again as this one's, evens out the two, every [`BALANCE_NANOS`]:
+    /// without that, each worker's green threads share one processor, however many they are. Smaller differences
+    /// come and go, and a green thread's data moves with it.
+    pub(crate) fn balance(&self, now: u64) {
+        if now < self.balanced.get() + BALANCE_NANOS {
+            return;
+        }
+        self.balanced.set(now);
+        let shards = &self.shared.shards;
         let shard = shards.get(self.random(shards.len()));
-        let surplus = shard.thief.len().saturating_sub(self.queue().len());
-        self.take_over(shard, surplus / 2);
+        let (theirs, own) = (shard.thief.len(), self.queue().len());
+        if theirs > own + own / 2 + 1 {
+            self.take_over(shard, (theirs - own) / 2);
+        }
     }
 
     fn take_over(&self, shard: &Shard, count: usize) {

@@ -9,7 +9,7 @@
 //!
 //! **Queues.** A green thread that another one has just woken stands in the run-next slot: its data is
 //! warm. The slot is passed over after some turns in a row, so that a pair cannot keep the worker to
-//! itself. All others stand in the worker's run queue (see `run_queue.rs`), first-in first-out, which others
+//! itself. One that accepts connections has its turn early, whatever stands in the queue (`due_queue.rs`). All others stand in the worker's run queue (see `run_queue.rs`), first-in first-out, which others
 //! steal from. What is woken from outside the workers goes to the injector.
 //!
 //! **Fairness.** Every [`CLOCK_TURNS`] turns the worker looks at the clock and, if some time has passed, at
@@ -79,6 +79,7 @@ pub(crate) struct Worker {
     turn: Cell<u32>,
     next_turns: Cell<u32>,
     last_look: Cell<u64>,
+    pub(crate) balanced: Cell<u64>,
     pub(crate) pace: Pace,
     /// Set while events and timers are handled: what they wake is queued in order.
     pub(crate) dispatching: Cell<bool>,
@@ -104,6 +105,7 @@ impl Worker {
             turn: Cell::new(turn),
             next_turns: Cell::new(0),
             last_look: Cell::new(0),
+            balanced: Cell::new(0),
             pace: Pace::default(),
             dispatching: Cell::new(false),
             events: RefCell::new(Events::with_capacity(EVENTS)),
@@ -194,8 +196,9 @@ impl Worker {
 
     #[inline]
     fn take(&self) -> Option<GreenRef> {
-        if self.shard.pinned.has_ready()
-            && let Some(green) = self.take_pinned()
+        let (pinned, early) = (&self.shard.pinned.queue, &self.shard.early);
+        if !(pinned.is_empty() && early.is_empty())
+            && let Some(green) = self.take_due()
         {
             return Some(green);
         }
@@ -212,9 +215,14 @@ impl Worker {
     }
 
     #[cold]
-    fn take_pinned(&self) -> Option<GreenRef> {
+    fn take_due(&self) -> Option<GreenRef> {
+        let queues = [&self.shard.pinned.queue, &self.shard.early];
         let is_free = self.queue().is_empty() && !self.shard.has_next();
-        self.shard.pinned.take(self.turn.get(), is_free)
+        let turn = self.turn.get();
+        queues.into_iter().find_map(|queue| match is_free {
+            true => queue.take(),
+            false => queue.take_due(turn),
+        })
     }
 
     /// Queues a green thread behind all others, between two turns.
@@ -223,7 +231,17 @@ impl Worker {
         if green.pin().is_some() {
             return self.shard.push_pinned(green);
         }
-        self.queue().push(green);
+        self.enqueue(green);
+    }
+
+    /// Queues a green thread as it waits for its turn.
+    #[inline]
+    pub(crate) fn enqueue(&self, green: GreenRef) {
+        if green.is_early.get() {
+            self.shard.push_early(green);
+        } else {
+            self.queue().push(green);
+        }
     }
 
     #[inline(never)]
@@ -235,7 +253,7 @@ impl Worker {
 
     /// Queues a new or awakened green thread behind all others. Runs at home or on a green thread.
     pub(crate) fn push(&self, green: GreenRef) {
-        self.queue().push(green);
+        self.enqueue(green);
         if !self.dispatching.get() {
             self.shared.notify();
         }
@@ -278,7 +296,8 @@ impl Worker {
             }
         });
         self.queue().take_share(&self.shared.injector, SHARES);
-        self.balance();
+        self.relieve_stuck();
+        self.balance(self.last_look.get());
         self.shared.keep_timer_armed();
         Ok(())
     }
@@ -294,11 +313,12 @@ impl Worker {
     /// Handles events; what they wake is queued in order, and one more worker is woken if that is
     /// more than one green thread.
     fn dispatch(&self, handle: impl FnOnce()) {
-        let before = self.queue().len();
+        let queued = || self.queue().len() + self.shard.early.len();
+        let before = queued();
         self.dispatching.set(true);
         handle();
         self.dispatching.set(false);
-        if self.queue().len() > before.max(1) {
+        if queued() > before.max(1) {
             self.shared.notify();
         }
     }
@@ -377,9 +397,15 @@ impl Worker {
         Ok(())
     }
 
-    /// Gives up all that stands in the queue and the run-next slot, in order.
+    /// Gives up all that stands in the queues and the run-next slot, in order.
     fn hand_over(&self) {
-        while let Some(green) = self.shard.take_next().or_else(|| self.queue().pop()) {
+        let shard = &self.shard;
+        let take = || {
+            (shard.take_next())
+                .or_else(|| shard.early.take())
+                .or_else(|| self.queue().pop())
+        };
+        while let Some(green) = take() {
             self.shared.injector.push(green);
         }
         self.shared.notify();

@@ -356,26 +356,47 @@ fn no_function_is_named_twice() {
     assert!(never.lines().is_sorted());
 }
 
-/// The table as LIMITATIONS.md has it, one row for each of [`UNPATCHED`].
-fn table() -> String {
-    let mut table = "| functions | wait for | remedy |\n|---|---|---|\n".to_owned();
+/// FUNCTIONS.md, with a section for each of [`UNPATCHED`].
+fn functions_md() -> String {
+    let mut page = FUNCTIONS_HEAD.to_owned();
     for row in UNPATCHED {
         let names: Vec<_> = row.names().collect();
-        if !names.is_empty() {
-            let names = names.join(" ");
-            table += &format!("| {names} | {} | {} |\n", row.waits_for, row.remedy);
+        if names.is_empty() {
+            continue;
+        }
+        page += &format!(
+            "\n## What waits for {}\n\nInstead: {}.\n\n",
+            row.waits_for, row.remedy,
+        );
+        for names in names.chunks(6) {
+            page += &format!("`{}`\n", names.join("` `"));
         }
     }
-    table
+    page
 }
 
+const FUNCTIONS_HEAD: &str = "\
+# Every function that can block a worker
+
+These functions of glibc can wait for something, and no shim stands in front of them. What they wait for is often short, or there
+at once. `greenpatch doctor PROGRAM` tells which of them a program calls, and [LIMITATIONS.md](../LIMITATIONS.md) what it means that a
+worker is blocked. The page is written from the table in `src/unpatched.rs`, and tested against it:
+
+```console
+$ GREENPATCH_WRITE_FUNCTIONS=1 cargo test -p greenpatch-shims --features patch --test unpatched
+```
+";
+
 #[test]
-fn limitations_md_ends_with_the_functions_that_can_block() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../LIMITATIONS.md");
-    let text = fs::read_to_string(path).unwrap();
-    let table = table();
+fn functions_md_lists_the_functions_that_can_block() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/FUNCTIONS.md");
+    let page = functions_md();
+    if env::var_os("GREENPATCH_WRITE_FUNCTIONS").is_some() {
+        fs::write(path, &page).unwrap();
+    }
+    let is_current = fs::read_to_string(path).is_ok_and(|text| text == page);
     assert!(
-        text.ends_with(&table),
-        "LIMITATIONS.md should end with\n{table}"
+        is_current,
+        "shims/FUNCTIONS.md is not what unpatched.rs says; run with GREENPATCH_WRITE_FUNCTIONS=1"
     );
 }

@@ -346,44 +346,29 @@ fn one_that_yields_and_one_that_computes_let_a_third_run_on_two_workers_without_
     one_more_runs(patched_runtime(2), 1);
 }
 
-/// Two threads try channels without room, over and over; a third sleeps, and then serves both.
+/// Two threads try channels without room, over and over; a third sleeps, and then serves both. A fourth gives way.
 fn try_loops_end(workers: usize) {
     alone("try loops", with_spare_workers(workers), || {
         for _ in 0..20 {
             let is_over = Arc::new(AtomicBool::new(false));
+            let over = is_over.clone();
+            let fourth = thread::spawn(move || {
+                while !over.load(Ordering::SeqCst) {
+                    thread::yield_now();
+                }
+            });
             let (to_third, from_first) = mpsc::sync_channel(0);
             let (to_second, from_third) = mpsc::sync_channel(0);
-            let over = is_over.clone();
-            let first = thread::spawn(move || {
-                let mut message = 1;
-                while !over.load(Ordering::SeqCst) {
-                    match to_third.try_send(message) {
-                        Ok(()) => return true,
-                        Err(mpsc::TrySendError::Full(back)) => message = back,
-                        Err(mpsc::TrySendError::Disconnected(_)) => return false,
-                    }
-                }
-                false
-            });
-            let over = is_over.clone();
-            let second = thread::spawn(move || {
-                while !over.load(Ordering::SeqCst) {
-                    match from_third.try_recv() {
-                        Ok(message) => return message == 2,
-                        Err(mpsc::TryRecvError::Empty) => {}
-                        Err(mpsc::TryRecvError::Disconnected) => return false,
-                    }
-                }
-                false
-            });
+            let first = thread::spawn(move || compute_until(|| to_third.try_send(1).is_ok()));
+            let second = thread::spawn(move || compute_until(|| from_third.try_recv() == Ok(2)));
             let third = thread::spawn(move || {
                 thread::sleep(Duration::from_millis(20));
                 from_first.recv() == Ok(1) && to_second.send(2).is_ok()
             });
-            assert!(third.join().unwrap());
-            assert!(first.join().unwrap());
-            assert!(second.join().unwrap());
+            let did = [first, second, third].map(|thread| thread.join().unwrap());
             is_over.store(true, Ordering::SeqCst);
+            fourth.join().unwrap();
+            assert_eq!(did, [true; 3], "who tries, who tries, and who sleeps");
         }
     });
 }

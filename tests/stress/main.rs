@@ -6,48 +6,63 @@
 //!
 //! | variable | meaning | default |
 //! |---|---|---|
-//! | `GREENPATCH_STRESS_SECONDS` | how long each number of workers is kept busy | 2 |
+//! | `GREENPATCH_STRESS_SECONDS` | how long all of it takes: a quarter on OS threads, and on one, two and four workers each | 30 |
 //! | `GREENPATCH_STRESS_SEED` | the seed | the time |
+//! | `GREENPATCH_STRESS_KINDS` | the kinds of work that are done ([`kinds`]): those whose names have one of these parts, which commas divide | all |
 //!
 //! A seed repeats the choices of each green thread, not their order in time, which the kernel, the clock and the other
-//! processes have a part in.
+//! processes have a part in. Works that use std and C only are done on OS threads, too: if they fail there, the work is wrong.
 
 #![allow(
     clippy::print_stdout,
     reason = "the seed and the counts are of interest"
 )]
 
+mod descriptors;
 #[path = "../harness/mod.rs"]
 mod harness;
+mod kinds;
+mod limits;
+mod memory;
+mod stacks;
 mod work;
 
 use std::io::Write;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
-use greenpatch::{Builder, Runtime};
+use greenpatch::Runtime;
 use harness::patched_runtime;
-use work::{KINDS, Kind, World};
+use kinds::{KINDS, Kind};
+use work::World;
 
 /// A round that takes longer has lost a wake-up. The machine may be busy with other things, too.
 const LONGEST_ROUND: Duration = Duration::from_secs(60);
 
 #[test]
+fn os_threads() {
+    stress(None);
+}
+
+#[test]
 fn one_worker() {
-    stress(1);
+    stress(Some(1));
 }
 
 #[test]
 fn two_workers() {
-    stress(2);
+    stress(Some(2));
 }
 
 #[test]
 fn four_workers() {
-    stress(4);
+    stress(Some(4));
 }
+
+/// Each has the machine to itself.
+static ALONE: Mutex<()> = Mutex::new(());
 
 fn variable(name: &str) -> Option<u64> {
     let value = std::env::var(name).ok()?;
@@ -55,77 +70,116 @@ fn variable(name: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{name} is '{value}'; give it a number in digits")))
 }
 
-/// One green thread's work, and how far it is.
+/// Whether the variable asks for this kind of work.
+fn is_wanted(kind: &Kind) -> bool {
+    match std::env::var("GREENPATCH_STRESS_KINDS") {
+        Ok(parts) => parts.split(',').any(|part| kind.name.contains(part.trim())),
+        Err(_) => true,
+    }
+}
+
+/// One thread's work, and how far it is.
 struct Actor {
     kind: &'static Kind,
     number: u64,
+    random: Rng,
     rounds: AtomicU64,
 }
 
-fn stress(workers: usize) {
-    let seconds = variable("GREENPATCH_STRESS_SECONDS").unwrap_or(2);
+impl Actor {
+    /// All that are wanted; each has random numbers of its own, whoever else is there.
+    fn all(seed: u64, on_os_threads: bool) -> Arc<[Actor]> {
+        KINDS
+            .iter()
+            .flat_map(|kind| (0..kind.actors).map(move |number| (kind, number)))
+            .enumerate()
+            .map(|(index, (kind, number))| Actor {
+                kind,
+                number,
+                random: Rng::with_seed(seed ^ (index as u64) << 32),
+                rounds: AtomicU64::new(0),
+            })
+            .filter(|actor| is_wanted(actor.kind) && (actor.kind.anywhere || !on_os_threads))
+            .collect()
+    }
+
+    fn work(&self, world: &Arc<World>, end: Instant) {
+        let mut random = self.random.clone();
+        while Instant::now() < end {
+            (self.kind.round)(world, &mut random);
+            self.rounds.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Says something whatever becomes of the process: what the test harness captures is lost in an abort.
+fn say(message: &str) {
+    let _ = std::io::stderr().write_all(message.as_bytes());
+}
+
+/// Does all kinds of work at once, on a runtime with so many workers or on OS threads.
+fn stress(workers: Option<usize>) {
+    let _alone = ALONE
+        .lock()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let time = Duration::from_secs(variable("GREENPATCH_STRESS_SECONDS").unwrap_or(30)) / 4;
     let seed = variable("GREENPATCH_STRESS_SEED").unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         now.expect("it is later than 1970").as_millis() as u64
     });
-    println!("{workers} workers, {seconds} s: GREENPATCH_STRESS_SEED={seed}");
-    let actors: Arc<[Actor]> = KINDS
-        .iter()
-        .flat_map(|kind| (0..kind.actors).map(move |number| (kind, number)))
-        .map(|(kind, number)| Actor {
-            kind,
-            number,
-            rounds: AtomicU64::new(0),
-        })
-        .collect();
-    let runtime = Arc::new(patched_runtime(workers));
+    let place = workers.map_or("OS threads".to_owned(), |workers| {
+        format!("{workers} workers")
+    });
+    let place = format!("{place}, GREENPATCH_STRESS_SEED={seed}");
+    say(&format!("stress: {time:?} on {place}\n"));
+    let actors = Actor::all(seed, workers.is_none());
+    let runtime = workers.map(|workers| Arc::new(patched_runtime(workers)));
     let over = Arc::new(AtomicBool::new(false));
-    let watch = watch(actors.clone(), runtime.clone(), seed, over.clone());
-    runtime.run(|| {
-        let world = Arc::new(World::new());
-        let end = Instant::now() + Duration::from_secs(seconds);
+    let watch = watch(actors.clone(), runtime.clone(), place.clone(), over.clone());
+    let all = || {
+        let world = Arc::new(World::new(workers.is_some()));
+        let end = Instant::now() + time;
         let threads: Vec<_> = (0..actors.len())
             .map(|index| {
                 let (actors, world) = (actors.clone(), world.clone());
-                let actor = &actors[index];
-                let name = format!("{} {}", actor.kind.name, actor.number);
-                let begun = Builder::new().name(name).spawn(move || {
-                    let actor = &actors[index];
-                    let mut random = Rng::with_seed(seed ^ (index as u64) << 32);
-                    while Instant::now() < end {
-                        (actor.kind.round)(&world, &mut random);
-                        actor.rounds.fetch_add(1, Ordering::Relaxed);
-                    }
-                });
+                // The kernel's names have room for fifteen letters.
+                let name = format!("{} {}", actors[index].number, actors[index].kind.name);
+                let builder = std::thread::Builder::new().name(name);
+                let begun = builder.spawn(move || actors[index].work(&world, end));
                 begun.expect("there is memory for a stack")
             })
             .collect();
         for thread in threads {
             if let Err(payload) = thread.join() {
-                println!("failed with GREENPATCH_STRESS_SEED={seed} on {workers} workers");
+                say(&format!("failed on {place}\n"));
                 std::panic::resume_unwind(payload);
             }
         }
         world.check();
-    });
+    };
+    match &runtime {
+        Some(runtime) => runtime.run(all),
+        None => all(),
+    }
     over.store(true, Ordering::SeqCst);
     watch.join().expect("the watch does not panic");
     for kind in KINDS {
-        let rounds: u64 = actors
-            .iter()
-            .filter(|actor| actor.kind.name == kind.name)
-            .map(|actor| actor.rounds.load(Ordering::Relaxed))
-            .sum();
-        println!("{:>16} {rounds}", kind.name);
-        assert!(rounds > 0, "no round of '{}' was done", kind.name);
+        let mut rounds = None;
+        for actor in actors.iter().filter(|actor| actor.kind.name == kind.name) {
+            *rounds.get_or_insert(0) += actor.rounds.load(Ordering::Relaxed);
+        }
+        if let Some(rounds) = rounds {
+            println!("{:>20} {rounds}", kind.name);
+            assert!(rounds > 0, "no round of '{}' was done", kind.name);
+        }
     }
 }
 
 /// An OS thread that aborts when a round does not end.
 fn watch(
     actors: Arc<[Actor]>,
-    runtime: Arc<Runtime>,
-    seed: u64,
+    runtime: Option<Arc<Runtime>>,
+    place: String,
     over: Arc<AtomicBool>,
 ) -> std::thread::JoinHandle<()> {
     std::thread::spawn(move || {
@@ -138,14 +192,14 @@ fn watch(
                 if done != *rounds {
                     (*rounds, *since) = (done, Instant::now());
                 } else if since.elapsed() > LONGEST_ROUND {
-                    let message = format!(
-                        "round {done} of '{} {}' does not end; GREENPATCH_STRESS_SEED={seed}\n{}",
+                    let options = greenpatch::DumpOptions::new().backtraces(true);
+                    let dump = runtime.map(|runtime| runtime.dump(options).to_string());
+                    say(&format!(
+                        "round {done} of '{} {}' does not end on {place}\n{}\n",
                         actor.kind.name,
                         actor.number,
-                        runtime.dump(greenpatch::DumpOptions::new().backtraces(true)),
-                    );
-                    // Straight to the descriptor: what the test harness captured is lost in an abort.
-                    let _ = std::io::stderr().write_all(message.as_bytes());
+                        dump.unwrap_or_default(),
+                    ));
                     std::process::abort();
                 }
             }

@@ -1,4 +1,4 @@
-//! The kinds of work, and what they share.
+//! Work with what std and the runtime have, and what all kinds of work share.
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
@@ -16,46 +16,7 @@ use greenpatch::{
     JoinHandle, blocking, checkpoint, is_cancellation, scope, spawn, spawn_after, thread, yield_now,
 };
 
-const LONG: Duration = Duration::from_secs(3600);
-
-/// One kind of work.
-pub(crate) struct Kind {
-    pub(crate) name: &'static str,
-    /// Green threads that do it.
-    pub(crate) actors: u64,
-    pub(crate) round: fn(&Arc<World>, &mut Rng),
-}
-
-const fn kind(name: &'static str, actors: u64, round: fn(&Arc<World>, &mut Rng)) -> Kind {
-    Kind {
-        name,
-        actors,
-        round,
-    }
-}
-
-pub(crate) const KINDS: &[Kind] = &[
-    kind("sleep", 8, sleeps),
-    kind("std sleep", 4, std_sleeps),
-    kind("bank", 8, transfers),
-    kind("std bank", 8, std_transfers),
-    kind("readers-writer", 6, reads_and_writes),
-    kind("send", 4, sends),
-    kind("receive", 4, receives),
-    kind("condvar", 6, passes_tokens),
-    kind("std condvar", 6, std_passes_tokens),
-    kind("semaphore", 6, takes_permits),
-    kind("barrier", 2, meets),
-    kind("echo", 6, is_echoed),
-    kind("std echo", 4, std_is_echoed),
-    kind("spawn storm", 2, spawns),
-    kind("std spawn", 2, std_spawns),
-    kind("cancel", 6, cancels),
-    kind("nested timeouts", 4, nests_timeouts),
-    kind("park", 3, parks),
-    kind("blocking", 2, blocks),
-    kind("os threads", 1, works_with_os_threads),
-];
+pub(crate) const LONG: Duration = Duration::from_secs(3600);
 
 const ACCOUNTS: usize = 12;
 const PERMITS: u32 = 3;
@@ -75,11 +36,12 @@ pub(crate) struct World {
     permits_in_use: AtomicU32,
     server: SocketAddr,
     children: AtomicU64,
-    listening: JoinHandle<()>,
+    /// On a runtime; the works that are done on OS threads do not need it.
+    listening: Option<JoinHandle<()>>,
 }
 
 impl World {
-    pub(crate) fn new() -> World {
+    pub(crate) fn new(on_a_runtime: bool) -> World {
         let (sender, receiver) = mpmc::sync_channel(8);
         let listener = TcpListener::bind("127.0.0.1:0").expect("loopback has a free port");
         let server = listener.local_addr().expect("it is bound");
@@ -99,7 +61,7 @@ impl World {
             permits_in_use: AtomicU32::new(0),
             server,
             children: AtomicU64::new(0),
-            listening: spawn(move || echo_server(&listener)),
+            listening: on_a_runtime.then(|| spawn(move || echo_server(&listener))),
         }
     }
 
@@ -128,18 +90,23 @@ impl World {
         assert_eq!(self.tokens.0.lock().unwrap().len(), 3);
         assert_eq!(self.std_tokens.0.lock().unwrap().len(), 3);
         assert_eq!(self.permits.available_permits(), PERMITS);
-        self.listening.cancel();
-        while self.children.load(Ordering::SeqCst) > 0 || !self.listening.is_finished() {
+        if let Some(listening) = &self.listening {
+            listening.cancel();
+        }
+        let is_open = |listening: &JoinHandle<()>| !listening.is_finished();
+        while self.children.load(Ordering::SeqCst) > 0
+            || self.listening.as_ref().is_some_and(is_open)
+        {
             sleep(Duration::from_millis(1));
         }
     }
 }
 
-fn micros(random: &mut Rng, most: u64) -> Duration {
+pub(crate) fn micros(random: &mut Rng, most: u64) -> Duration {
     Duration::from_micros(random.u64(0..=most))
 }
 
-fn sleeps(_: &Arc<World>, random: &mut Rng) {
+pub(crate) fn sleeps(_: &Arc<World>, random: &mut Rng) {
     let (time, limit) = (micros(random, 1500), micros(random, 1500));
     let start = Instant::now();
     match timeout(limit, || sleep(time)) {
@@ -149,7 +116,7 @@ fn sleeps(_: &Arc<World>, random: &mut Rng) {
     assert_eq!(checkpoint(), Ok(()));
 }
 
-fn std_sleeps(_: &Arc<World>, random: &mut Rng) {
+pub(crate) fn std_sleeps(_: &Arc<World>, random: &mut Rng) {
     let time = micros(random, 1000);
     let start = Instant::now();
     std::thread::sleep(time);
@@ -172,7 +139,7 @@ fn linger(random: &mut Rng) {
     }
 }
 
-fn transfers(world: &Arc<World>, random: &mut Rng) {
+pub(crate) fn transfers(world: &Arc<World>, random: &mut Rng) {
     for _ in 0..random.u8(1..20) {
         let (from, to) = two(random);
         let mut from = world.bank[from].lock().unwrap();
@@ -185,7 +152,7 @@ fn transfers(world: &Arc<World>, random: &mut Rng) {
     }
 }
 
-fn std_transfers(world: &Arc<World>, random: &mut Rng) {
+pub(crate) fn std_transfers(world: &Arc<World>, random: &mut Rng) {
     for _ in 0..random.u8(1..20) {
         let (from, to) = two(random);
         let mut from = world.std_bank[from].lock().unwrap();
@@ -198,7 +165,7 @@ fn std_transfers(world: &Arc<World>, random: &mut Rng) {
     }
 }
 
-fn reads_and_writes(world: &Arc<World>, random: &mut Rng) {
+pub(crate) fn reads_and_writes(world: &Arc<World>, random: &mut Rng) {
     for _ in 0..random.u8(1..20) {
         if random.u8(0..4) == 0 {
             let mut pair = world.pair.write().unwrap();
@@ -214,7 +181,7 @@ fn reads_and_writes(world: &Arc<World>, random: &mut Rng) {
     }
 }
 
-fn sends(world: &Arc<World>, random: &mut Rng) {
+pub(crate) fn sends(world: &Arc<World>, random: &mut Rng) {
     let message = random.u64(1..1_000_000);
     world.under_way.fetch_add(message as i64, Ordering::SeqCst);
     let limit = micros(random, 500);
@@ -231,7 +198,7 @@ fn sends(world: &Arc<World>, random: &mut Rng) {
     }
 }
 
-fn receives(world: &Arc<World>, random: &mut Rng) {
+pub(crate) fn receives(world: &Arc<World>, random: &mut Rng) {
     let limit = micros(random, 500);
     let received = match random.u8(0..3) {
         0 => world.receiver.try_recv().ok(),
@@ -247,7 +214,7 @@ fn receives(world: &Arc<World>, random: &mut Rng) {
 }
 
 /// Takes a token when there is one, and wakes one other for it when it is put back: a lost wake-up stops the round.
-fn passes_tokens(world: &Arc<World>, random: &mut Rng) {
+pub(crate) fn passes_tokens(world: &Arc<World>, random: &mut Rng) {
     let (tokens, returned) = &world.tokens;
     let mut guard = tokens.lock().unwrap();
     if random.u8(0..4) == 0 {
@@ -272,7 +239,7 @@ fn passes_tokens(world: &Arc<World>, random: &mut Rng) {
     returned.notify_one();
 }
 
-fn std_passes_tokens(world: &Arc<World>, random: &mut Rng) {
+pub(crate) fn std_passes_tokens(world: &Arc<World>, random: &mut Rng) {
     let (tokens, returned) = &world.std_tokens;
     let guard = tokens.lock().unwrap();
     let mut guard = returned
@@ -285,7 +252,7 @@ fn std_passes_tokens(world: &Arc<World>, random: &mut Rng) {
     returned.notify_one();
 }
 
-fn takes_permits(world: &Arc<World>, random: &mut Rng) {
+pub(crate) fn takes_permits(world: &Arc<World>, random: &mut Rng) {
     let permit = match random.u8(0..3) {
         0 => world.permits.try_acquire(),
         1 => world.permits.acquire_timeout(micros(random, 300)),
@@ -300,7 +267,7 @@ fn takes_permits(world: &Arc<World>, random: &mut Rng) {
     }
 }
 
-fn meets(_: &Arc<World>, random: &mut Rng) {
+pub(crate) fn meets(_: &Arc<World>, random: &mut Rng) {
     let count = random.usize(1..6);
     let (barrier, leaders) = (Barrier::new(count), AtomicU32::new(0));
     scope(|scope| {
@@ -356,7 +323,7 @@ where
     Ok(())
 }
 
-fn is_echoed(world: &Arc<World>, random: &mut Rng) {
+pub(crate) fn is_echoed(world: &Arc<World>, random: &mut Rng) {
     let stream = TcpStream::connect(world.server).expect("the server listens");
     if random.bool() {
         talk(&stream, random).expect("the server answers");
@@ -368,7 +335,7 @@ fn is_echoed(world: &Arc<World>, random: &mut Rng) {
     }
 }
 
-fn std_is_echoed(world: &Arc<World>, random: &mut Rng) {
+pub(crate) fn std_is_echoed(world: &Arc<World>, random: &mut Rng) {
     let stream = std::net::TcpStream::connect(world.server).expect("the server listens");
     if random.bool() {
         talk(&stream, random).expect("the server answers");
@@ -398,7 +365,7 @@ impl Drop for Child {
     }
 }
 
-fn spawns(world: &Arc<World>, random: &mut Rng) {
+pub(crate) fn spawns(world: &Arc<World>, random: &mut Rng) {
     let mut handles = Vec::new();
     for number in 0..random.usize(1..200) {
         let child = Child::new(world);
@@ -429,7 +396,7 @@ fn spawns(world: &Arc<World>, random: &mut Rng) {
     }
 }
 
-fn std_spawns(world: &Arc<World>, random: &mut Rng) {
+pub(crate) fn std_spawns(world: &Arc<World>, random: &mut Rng) {
     let (sender, receiver) = std::sync::mpsc::channel();
     let count = random.u64(1..50);
     let handles: Vec<_> = (0..count)
@@ -450,7 +417,7 @@ fn std_spawns(world: &Arc<World>, random: &mut Rng) {
 }
 
 /// Cancels a green thread in each sort of wait; what it took must have been put back.
-fn cancels(world: &Arc<World>, random: &mut Rng) {
+pub(crate) fn cancels(world: &Arc<World>, random: &mut Rng) {
     let way = random.u8(0..6);
     let event = Arc::new(Event::new());
     let theirs = (event.clone(), Child::new(world));
@@ -487,7 +454,7 @@ fn cancels(world: &Arc<World>, random: &mut Rng) {
     drop(event);
 }
 
-fn nests_timeouts(_: &Arc<World>, random: &mut Rng) {
+pub(crate) fn nests_timeouts(_: &Arc<World>, random: &mut Rng) {
     let (outer, inner, pause) = (
         micros(random, 400),
         micros(random, 400),
@@ -508,7 +475,7 @@ fn nests_timeouts(_: &Arc<World>, random: &mut Rng) {
     assert_eq!(checkpoint(), Ok(()));
 }
 
-fn parks(_: &Arc<World>, random: &mut Rng) {
+pub(crate) fn parks(_: &Arc<World>, random: &mut Rng) {
     let (rounds, main) = (random.u8(1..50), thread::current());
     let partner = spawn(move || {
         for _ in 0..rounds {
@@ -523,14 +490,14 @@ fn parks(_: &Arc<World>, random: &mut Rng) {
     partner.join().unwrap();
 }
 
-fn blocks(_: &Arc<World>, random: &mut Rng) {
+pub(crate) fn blocks(_: &Arc<World>, random: &mut Rng) {
     let time = micros(random, 1500);
     blocking(|| std::thread::sleep(time));
     sleep(micros(random, 3000));
 }
 
 /// OS threads and green threads on the same locks and channels.
-fn works_with_os_threads(world: &Arc<World>, random: &mut Rng) {
+pub(crate) fn works_with_os_threads(world: &Arc<World>, random: &mut Rng) {
     let ((ask, requests), (answers, told)) = (mpmc::sync_channel(1), mpmc::sync_channel(1));
     let (theirs, seed) = (world.clone(), random.u64(..));
     // Native code: this is an OS thread.
@@ -551,4 +518,53 @@ fn works_with_os_threads(world: &Arc<World>, random: &mut Rng) {
     }
     drop(ask);
     blocking(|| outside.join()).unwrap();
+}
+
+pub(crate) fn std_parks(_: &Arc<World>, random: &mut Rng) {
+    let (rounds, main) = (random.u32(1..50), std::thread::current());
+    let turn = Arc::new(AtomicU32::new(0));
+    let theirs = turn.clone();
+    // Even turns are ours, odd ones the partner's.
+    let wait_for = |turn: &AtomicU32, wanted| {
+        while turn.load(Ordering::SeqCst) != wanted {
+            std::thread::park();
+        }
+    };
+    let partner = std::thread::spawn(move || {
+        for round in 0..rounds {
+            wait_for(&theirs, 2 * round + 1);
+            theirs.store(2 * round + 2, Ordering::SeqCst);
+            main.unpark();
+        }
+    });
+    for round in 0..rounds {
+        turn.store(2 * round + 1, Ordering::SeqCst);
+        partner.thread().unpark();
+        wait_for(&turn, 2 * round + 2);
+    }
+    partner.join().unwrap();
+}
+
+/// A row of threads that hand on what they get, and threads that nobody joins.
+pub(crate) fn std_pipeline(world: &Arc<World>, random: &mut Rng) {
+    let count = random.u64(1..30);
+    let (first, mut last) = std::sync::mpsc::sync_channel(random.usize(0..4));
+    for _ in 0..random.u8(1..5) {
+        let (next, receiver) = std::sync::mpsc::sync_channel(random.usize(0..4));
+        let from = std::mem::replace(&mut last, receiver);
+        let child = Child::new(world);
+        std::thread::spawn(move || {
+            let _child = child;
+            from.iter().for_each(|number| next.send(number).unwrap());
+        });
+    }
+    let child = Child::new(world);
+    std::thread::spawn(move || {
+        let _child = child;
+        (0..count).for_each(|number| first.send(number).unwrap());
+    });
+    assert!(
+        last.iter().eq(0..count),
+        "messages are lost, or out of order"
+    );
 }

@@ -24,7 +24,7 @@
 use std::ptr;
 use std::time::Duration;
 
-use crate::atomic::{AtomicPtr, AtomicU32, Ordering};
+use crate::atomic::{AtomicPtr, AtomicU32, Ordering, order_after_exchange};
 
 /// How long a thief waits whether the turn lasts in which it has found a green thread in the slot. Green threads that wake
 /// each other take less than a microsecond for a turn; a woken OS thread runs after some tens.
@@ -48,7 +48,9 @@ impl<T> RunNext<T> {
     /// Puts `item` into the slot, and gives what was there. Only the worker itself calls this.
     #[inline]
     pub(crate) fn put(&self, item: *mut T) -> Option<ptr::NonNull<T>> {
-        ptr::NonNull::new(self.item.swap(item, Ordering::SeqCst))
+        let before = self.item.swap(item, Ordering::SeqCst);
+        order_after_exchange();
+        ptr::NonNull::new(before)
     }
 
     /// Takes out what is there; exactly one of all who do gets it.

@@ -1,5 +1,5 @@
 //! C11's names for mutexes and condition variables. As in glibc, the objects are pthreads', and `mtx_init`,
-//! `cnd_init` and their `destroy` stay.
+//! `mtx_destroy` and `cnd_init` stay.
 
 use std::ffi::{c_int, c_void};
 
@@ -20,6 +20,7 @@ unsafe extern "C-unwind" {
     ) -> c_int;
     fn pthread_cond_signal(cond: *mut c_void) -> c_int;
     fn pthread_cond_broadcast(cond: *mut c_void) -> c_int;
+    fn pthread_cond_destroy(cond: *mut c_void) -> c_int;
 }
 
 #[unsafe(no_mangle)]
@@ -72,4 +73,10 @@ unsafe extern "C-unwind" fn cnd_signal(cond: *mut c_void) -> c_int {
 unsafe extern "C-unwind" fn cnd_broadcast(cond: *mut c_void) -> c_int {
     // SAFETY: passed on as it came.
     status(unsafe { pthread_cond_broadcast(cond) })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn cnd_destroy(cond: *mut c_void) {
+    // SAFETY: what `cnd_destroy` asks of its caller: an initialised condition variable, which as in glibc is a pthread's.
+    unsafe { pthread_cond_destroy(cond) };
 }

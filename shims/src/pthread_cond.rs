@@ -1,9 +1,9 @@
 //! The pthread condition variable, one implementation for green threads and OS threads.
 //!
-//! Replaced as a whole, on all threads, for the reason given in `pthread_mutex`. glibc's `init` and
-//! `destroy` stay: the object is glibc's, of which its first word is used as the sequence number
-//! below, and the word with the clock and the process-shared flag is read. Condition variables
-//! shared between processes are left to glibc, in a blocking section.
+//! Replaced as a whole, on all threads, for the reason given in `pthread_mutex`. glibc's `init`
+//! stays: the object is glibc's, of which its first word is used as the sequence number below, and
+//! the word with the clock, the process-shared flag and the number of waiters means what it means
+//! to glibc. Condition variables shared between processes are left to glibc, in a blocking section.
 //!
 //! # Algorithm
 //!
@@ -18,9 +18,11 @@
 //!
 //! **No signal is stolen**: it wakes only threads that were waiting before the signal returned.
 //!
-//! **Destruction.** A woken waiter does not touch the condition variable again, so it may be
-//! destroyed as soon as all waiters are woken. `destroy` waits for a count of glibc's, which stays
-//! 0 here.
+//! **Destruction.** A condition variable may be destroyed as soon as all its waiters are woken. One
+//! of them may still be on its way from the unlocking to the comparison, which is a look at memory
+//! that is about to be reused. So a waiter counts itself before it unlocks the mutex, and counts
+//! itself out with its last touch; `destroy` waits until nobody is counted. A waiter does not wait
+//! for the mutex while it is counted: whoever destroys may hold it.
 //!
 //! A waiter can miss 2^32 signals between its reading of the number and its waiting, and sleep on;
 //! std's own condition variable accepts the same. Wake-ups without cause, which POSIX allows, come
@@ -51,11 +53,16 @@ originals! {
     ) -> c_int, or libc::ENOSYS;
     fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_int;
     fn pthread_cond_broadcast(cond: *mut pthread_cond_t) -> c_int;
+    fn pthread_cond_destroy(cond: *mut pthread_cond_t) -> c_int;
 }
 
 /// Flags in the word that glibc calls `__wrefs`.
 const SHARED: u32 = 1;
 const MONOTONIC: u32 = 2;
+/// `destroy` waits for the number of waiters to be 0.
+const DESTROYED: u32 = 4;
+/// One waiter, in the same word.
+const WAITER: u32 = 8;
 
 /// The condition variable as 32-bit words.
 const WORDS: usize = size_of::<pthread_cond_t>() / size_of::<u32>();
@@ -100,6 +107,8 @@ fn find_flags() -> usize {
 struct Cond<'a> {
     /// Raised by every signal. Waiters compare it when they queue themselves.
     sequence: &'a AtomicU32,
+    /// The flags, and how many threads wait.
+    users: &'a AtomicU32,
     is_monotonic: bool,
 }
 
@@ -112,10 +121,12 @@ impl<'a> Cond<'a> {
     unsafe fn ours(cond: *mut pthread_cond_t) -> Option<Cond<'a>> {
         // SAFETY: the caller's promise; all its users change it by atomic operations.
         let words = unsafe { &*cond.cast::<Words>() };
-        let flags = words[flags_index()].load(Ordering::Relaxed);
+        let users = &words[flags_index()];
+        let flags = users.load(Ordering::Relaxed);
         let is_ours = flags & SHARED == 0;
         is_ours.then_some(Cond {
             sequence: &words[0],
+            users,
             is_monotonic: flags & MONOTONIC != 0,
         })
     }
@@ -133,21 +144,39 @@ impl<'a> Cond<'a> {
     /// `mutex` points to a mutex, which the caller holds.
     unsafe fn wait(self, mutex: *mut pthread_mutex_t, until: Option<Until>) -> c_int {
         let before = self.sequence.load(Ordering::Relaxed);
-        // SAFETY: the caller's promise.
+        self.users.fetch_add(WAITER, Ordering::Relaxed);
+        // SAFETY: the caller holds the mutex.
         let error = unsafe { unlock_to_wait(mutex) };
         if error != 0 {
+            self.leave();
             return error;
         }
-        let relock = Relock {
-            mutex,
-            sequence: self.sequence.as_ptr(),
-        };
+        let relock = Relock { cond: self, mutex };
         let wait = word::wait(self.sequence, before, ANY, until, Cancellation::Point);
         std::mem::forget(relock);
-        // SAFETY: the caller's promise; it has just been unlocked.
+        self.leave();
+        // SAFETY: this thread has just unlocked the mutex, and is still one of its users.
         match unsafe { lock_after_wait(mutex) } {
             0 if wait == Wait::TimedOut => libc::ETIMEDOUT,
             error => error,
+        }
+    }
+
+    /// A waiter's last touch: from here on the condition variable may be gone.
+    fn leave(self) {
+        let address = word::address(self.users);
+        let before = self.users.fetch_sub(WAITER, Ordering::Release);
+        let is_last = before < 2 * WAITER;
+        if is_last && before & DESTROYED != 0 {
+            word::wake(address, 1, ANY);
+        }
+    }
+
+    fn destroy(self) {
+        let mut users = self.users.fetch_or(DESTROYED, Ordering::Acquire) | DESTROYED;
+        while users >= WAITER {
+            word::wait(self.users, users, ANY, None, Cancellation::Ignored);
+            users = self.users.load(Ordering::Acquire);
         }
     }
 
@@ -163,15 +192,16 @@ impl<'a> Cond<'a> {
 
 /// Dropped when cancellation unwinds a wait: cleanup handlers expect the mutex locked, and a signal
 /// that this waiter may have taken goes to another.
-struct Relock {
+struct Relock<'a> {
+    cond: Cond<'a>,
     mutex: *mut pthread_mutex_t,
-    sequence: *const u32,
 }
 
-impl Drop for Relock {
+impl Drop for Relock<'_> {
     fn drop(&mut self) {
-        word::wake(self.sequence, 1, ANY);
-        // SAFETY: unlocked by the wait.
+        word::wake(self.cond.sequence.as_ptr(), 1, ANY);
+        self.cond.leave();
+        // SAFETY: the wait has unlocked the mutex, and this thread is still one of its users.
         unsafe { lock_after_wait(self.mutex) };
     }
 }
@@ -255,5 +285,18 @@ unsafe extern "C-unwind" fn pthread_cond_broadcast(cond: *mut pthread_cond_t) ->
         Some(cond) => cond.wake(c_uint::MAX),
         // SAFETY: passed on as it came.
         None => unsafe { original::pthread_cond_broadcast(cond) },
+    }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_cond_destroy(cond: *mut pthread_cond_t) -> c_int {
+    // SAFETY: what the function asks of its caller.
+    match unsafe { Cond::ours(cond) } {
+        Some(cond) => {
+            cond.destroy();
+            0
+        }
+        // SAFETY: a condition variable shared between processes, which is glibc's.
+        None => blocking(|| unsafe { original::pthread_cond_destroy(cond) }),
     }
 }

@@ -174,6 +174,7 @@ symbols! {
         pthread_cond_clockwait: Replaces, "if process-shared, a blocking section";
         pthread_cond_signal: Replaces;
         pthread_cond_broadcast: Replaces;
+        pthread_cond_destroy: Replaces, "if process-shared, a blocking section";
         pthread_rwlock_rdlock: Replaces, "if process-shared, a blocking section";
         __pthread_rwlock_rdlock: Replaces;
         pthread_rwlock_tryrdlock: Replaces;
@@ -206,6 +207,7 @@ symbols! {
         cnd_timedwait: Replaces;
         cnd_signal: Replaces;
         cnd_broadcast: Replaces;
+        cnd_destroy: Replaces;
     }
     #[cfg(feature = "thread")]
     Patch::THREAD => {

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use libc::{pthread_cond_t, pthread_mutex_t, pthread_once_t};
-use threads::{SHORT, on_clock, timespec};
+use threads::{SHORT, ok, on_clock, timespec};
 
 on_every_kind_of_thread! {
     a_mutex_excludes,
@@ -32,6 +32,8 @@ on_every_kind_of_thread! {
     a_signal_wakes_one_and_a_broadcast_all,
     a_timed_wait_ends_at_its_time_with_the_mutex_locked,
     a_condition_can_be_destroyed_once_all_are_woken,
+    a_condition_is_made_anew_right_after_a_broadcast,
+    the_memory_of_a_condition_is_given_back_right_after_a_broadcast,
     a_wait_needs_the_mutex,
     a_shared_condition_works,
     a_queue_between_many_threads_loses_nothing,
@@ -592,6 +594,114 @@ fn a_condition_can_be_destroyed_once_all_are_woken() {
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
     }
+}
+
+/// One thread waits on a condition variable at `place`, round after round. The caller takes the mutex as soon as the other
+/// has unlocked it to wait, wakes it, destroys the condition variable, and has it made anew before it unlocks.
+fn destroy_right_after_broadcasts(place: *mut pthread_cond_t, remake: impl Fn()) {
+    const ROUNDS: u32 = 30_000;
+
+    struct Turns {
+        mutex: Mutex,
+        waiting: AtomicU32,
+        permitted: AtomicU32,
+    }
+    let turns = Arc::new(Turns {
+        mutex: mutex(),
+        waiting: AtomicU32::new(0),
+        permitted: AtomicU32::new(0),
+    });
+    remake();
+    let (theirs, address) = (turns.clone(), place.expose_provenance());
+    let waiter = thread::spawn(move || {
+        let cond: *mut pthread_cond_t = std::ptr::with_exposed_provenance_mut(address);
+        for round in 1..=ROUNDS {
+            assert_eq!(lock(&theirs.mutex), 0);
+            theirs.waiting.store(round, Ordering::Relaxed);
+            while theirs.permitted.load(Ordering::Relaxed) < round {
+                // SAFETY: made anew before the mutex was last unlocked, and not destroyed before this thread is woken.
+                let error = unsafe { libc::pthread_cond_wait(cond, theirs.mutex.get()) };
+                assert_eq!(error, 0);
+            }
+            assert_eq!(unlock(&theirs.mutex), 0);
+        }
+    });
+    for round in 1..=ROUNDS {
+        loop {
+            // SAFETY: an initialised mutex.
+            let error = unsafe { libc::pthread_mutex_trylock(turns.mutex.get()) };
+            if error == 0 {
+                if turns.waiting.load(Ordering::Relaxed) == round {
+                    break;
+                }
+                assert_eq!(unlock(&turns.mutex), 0);
+            }
+            // With one worker the other has to run in between.
+            thread::yield_now();
+        }
+        turns.permitted.store(round, Ordering::Relaxed);
+        // SAFETY: initialised; whoever waits on it has been woken when it is destroyed.
+        unsafe {
+            assert_eq!(libc::pthread_cond_broadcast(place), 0);
+            assert_eq!(libc::pthread_cond_destroy(place), 0);
+        }
+        remake();
+        assert_eq!(unlock(&turns.mutex), 0);
+    }
+    waiter.join().unwrap();
+}
+
+fn a_condition_is_made_anew_right_after_a_broadcast() {
+    let cond = cond();
+    destroy_right_after_broadcasts(cond.get(), || {
+        // SAFETY: destroyed, or never used.
+        let error = unsafe { libc::pthread_cond_init(cond.get(), std::ptr::null()) };
+        assert_eq!(error, 0);
+    });
+}
+
+fn the_memory_of_a_condition_is_given_back_right_after_a_broadcast() {
+    const PAGE: usize = 4096;
+    let map = |place, fixed| {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | fixed;
+        // SAFETY: new memory, or in place of a page that this test has mapped.
+        let page = unsafe { libc::mmap(place, PAGE, protection, flags, -1, 0) };
+        assert_ne!(page, libc::MAP_FAILED);
+        page
+    };
+    let page = map(std::ptr::null_mut(), 0);
+    let cond = page.cast::<pthread_cond_t>();
+    destroy_right_after_broadcasts(cond, || {
+        // SAFETY: the page holds nothing but a condition variable that is destroyed, or never was used. Nobody else maps
+        // memory at this address while it has no access.
+        unsafe {
+            ok(libc::mprotect(page, PAGE, libc::PROT_NONE));
+            map(page, libc::MAP_FIXED);
+            assert_eq!(libc::pthread_cond_init(cond, std::ptr::null()), 0);
+        }
+    });
+}
+
+/// The moment between unlocking and waiting is short: with more workers than processors, the kernel takes the processor away
+/// from some thread in the middle of it.
+#[test]
+fn conditions_are_destroyed_right_after_broadcasts_on_more_workers_than_processors() {
+    threads::Kind::Green { workers: 8 }.run("conditions are destroyed", || {
+        let bodies: [fn(); 2] = [
+            a_condition_is_made_anew_right_after_a_broadcast,
+            the_memory_of_a_condition_is_given_back_right_after_a_broadcast,
+        ];
+        let threads: Vec<_> = bodies
+            .iter()
+            .cycle()
+            .take(4)
+            .map(|&body| thread::spawn(body))
+            .collect();
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+    });
 }
 
 fn a_wait_needs_the_mutex() {

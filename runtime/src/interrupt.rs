@@ -17,16 +17,21 @@
 //!
 //! Locks are not interrupted because what they guard could not be left in order.
 //!
-//! **How.** The scopes of a thread form a stack, linked through their frames; a thread-local word points to the
-//! innermost. Each holds the earliest deadline of itself and those around it, so a wait looks at one. A wait that is
-//! over marks the innermost scope whose own time has passed; so an inner one that expires first is told from an
-//! outer one, and the outer one goes on. A green thread has its own thread-local storage, so the same word serves
-//! green threads and OS threads. New threads begin without a scope.
+//! **How.** Each thread has a list of the scopes that it has entered, the innermost last; a wait looks for the earliest
+//! deadline in it, out to the nearest shield. A wait that is over marks the innermost scope whose own time has passed;
+//! so an inner one that expires first is told from an outer one, and the outer one goes on. A green thread has its own
+//! thread-local storage, so the same list serves green threads and OS threads. New threads begin without a scope.
+//!
+//! **Coroutines** may suspend a closure inside its scope, run another one on the same thread, end the two in any order,
+//! and even end one on another thread. So the list points to no stack: a scope is owned by its call and by the list
+//! together. The call marks it as left when it returns, wherever that is, and lists pass over what is marked and let go
+//! of it. A scope whose closure is suspended limits its thread's other waits in the meantime.
 
-use std::cell::Cell;
+use std::cell::RefCell;
 use std::error::Error;
-use std::marker::PhantomData;
-use std::ptr;
+use std::mem::{self, ManuallyDrop};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -111,69 +116,72 @@ impl<T> From<Elapsed<T>> for io::Error {
 }
 
 thread_local! {
-    static SCOPE: Cell<*const Scope> = const { Cell::new(ptr::null()) };
+    /// The scopes that this thread has entered, the innermost last. Without a destructor, so that it can be read at any
+    /// time, in a signal handler too; instead, an empty list has no memory.
+    static SCOPES: ManuallyDrop<RefCell<Vec<Arc<Scope>>>> =
+        const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
-/// One [`timeout`] or [`shield`]; lives in its frame.
+/// One [`timeout`] or [`shield`]; see the module's page.
 struct Scope {
-    /// Its own; `None` for a shield.
+    /// Until when its waits may last; `None` for a shield.
     deadline: Option<Deadline>,
-    /// The earliest of its own and of those around it, out to the next shield.
-    limit: Option<Deadline>,
-    is_shielded: bool,
+    /// Its call has returned.
+    is_left: AtomicBool,
     /// A wait was cut short because its own time was over.
-    cut: Cell<bool>,
-    outer: *const Scope,
-}
-
-/// Makes the scope around a thread's innermost one the innermost again, on unwinding too.
-struct Leave<'a> {
-    scope: &'a Scope,
-    _not_send: PhantomData<*const ()>,
+    was_cut: AtomicBool,
 }
 
 impl Scope {
-    fn timeout(deadline: Deadline) -> Scope {
-        let outer = innermost();
-        let around = outer.and_then(|outer| outer.limit);
-        Scope {
-            deadline: Some(deadline),
-            limit: Some(around.map_or(deadline, |around| around.min(deadline))),
-            is_shielded: outer.is_some_and(|outer| outer.is_shielded),
-            cut: Cell::new(false),
-            outer: SCOPE.get(),
-        }
+    /// Makes a scope the innermost of this thread.
+    fn enter(deadline: Option<Deadline>) -> Entered {
+        let scope = Arc::new(Scope {
+            deadline,
+            is_left: AtomicBool::new(false),
+            was_cut: AtomicBool::new(false),
+        });
+        SCOPES.with(|scopes| scopes.borrow_mut().push(scope.clone()));
+        Entered(scope)
     }
 
-    fn shield() -> Scope {
-        Scope {
-            deadline: None,
-            limit: None,
-            is_shielded: true,
-            cut: Cell::new(false),
-            outer: SCOPE.get(),
-        }
-    }
-
-    fn enter(&self) -> Leave<'_> {
-        SCOPE.set(self);
-        Leave {
-            scope: self,
-            _not_send: PhantomData,
-        }
+    fn is_shield(&self) -> bool {
+        self.deadline.is_none()
     }
 }
 
-impl Drop for Leave<'_> {
+/// A scope whose call has not returned. Dropped when it does, on unwinding too.
+struct Entered(Arc<Scope>);
+
+impl Entered {
+    /// Whether a wait was cut short because the scope's own time was over.
+    fn was_cut(&self) -> bool {
+        self.0.was_cut.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Entered {
     fn drop(&mut self) {
-        SCOPE.set(self.scope.outer);
+        self.0.is_left.store(true, Ordering::Relaxed);
+        SCOPES.with(|scopes| {
+            let mut scopes = scopes.borrow_mut();
+            scopes.retain(|scope| !scope.is_left.load(Ordering::Relaxed));
+            if scopes.is_empty() {
+                mem::take(&mut *scopes);
+            }
+        });
     }
 }
 
-fn innermost<'a>() -> Option<&'a Scope> {
-    // SAFETY: null, or a scope in a frame of this thread's stack, which takes itself out as it is left. The
-    // reference is used before any code of the user runs.
-    unsafe { SCOPE.get().as_ref() }
+/// Shows the scopes that this thread is in, the innermost first, until one is what is looked for; whether one was.
+fn any_scope(mut is_it: impl FnMut(&Scope) -> bool) -> bool {
+    SCOPES.with(|scopes| {
+        // A signal handler that interrupts a change of the list finds it empty.
+        let Ok(scopes) = scopes.try_borrow() else {
+            return false;
+        };
+        let is_left = |scope: &Scope| scope.is_left.load(Ordering::Relaxed);
+        (scopes.iter().rev()).any(|scope| !is_left(scope) && is_it(scope))
+    })
 }
 
 /// Runs `f`; once `time` is over, its calls that would have to wait fail with `TimedOut`.
@@ -209,11 +217,9 @@ pub fn timeout<F, T>(time: Duration, f: F) -> Result<T, Elapsed<T>>
 where
     F: FnOnce() -> T,
 {
-    let scope = Scope::timeout(Deadline::after(time));
-    let inside = scope.enter();
+    let scope = Scope::enter(Some(Deadline::after(time)));
     let value = f();
-    drop(inside);
-    if scope.cut.get() {
+    if scope.was_cut() {
         Err(Elapsed { value, time })
     } else {
         Ok(value)
@@ -243,8 +249,7 @@ pub fn shield<F, T>(f: F) -> T
 where
     F: FnOnce() -> T,
 {
-    let scope = Scope::shield();
-    let _inside = scope.enter();
+    let _scope = Scope::enter(None);
     f()
 }
 
@@ -293,7 +298,9 @@ impl From<Interrupted> for End {
 /// What limits an interruptible wait of this thread.
 #[derive(Clone, Copy)]
 pub(crate) struct Limits {
+    /// The wait's own.
     deadline: Option<Deadline>,
+    /// The earliest of the scopes around it, out to the nearest shield.
     limit: Option<Deadline>,
     is_shielded: bool,
 }
@@ -301,11 +308,17 @@ pub(crate) struct Limits {
 impl Limits {
     /// That of a wait with this deadline of its own.
     pub(crate) fn new(deadline: Option<Deadline>) -> Limits {
-        let scope = innermost();
+        let mut limit: Option<Deadline> = None;
+        let is_shielded = any_scope(|scope| {
+            if let Some(deadline) = scope.deadline {
+                limit = Some(limit.map_or(deadline, |limit| limit.min(deadline)));
+            }
+            scope.is_shield()
+        });
         Limits {
             deadline,
-            limit: scope.and_then(|scope| scope.limit),
-            is_shielded: scope.is_some_and(|scope| scope.is_shielded),
+            limit,
+            is_shielded,
         }
     }
 
@@ -346,12 +359,31 @@ impl Limits {
 
 /// Marks the innermost scope whose own time is over as the one that cut a wait short.
 fn blame(now: Deadline) {
-    let mut scope = innermost();
-    while let Some(candidate) = scope {
-        if candidate.deadline.is_some_and(|deadline| deadline <= now) {
-            return candidate.cut.set(true);
+    any_scope(|scope| {
+        let is_over = scope.deadline.is_some_and(|deadline| deadline <= now);
+        if is_over {
+            scope.was_cut.store(true, Ordering::Relaxed);
         }
-        // SAFETY: scopes around one that is entered are entered too.
-        scope = unsafe { candidate.outer.as_ref() };
+        is_over
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_that_is_left_on_another_thread_holds_on_neither() {
+        let scope = Scope::enter(Some(Deadline::from_nanos(0)));
+        assert_eq!(checkpoint(), Err(Interrupted::TimedOut));
+        std::thread::spawn(move || {
+            assert_eq!(checkpoint(), Ok(()));
+            assert!(scope.was_cut());
+            drop(scope);
+            assert_eq!(checkpoint(), Ok(()));
+        })
+        .join()
+        .unwrap();
+        assert_eq!(checkpoint(), Ok(()));
     }
 }

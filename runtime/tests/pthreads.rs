@@ -30,6 +30,16 @@ fn create_on(stack_size: usize, start: thread::Start, argument: usize) -> libc::
     green
 }
 
+fn join(thread: libc::pthread_t, deadline: Option<Deadline>) -> Result<*mut c_void, Errno> {
+    // SAFETY: a green thread of these tests. When it is joined or detached late, its slot is no other test's.
+    unsafe { thread::join(thread, deadline) }
+}
+
+fn detach(thread: libc::pthread_t) -> Result<(), Errno> {
+    // SAFETY: as for a join, a green thread of these tests.
+    unsafe { thread::detach(thread) }
+}
+
 /// A late join or detach, of which these tests make some, must not meet another test's thread in the same slot.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -49,7 +59,7 @@ fn join_gives_the_value_once() {
     on_green_threads(|| {
         let green = create(pass_on, 42);
         assert!(thread::is_green(green));
-        assert_eq!(thread::join(green, None).unwrap().addr(), 42);
+        assert_eq!(join(green, None).unwrap().addr(), 42);
     });
 }
 
@@ -58,10 +68,10 @@ fn joining_oneself_or_a_detached_thread_is_an_error() {
     on_green_threads(|| {
         // SAFETY: always sound.
         let own = unsafe { libc::pthread_self() };
-        assert_eq!(thread::join(own, None), Err(Errno::DEADLK));
+        assert_eq!(join(own, None), Err(Errno::DEADLK));
         let green = create(pass_on, 1);
-        thread::detach(green).unwrap();
-        assert!(thread::detach(green).is_err());
+        detach(green).unwrap();
+        assert!(detach(green).is_err());
     });
 }
 
@@ -84,10 +94,10 @@ fn of_racing_joins_and_detaches_exactly_one_releases_the_slot() {
                         let released = match rival {
                             0 => {
                                 let soon = Deadline::after(Duration::from_micros(round % 20));
-                                thread::join(green, Some(soon)).is_ok()
+                                join(green, Some(soon)).is_ok()
                             }
-                            1 => thread::join(green, Some(Deadline::now())).is_ok(),
-                            _ => thread::detach(green).is_ok(),
+                            1 => join(green, Some(Deadline::now())).is_ok(),
+                            _ => detach(green).is_ok(),
                         };
                         releases.fetch_add(usize::from(released), Ordering::Relaxed);
                     })
@@ -95,7 +105,7 @@ fn of_racing_joins_and_detaches_exactly_one_releases_the_slot() {
                 .collect();
             rivals.into_iter().for_each(|rival| rival.join().unwrap());
             if releases.load(Ordering::Relaxed) == 0 {
-                thread::join(green, None).unwrap();
+                join(green, None).unwrap();
             }
             assert!(releases.load(Ordering::Relaxed) <= 1, "released twice");
         }
@@ -130,7 +140,7 @@ fn exit_runs_the_destructors_of_the_frames_it_leaves() {
     on_green_threads(|| {
         let before = DROPPED.load(Ordering::Relaxed);
         let green = create(leaves, 5);
-        assert_eq!(thread::join(green, None).unwrap().addr(), 5);
+        assert_eq!(join(green, None).unwrap().addr(), 5);
         assert_eq!(DROPPED.load(Ordering::Relaxed) - before, 10);
         time::sleep(Duration::from_millis(1));
     });

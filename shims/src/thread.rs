@@ -229,9 +229,14 @@ unsafe extern "C-unwind" fn pthread_tryjoin_np(
         // SAFETY: passed on as it came.
         return unsafe { original::pthread_tryjoin_np(thread, value) };
     }
-    let outcome = hook::thread::join(thread, Some(Deadline::from_nanos(0)));
-    // SAFETY: what pthread_tryjoin_np asks of its caller.
-    match unsafe { hand_over(outcome, value) } {
+    // SAFETY: what pthread_tryjoin_np asks of its caller: a thread that is still to be joined, and null or a place for its
+    // value.
+    match unsafe {
+        hand_over(
+            hook::thread::join(thread, Some(Deadline::from_nanos(0))),
+            value,
+        )
+    } {
         libc::ETIMEDOUT => libc::EBUSY,
         error => error,
     }
@@ -313,9 +318,10 @@ fn deadline(clock: clockid_t, time: timespec) -> Result<Deadline, Errno> {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_detach(thread: pthread_t) -> c_int {
     if hook::thread::is_green(thread) {
-        return hook::thread::detach(thread).map_or_else(Errno::raw_os_error, |()| 0);
+        // SAFETY: what pthread_detach asks of its caller: a thread that is still to be joined or detached.
+        return unsafe { hook::thread::detach(thread) }.map_or_else(Errno::raw_os_error, |()| 0);
     }
-    // SAFETY: passed on as it came.
+    // SAFETY: an OS thread, of which the original asks the same.
     unsafe { original::pthread_detach(thread) }
 }
 

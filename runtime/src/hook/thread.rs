@@ -128,7 +128,25 @@ pub fn is_green(thread: libc::pthread_t) -> bool {
 ///
 /// `ESRCH` if it is no green thread, `EDEADLK` if it is the caller, `EINVAL` if it is detached or another
 /// thread joins it, `ETIMEDOUT` if it has not ended by the deadline.
-pub fn join(thread: libc::pthread_t, deadline: Option<Deadline>) -> Result<*mut c_void, Errno> {
+///
+/// # Safety
+///
+/// As for `pthread_join`: nobody uses `thread` any more after it was joined or detached. That of a
+/// [`std::thread::JoinHandle`] is the handle's to join or to detach; afterwards the `pthread_t` may be that of
+/// another thread.
+///
+/// ```compile_fail,E0133
+/// use std::os::unix::thread::JoinHandleExt;
+/// use greenpatch_runtime::hook::thread::join;
+///
+/// let thread = std::thread::spawn(|| ());
+/// let _ = join(thread.as_pthread_t(), None);
+/// thread.join().unwrap();
+/// ```
+pub unsafe fn join(
+    thread: libc::pthread_t,
+    deadline: Option<Deadline>,
+) -> Result<*mut c_void, Errno> {
     let green = lookup(thread).ok_or(Errno::SRCH)?;
     if context::green() == Some(green) {
         return Err(Errno::DEADLK);
@@ -144,7 +162,20 @@ pub fn join(thread: libc::pthread_t, deadline: Option<Deadline>) -> Result<*mut 
 /// # Errors
 ///
 /// `ESRCH` if it is no green thread, `EINVAL` if it is detached or being joined.
-pub fn detach(thread: libc::pthread_t) -> Result<(), Errno> {
+///
+/// # Safety
+///
+/// As for [`join`].
+///
+/// ```compile_fail,E0133
+/// use std::os::unix::thread::JoinHandleExt;
+/// use greenpatch_runtime::hook::thread::detach;
+///
+/// let thread = std::thread::spawn(|| ());
+/// let _ = detach(thread.as_pthread_t());
+/// thread.join().unwrap();
+/// ```
+pub unsafe fn detach(thread: libc::pthread_t) -> Result<(), Errno> {
     let green = lookup(thread).ok_or(Errno::SRCH)?;
     if green.detach() {
         Ok(())

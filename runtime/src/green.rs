@@ -113,13 +113,16 @@ impl Life {
 /// A body larger than this is boxed.
 const LARGEST_BODY: usize = 512;
 
-/// Ends the process if a panic would leave the green thread's stack: from a thread-local destructor, say,
-/// where std ends it too.
+/// Ends the process if a panic or an exception would leave the green thread's stack. That of its own code is caught, or
+/// nobody catches it (see `hook/thread.rs`), so it comes from a destructor of a thread-local or pthread key's value, where
+/// std ends the process too.
 struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
     fn drop(&mut self) {
-        eprintln!("a destructor panicked as its green thread ended; the process cannot go on");
+        eprintln!(
+            "a panic or an exception left a destructor that ran as its green thread ended; the process cannot go on"
+        );
         std::process::abort();
     }
 }
@@ -675,6 +678,11 @@ impl GreenRef {
         self.value.set(value);
     }
 
+    /// What [`set_value`](Self::set_value) was given. On the green thread itself, or by who has claimed its join.
+    pub(crate) fn value(self) -> *mut c_void {
+        self.value.get()
+    }
+
     /// Claims the right to join: false if somebody else joins it or it is detached.
     pub(crate) fn claim_join(self) -> bool {
         self.ending
@@ -704,7 +712,7 @@ impl GreenRef {
                 }
             }
         }
-        let value = self.value.get();
+        let value = self.value();
         self.recycle();
         Some(value)
     }

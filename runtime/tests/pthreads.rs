@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::hook::{self, thread};
+use greenpatch_runtime::hook::thread;
 use greenpatch_runtime::{Runtime, time, yield_now};
 use rustix::io::Errno;
 
@@ -128,9 +128,9 @@ fn exit_runs_the_destructors_of_the_frames_it_leaves() {
             if depth > 0 {
                 deep(depth - 1, value);
             } else {
-                let section = hook::enter_any().expect("on a green thread");
+                let stack = thread::own_stack().expect("on a green thread");
                 // SAFETY: the frames above are this test's, and can be unwound.
-                unsafe { thread::exit(section, value) }
+                unsafe { thread::exit(stack, value) }
             }
             std::hint::black_box(depth);
         }

@@ -327,12 +327,12 @@ unsafe extern "C-unwind" fn pthread_detach(thread: pthread_t) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
-    match hook::enter_any() {
-        // SAFETY: what pthread_exit asks of its caller.
-        Some(section) => unsafe { hook::thread::exit(section, value) },
+    match hook::thread::own_stack() {
+        // SAFETY: what pthread_exit asks of its caller: that its frames may be unwound.
+        Some(stack) => unsafe { hook::thread::exit(stack, value) },
         None => {
             hook::process::main_thread_exits();
-            // SAFETY: passed on as it came.
+            // SAFETY: an OS thread, of which the original asks the same.
             unsafe { original::pthread_exit(value) }
         }
     }
@@ -341,10 +341,10 @@ unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
 /// What `pthread_cleanup_push` calls in C code that is compiled without exceptions.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn __pthread_register_cancel(buffer: *mut CleanupBuffer) {
-    match hook::enter_any() {
-        // SAFETY: what the header's macro promises.
-        Some(_section) => unsafe { hook::thread::push_cleanup(buffer) },
-        // SAFETY: passed on as it came.
+    match hook::thread::own_stack() {
+        // SAFETY: the header's macro keeps the buffer in its frame until it is popped.
+        Some(_) => unsafe { hook::thread::push_cleanup(buffer) },
+        // SAFETY: an OS thread, of which the original asks the same.
         None => unsafe { original::__pthread_register_cancel(buffer) },
     }
 }
@@ -352,10 +352,10 @@ unsafe extern "C-unwind" fn __pthread_register_cancel(buffer: *mut CleanupBuffer
 /// What `pthread_cleanup_pop` calls there.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn __pthread_unregister_cancel(buffer: *mut CleanupBuffer) {
-    match hook::enter_any() {
-        // SAFETY: what the header's macro promises.
-        Some(_section) => unsafe { hook::thread::pop_cleanup(buffer) },
-        // SAFETY: passed on as it came.
+    match hook::thread::own_stack() {
+        // SAFETY: the header's macro pops what it has pushed.
+        Some(_) => unsafe { hook::thread::pop_cleanup(buffer) },
+        // SAFETY: an OS thread, of which the original asks the same.
         None => unsafe { original::__pthread_unregister_cancel(buffer) },
     }
 }
@@ -363,10 +363,10 @@ unsafe extern "C-unwind" fn __pthread_unregister_cancel(buffer: *mut CleanupBuff
 /// What the handler's frame calls when the handler has run.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn __pthread_unwind_next(buffer: *mut CleanupBuffer) -> ! {
-    match hook::enter_any() {
-        // SAFETY: what the header's macro promises.
-        Some(section) => unsafe { hook::thread::exit_further(section, buffer) },
-        // SAFETY: passed on as it came.
+    match hook::thread::own_stack() {
+        // SAFETY: the header's macro calls it at the place that its buffer leads to.
+        Some(stack) => unsafe { hook::thread::exit_further(stack, buffer) },
+        // SAFETY: an OS thread, of which the original asks the same.
         None => unsafe { original::__pthread_unwind_next(buffer) },
     }
 }

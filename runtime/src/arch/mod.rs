@@ -5,6 +5,9 @@
 //! - `thread_pointer()`: the address of the running thread's control block;
 //! - `stack_pointer()`: the stack pointer;
 //! - `interrupted(context)`: where a signal has struck;
+//! - `call_outermost(argument, start, way_back)`, `return_from_outermost(way_back, value)`: the frame under which a thread's
+//!   start routine runs;
+//! - `saved_stack_pointer(registers)`: the one that setjmp has saved;
 //! - `system_call(number, arguments)`: a system call without libc;
 //! - `ThreadPointer::set(address)`: makes another control block the running thread's;
 //! - `ThreadPointer::detect()`: finds out how that is done on this machine.
@@ -18,7 +21,8 @@ mod x86_64;
 pub use x86_64::system_call;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{
-    ThreadPointer, interrupted, saved_stack_pointer, stack_pointer, thread_pointer,
+    ThreadPointer, call_outermost, interrupted, return_from_outermost, saved_stack_pointer,
+    stack_pointer, thread_pointer,
 };
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]

@@ -5,7 +5,7 @@
 //! `pthread_self()` at once. `wrfsbase` does it in user mode in some 12 ns; kernels before 5.9
 //! do not allow it, there `arch_prctl(ARCH_SET_FS)` does the same in some 170 ns.
 
-use std::arch::asm;
+use std::arch::{asm, naked_asm};
 use std::ffi::c_void;
 
 use rustix::param::linux_hwcap;
@@ -84,6 +84,70 @@ pub(crate) fn saved_stack_pointer(registers: &[usize; 8]) -> usize {
         asm!("mov {}, fs:[0x30]", out(reg) guard, options(nostack, pure, readonly, preserves_flags));
     }
     registers[STACK_POINTER].rotate_right(17) ^ guard
+}
+
+/// Calls `start(argument)` as the outermost frame of a stack, whose caller no unwinder sees: an exception that `start` does
+/// not catch is one that nobody catches. Gives what `start` returns, or what [`return_from_outermost`] is given. Stores
+/// before the call where that one finds its way back.
+///
+/// # Safety
+///
+/// `start` may be called with `argument`, and `way_back` can be written to.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn call_outermost(
+    argument: *mut c_void,
+    start: unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void,
+    way_back: *mut usize,
+) -> *mut c_void {
+    naked_asm!(
+        ".cfi_startproc",
+        // There is no return address: how unwinders know the outermost frame.
+        ".cfi_undefined rip",
+        // The registers that a function leaves to its caller as they were.
+        "push rbp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        // To a multiple of 16 bytes.
+        "sub rsp, 8",
+        ".cfi_def_cfa_offset 64",
+        "mov [rdx], rsp",
+        "call rsi",
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        ".cfi_endproc",
+    )
+}
+
+/// Returns from [`call_outermost`] with `value`.
+///
+/// # Safety
+///
+/// `way_back` was stored by a call on this stack that has not returned, and the frames below that call need no
+/// unwinding.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C" fn return_from_outermost(way_back: usize, value: *mut c_void) -> ! {
+    naked_asm!(
+        "mov rsp, rdi",
+        "mov rax, rsi",
+        // As at the end of the other function.
+        "add rsp, 8",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+    )
 }
 
 /// The way this machine changes the thread pointer.

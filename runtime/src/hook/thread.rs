@@ -2,7 +2,8 @@
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_int, c_void};
-use std::ptr;
+use std::marker::PhantomData;
+use std::ptr::NonNull;
 use std::sync::Arc;
 
 use rustix::io::Errno;
@@ -29,17 +30,20 @@ struct Entry {
 }
 
 impl Entry {
-    /// In a frame of its own, which `pthread_exit` unwinds.
+    /// Gives what the start routine returns, or what `pthread_exit` was called with in it. As on an OS thread, a panic or an
+    /// exception that leaves the routine is one that nobody catches, of which its own language tells.
     ///
     /// # Safety
     ///
     /// Runs on the new green thread, with this id.
-    #[inline(never)]
     unsafe fn run(self, id: u64) -> *mut c_void {
         let span = span::of(id, None);
         let _inside = span.enter();
-        // SAFETY: what `pthread_create` asks of its caller.
-        unsafe { (self.start)(self.argument) }
+        // SAFETY: what `pthread_create` asks of its caller is that the routine may be called so.
+        let value =
+            unsafe { arch::call_outermost(self.argument, self.start, WAY_BACK.with(Cell::as_ptr)) };
+        WAY_BACK.set(0);
+        value
     }
 }
 
@@ -184,16 +188,36 @@ pub unsafe fn detach(thread: libc::pthread_t) -> Result<(), Errno> {
     }
 }
 
+/// The green thread on whose stack the caller runs: in native sections too, and in a child that was forked on it, where
+/// nothing else is left of it.
+#[derive(Clone, Copy)]
+pub struct OwnStack {
+    green: GreenRef,
+    _not_send: PhantomData<*const ()>,
+}
+
+/// `None` on other stacks.
+pub fn own_stack() -> Option<OwnStack> {
+    let green = context::green().or_else(|| {
+        let pointer = arch::stack_pointer();
+        slot::find(pointer).filter(|green| green.slot.holds_stack(pointer))
+    })?;
+    Some(OwnStack {
+        green,
+        _not_send: PhantomData,
+    })
+}
+
 /// As `pthread_exit`: unwinds the stack, so that destructors and cleanup handlers run, and ends the
 /// green thread with `value`.
 ///
 /// # Safety
 ///
 /// The frames above may be unwound.
-pub unsafe fn exit(section: Section, value: *mut c_void) -> ! {
-    section.green().set_value(value);
-    // SAFETY: the caller's promise.
-    unsafe { unwind(section) }
+pub unsafe fn exit(stack: OwnStack, value: *mut c_void) -> ! {
+    stack.green.set_value(value);
+    // SAFETY: the caller gives up the frames above.
+    unsafe { unwind(stack.green) }
 }
 
 /// Goes on with [`exit`] after a cleanup handler of C code has run; `buffer` was that handler's.
@@ -201,27 +225,25 @@ pub unsafe fn exit(section: Section, value: *mut c_void) -> ! {
 /// # Safety
 ///
 /// As for `__pthread_unwind_next`: called at the place that the buffer leads to.
-pub unsafe fn exit_further(section: Section, buffer: *mut CleanupBuffer) -> ! {
-    // SAFETY: the caller's promise.
+pub unsafe fn exit_further(stack: OwnStack, buffer: *mut CleanupBuffer) -> ! {
+    // SAFETY: the buffer is that of the handler's frame, which is being unwound, as are those above it.
     unsafe {
         pop_cleanup(buffer);
-        unwind(section)
+        unwind(stack.green)
     }
 }
 
 /// # Safety
 ///
 /// The frames above may be unwound.
-unsafe fn unwind(section: Section) -> ! {
-    let green = section.green();
+unsafe fn unwind(green: GreenRef) -> ! {
     let exception = Box::leak(Box::new(Exception {
         class: *b"GRNPEXIT",
         private: [0; 7],
     }));
-    // The frames above are user code.
-    drop(section);
-    // SAFETY: a valid exception object, which lives for ever, and a stop function of the right type.
-    let code = unsafe { _Unwind_ForcedUnwind(exception, stop, ptr::null_mut()) };
+    // SAFETY: a valid exception object, which lives until `leave`, and a stop function of the right type, which is given
+    // the control block that it takes.
+    let code = unsafe { _Unwind_ForcedUnwind(exception, stop, green.as_ptr().cast()) };
     debug_assert_ne!(code, 0, "the stop function does not let it come to an end");
     // An unwinder that cannot read the stack has left it as it was.
     // SAFETY: the frames that are left behind are those that could not be read.
@@ -241,7 +263,7 @@ pub struct CleanupBuffer {
 
 thread_local! {
     /// The cleanup handlers of this green thread, the last one first.
-    static CLEANUPS: Cell<*mut CleanupBuffer> = const { Cell::new(ptr::null_mut()) };
+    static CLEANUPS: Cell<*mut CleanupBuffer> = const { Cell::new(std::ptr::null_mut()) };
 }
 
 /// As `__pthread_register_cancel`, on a green thread.
@@ -264,21 +286,31 @@ pub unsafe fn pop_cleanup(buffer: *mut CleanupBuffer) {
     CLEANUPS.set(unsafe { (*buffer).before });
 }
 
-/// Goes to the last cleanup handler, or ends the green thread if there is none.
+thread_local! {
+    /// The way back from this green thread's start routine; 0 if it has none, or has returned from it.
+    static WAY_BACK: Cell<usize> = const { Cell::new(0) };
+}
+
+/// Goes to the last cleanup handler. If there is none, goes back to the caller of the start routine, or ends a green thread
+/// without one.
 ///
 /// # Safety
 ///
-/// Made by [`unwind`], the exception is not used any more; the frames below the handler's need no unwinding.
+/// Made by [`unwind`], the exception is not used any more; the frames below the one that this goes to need no
+/// unwinding.
 unsafe fn leave(exception: *mut Exception, green: GreenRef) -> ! {
     unsafe extern "C" {
         fn siglongjmp(registers: *mut CleanupBuffer, value: c_int) -> !;
     }
-    // SAFETY: the caller's promise; the buffer was filled by setjmp in a frame that is still there.
+    // SAFETY: the caller gives up the exception, which is a box.
+    drop(unsafe { Box::from_raw(exception) });
+    // SAFETY: the buffer was filled by setjmp in a frame that is still there, or the way back stored by a call that has
+    // not returned; nothing below needs unwinding, nor anything at all on a stack that is left for good.
     unsafe {
-        drop(Box::from_raw(exception));
-        match CLEANUPS.get() {
-            buffer if buffer.is_null() => green.end_early(),
-            buffer => siglongjmp(buffer, 1),
+        match (CLEANUPS.get(), WAY_BACK.get()) {
+            (buffer, _) if !buffer.is_null() => siglongjmp(buffer, 1),
+            (_, 0) => green.end_early(),
+            (_, way_back) => arch::return_from_outermost(way_back, green.value()),
         }
     }
 }
@@ -318,9 +350,10 @@ extern "C-unwind" fn stop(
     _class: u64,
     exception: *mut Exception,
     context: *mut c_void,
-    _argument: *mut c_void,
+    green: *mut c_void,
 ) -> c_int {
-    let green = context::green().expect("exit runs on a green thread");
+    // SAFETY: `unwind` passes a control block, which is never freed.
+    let green = unsafe { GreenRef::new(NonNull::new_unchecked(green.cast())) };
     let frame = _Unwind_GetCFA(context);
     // The unwinder gives each frame's own stack pointer; those of the frames to leave are lower.
     if actions & END_OF_STACK != 0 || frame >= green.entry_frame() || frame >= next_cleanup() {

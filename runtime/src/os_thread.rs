@@ -15,13 +15,16 @@ pub(crate) fn state(os_thread: i32) -> Option<char> {
     fields.chars().next()
 }
 
-/// All threads that there are.
+/// All threads that have not ended. The kernel lists a main thread that has exited as long as there are others.
 pub(crate) fn all() -> Option<Vec<i32>> {
     let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse().ok();
-    fs::read_dir("/proc/self/task")
+    let mut threads: Vec<i32> = fs::read_dir("/proc/self/task")
         .ok()?
         .map(|entry| number(entry.ok()?))
-        .collect()
+        .collect::<Option<_>>()?;
+    let main = rustix::process::getpid().as_raw_pid();
+    threads.retain(|&thread| thread != main || state(main) != Some('Z'));
+    Some(threads)
 }
 
 /// Processor time that a thread has used, up to now; `None` if it has ended.

@@ -233,9 +233,20 @@ impl Scratch {
 
     /// Compiles C source, with `options` after the usual ones.
     pub(crate) fn compile(&self, name: &str, source: &str, options: &[&str]) -> PathBuf {
-        let source = self.file(&format!("{name}.c"), source);
-        let program = self.0.join(name);
-        let mut compiler = Command::new("cc");
+        self.compile_with("cc", &format!("{name}.c"), source, options)
+    }
+
+    /// As [`compile`](Self::compile), by the compiler of another language, and with the source's whole name.
+    pub(crate) fn compile_with(
+        &self,
+        compiler: &str,
+        name: &str,
+        source: &str,
+        options: &[&str],
+    ) -> PathBuf {
+        let source = self.file(name, source);
+        let program = source.with_extension("");
+        let mut compiler = Command::new(compiler);
         compiler
             .args([
                 "-O1",

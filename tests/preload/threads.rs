@@ -29,7 +29,7 @@ __attribute__((unused)) static int os_threads(void) {
 "#;
 
 /// Runs a program natively and green: both succeed and say the same. Gives the green outcome.
-fn on_both(source: &str) -> Outcome {
+pub(crate) fn on_both(source: &str) -> Outcome {
     on_both_compiled(source, &[])
 }
 

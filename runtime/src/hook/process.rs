@@ -12,7 +12,7 @@
 //! | `STARTING` | the same thread: to `READY` or `FAILED`; others wait for that |
 //! | `READY`, `FAILED` | a fork, in the child: back to `IDLE`, as from `STARTING` |
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::thread;
@@ -22,6 +22,7 @@ use rustix::thread::futex;
 
 use crate::context::{self, OwnWork};
 use crate::os_thread;
+use crate::report;
 use crate::runtime::Runtime;
 
 const OFF: u32 = 0;
@@ -46,6 +47,9 @@ pub fn adopt_threads(start: fn() -> Option<Runtime>) {
         .compare_exchange(OFF, IDLE, Ordering::AcqRel, Ordering::Acquire)
         .is_ok()
     {
+        // std's threads need a pthread key, which std takes at this call, if it was not asked before. Later the program may
+        // have taken all that there are.
+        drop(thread::current());
         // SAFETY: the handler only writes atomics.
         unsafe { libc::pthread_atfork(None, None, Some(forget_after_fork)) };
     }
@@ -97,50 +101,42 @@ fn start() {
     let _ = futex::wake(&STATE, futex::Flags::PRIVATE, i32::MAX as u32);
 }
 
-/// glibc's `PTHREAD_DESTRUCTOR_ITERATIONS`.
-const DESTRUCTOR_ROUNDS: usize = 4;
-
 /// How often the OS threads are counted that a process outlives its main thread for.
 const PERIOD: Duration = Duration::from_millis(10);
 
 /// Before the main thread ends by `pthread_exit`: the process is to end with its last thread, as POSIX says, but the workers
-/// never end. So the main thread waits for that, in the destructor of a pthread key, in their last round.
+/// never end. So one more thread of the runtime's own waits for that.
 pub fn main_thread_exits() {
     let is_main = rustix::thread::gettid() == rustix::process::getpid();
     if runtime().is_none() || !is_main || context::green().is_some() {
         return;
     }
-    let mut key = 0;
-    // SAFETY: a key of our own, on a thread that ends next.
-    unsafe {
-        if libc::pthread_key_create(&mut key, Some(wait_for_the_rest)) == 0 {
-            KEY.store(key, Ordering::Relaxed);
-            libc::pthread_setspecific(key, ptr::without_provenance(1));
-        }
+    let _own = OwnWork::enter();
+    let waits = thread::Builder::new()
+        .name("green-last".to_owned())
+        .spawn(exit_with_the_last_thread);
+    if let Err(error) = waits {
+        report::warn(format_args!(
+            "the process will not end by itself after its main thread: no thread could be had that waits for the others: \
+             {error}"
+        ));
     }
 }
 
-static KEY: AtomicU32 = AtomicU32::new(0);
-
-unsafe extern "C" fn wait_for_the_rest(round: *mut c_void) {
-    let round = round.addr();
-    if round < DESTRUCTOR_ROUNDS {
-        let next = ptr::without_provenance(round + 1);
-        // SAFETY: our key; set again, it is destroyed again in the next round.
-        unsafe { libc::pthread_setspecific(KEY.load(Ordering::Relaxed), next) };
+fn exit_with_the_last_thread() {
+    let _own = OwnWork::thread();
+    let Some(runtime) = runtime() else {
         return;
-    }
-    if let Some(runtime) = runtime() {
-        loop {
-            runtime.shared.wait_for_all(0, None);
-            let threads = os_thread::all().map_or(0, |threads| threads.len());
-            if threads <= context::own_threads() + 1 && runtime.live() == 0 {
-                break;
-            }
-            thread::sleep(PERIOD);
+    };
+    loop {
+        runtime.shared.wait_for_all(0, None);
+        let threads = os_thread::all().map_or(0, |threads| threads.len());
+        if threads <= context::own_threads() && runtime.live() == 0 {
+            break;
         }
+        thread::sleep(PERIOD);
     }
     const STATUS: c_int = 0;
-    // SAFETY: the last thread of the process ends.
+    // SAFETY: the process has no thread of the user's, whom its destructors could disturb.
     unsafe { libc::exit(STATUS) };
 }

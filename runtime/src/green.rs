@@ -651,6 +651,19 @@ impl GreenRef {
         drop((life, name));
     }
 
+    /// The task of the green thread that lives here, or has ended and is still to be joined. From any thread, at any time.
+    pub(crate) fn task(self) -> Option<Arc<dyn Task>> {
+        let _name = self.name.lock();
+        // SAFETY: put in and taken out under the lock that we hold; others only read.
+        let life = unsafe { (*self.life.get()).as_ref() }?;
+        Some(life.task.clone())
+    }
+
+    /// Whether nobody can join it.
+    pub(crate) fn is_detached(self) -> bool {
+        self.ending.load(Ordering::Relaxed) & ending::DETACHED != 0
+    }
+
     /// Whether a green thread lives here.
     pub(crate) fn is_alive(self) -> bool {
         self.snapshot().is_some()

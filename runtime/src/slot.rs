@@ -68,11 +68,6 @@ impl Slot {
         (self.stack_limit..self.stack_base).contains(&address)
     }
 
-    /// Usable bytes of stack.
-    pub(crate) fn stack_size(&self) -> usize {
-        self.stack_base - self.stack_limit
-    }
-
     /// Bytes from the stack's base down to the lowest page that is in memory: how deep it has been since the kernel
     /// last got its memory back, be it by this green thread or an earlier one in the slot.
     pub(crate) fn deepest_use(&self) -> usize {
@@ -94,6 +89,11 @@ impl Slot {
             page += length;
         }
         0
+    }
+
+    /// Where the slot ends: above the stack stand the control block and thread-local storage.
+    pub(crate) fn top(&self) -> usize {
+        self.block.end(tls::layout()).next_multiple_of(PAGE)
     }
 
     /// Bytes of stack that slots of this class promise; there are somewhat more.

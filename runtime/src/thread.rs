@@ -31,6 +31,7 @@ use crate::context;
 use crate::deadline::Deadline;
 use crate::futex;
 use crate::green::{Green, GreenRef};
+use crate::hook::thread::Attributes;
 use crate::reason::Packed;
 use crate::spawn::state;
 
@@ -89,6 +90,11 @@ impl Head {
 /// Whatever a [`Head`] is the head of.
 pub(crate) trait Task: Send + Sync {
     fn head(&self) -> &Head;
+
+    /// What `pthread_create` was asked for, if that made the thread.
+    fn attributes(&self) -> Option<&Attributes> {
+        None
+    }
 }
 
 impl Task for Head {

@@ -473,6 +473,11 @@ impl Block {
         unsafe { ptr::read_volatile((self.0 + layout.tid) as *const i32) }
     }
 
+    /// The first byte above the block.
+    pub(crate) fn end(self, layout: &Layout) -> usize {
+        self.0 + layout.above
+    }
+
     /// The lowest byte the block uses.
     pub(crate) fn bottom(self, layout: &Layout) -> usize {
         self.0 - layout.below

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::hook::thread;
+use greenpatch_runtime::hook::thread::{self, Attributes};
 use greenpatch_runtime::{Runtime, time, yield_now};
 use rustix::io::Errno;
 
@@ -23,10 +23,15 @@ fn create(start: thread::Start, argument: usize) -> libc::pthread_t {
 fn create_on(stack_size: usize, start: thread::Start, argument: usize) -> libc::pthread_t {
     let home = thread::home().expect("on a patched green thread");
     let argument = ptr::without_provenance_mut(argument);
-    // SAFETY: the start routines here accept any argument.
+    let attributes = Attributes {
+        stack_size,
+        guard_size: 4096,
+        is_detached: false,
+        has_own_policy: false,
+    };
     let mut green = 0;
-    // SAFETY: as above, and the place lives.
-    unsafe { thread::create(&home, &mut green, start, argument, stack_size, false) }.unwrap();
+    // SAFETY: the start routines here accept any argument, and the place lives.
+    unsafe { thread::create(&home, &mut green, start, argument, attributes) }.unwrap();
     green
 }
 

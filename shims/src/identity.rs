@@ -3,15 +3,16 @@
 //! glibc would look for a kernel thread behind it. A green thread has a stack and a name of its
 //! own; processors, priority and CPU time it has none of, as whatever worker is free runs it, and
 //! it can be sent no signal. The functions that would give it such things fail with `ENOTSUP`,
-//! unless they ask for what is so anyway. They answer for a green thread on every thread, patched
+//! unless they ask for what is so anyway, or for what no thread can have. They answer for a green thread on every thread, patched
 //! or not.
 //!
 //! `sigaltstack` on a green thread changes a record only: the kernel's alternate stack is the
 //! worker's.
 
-use std::ffi::{CStr, c_char, c_int};
+use std::ffi::{CStr, c_char, c_int, c_void};
 
 use greenpatch_runtime::hook;
+use greenpatch_runtime::hook::thread::Attributes;
 use libc::{clockid_t, cpu_set_t, pthread_attr_t, pthread_t, sched_param, sigval, stack_t};
 use rustix::io::Errno;
 
@@ -37,6 +38,14 @@ originals! {
     fn sigaltstack(new: *const stack_t, old: *mut stack_t) -> c_int;
 }
 
+unsafe extern "C" {
+    fn pthread_attr_setaffinity_np(
+        attributes: *mut pthread_attr_t,
+        size: usize,
+        set: *const cpu_set_t,
+    ) -> c_int;
+}
+
 fn is_green(thread: pthread_t) -> bool {
     hook::thread::is_green(thread)
 }
@@ -50,21 +59,65 @@ unsafe extern "C-unwind" fn pthread_getattr_np(
     thread: pthread_t,
     attributes: *mut pthread_attr_t,
 ) -> c_int {
-    let Some((base, size, guard)) = hook::thread::stack(thread) else {
-        // SAFETY: passed on as it came.
+    let Some((base, found)) = hook::thread::attributes(thread) else {
+        // SAFETY: an OS thread, of which the original asks the same.
         return unsafe { original::pthread_getattr_np(thread, attributes) };
     };
     // SAFETY: what the function asks of its caller: room for attributes.
-    unsafe {
-        match libc::pthread_attr_init(attributes) {
-            0 => {}
-            error => return error,
-        }
-        match libc::pthread_attr_setstack(attributes, base, size) {
-            0 => libc::pthread_attr_setguardsize(attributes, guard),
-            error => error,
-        }
+    match unsafe { libc::pthread_attr_init(attributes) } {
+        0 => {}
+        error => return error,
     }
+    // SAFETY: initialised just now.
+    let error = unsafe { fill_in(attributes, base, &found) };
+    if error != 0 {
+        // SAFETY: initialised just now, and the caller does not get them.
+        unsafe { libc::pthread_attr_destroy(attributes) };
+    }
+    error
+}
+
+/// Writes what a green thread has into attributes; the first error.
+///
+/// # Safety
+///
+/// `attributes` points to initialised attributes.
+unsafe fn fill_in(attributes: *mut pthread_attr_t, base: *mut c_void, found: &Attributes) -> c_int {
+    let state = if found.is_detached {
+        libc::PTHREAD_CREATE_DETACHED
+    } else {
+        libc::PTHREAD_CREATE_JOINABLE
+    };
+    let inheritance = if found.has_own_policy {
+        libc::PTHREAD_EXPLICIT_SCHED
+    } else {
+        libc::PTHREAD_INHERIT_SCHED
+    };
+    // As many processors as the kernel can know of, a bit each.
+    let mut affinity = [0_u64; 128];
+    // SAFETY: room for that many bytes.
+    let written = unsafe {
+        kernel_call!(
+            libc::SYS_sched_getaffinity,
+            0,
+            size_of_val(&affinity),
+            affinity.as_mut_ptr()
+        )
+    };
+    // SAFETY: the caller has initialised the attributes; a set of as many bytes as the kernel has written.
+    let errors = unsafe {
+        [
+            libc::pthread_attr_setstack(attributes, base, found.stack_size),
+            libc::pthread_attr_setguardsize(attributes, found.guard_size),
+            libc::pthread_attr_setdetachstate(attributes, state),
+            libc::pthread_attr_setinheritsched(attributes, inheritance),
+            match written {
+                Ok(size) => pthread_attr_setaffinity_np(attributes, size, affinity.as_ptr().cast()),
+                Err(error) => error.raw_os_error(),
+            },
+        ]
+    };
+    errors.into_iter().find(|&error| error != 0).unwrap_or(0)
 }
 
 #[unsafe(no_mangle)]
@@ -140,12 +193,18 @@ unsafe extern "C-unwind" fn pthread_setschedparam(
         // SAFETY: passed on as it came.
         return unsafe { original::pthread_setschedparam(thread, policy, param) };
     }
-    // SAFETY: what the function asks of its caller.
-    let priority = unsafe { (*param).sched_priority };
-    if policy == libc::SCHED_OTHER && priority == 0 {
-        0
-    } else {
-        libc::ENOTSUP
+    // SAFETY: what the function asks of its caller: parameters to read.
+    schedule_as(policy, unsafe { (*param).sched_priority })
+}
+
+/// What comes of asking for a policy and a priority: nothing if there is no such pair, or if it is the one that every green
+/// thread has.
+fn schedule_as(policy: c_int, priority: c_int) -> c_int {
+    match (policy & !libc::SCHED_RESET_ON_FORK, priority) {
+        (libc::SCHED_OTHER, 0) => 0,
+        (libc::SCHED_BATCH | libc::SCHED_IDLE, 0) => libc::ENOTSUP,
+        (libc::SCHED_FIFO | libc::SCHED_RR, 1..=99) => libc::ENOTSUP,
+        _ => libc::EINVAL,
     }
 }
 
@@ -173,7 +232,7 @@ unsafe extern "C-unwind" fn pthread_setschedprio(thread: pthread_t, priority: c_
         // SAFETY: passed on as it came.
         return unsafe { original::pthread_setschedprio(thread, priority) };
     }
-    if priority == 0 { 0 } else { libc::ENOTSUP }
+    schedule_as(libc::SCHED_OTHER, priority)
 }
 
 #[unsafe(no_mangle)]

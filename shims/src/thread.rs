@@ -1,8 +1,8 @@
 //! Threads: on a green thread, `pthread_create` makes a green thread.
 //!
 //! An OS thread's creations stay OS threads, unless there is a process runtime, as under `greenpatch run`. So do those that ask for what a green thread does not
-//! have: a stack of the caller's own, a scheduling policy, an affinity, or a larger stack than
-//! there are.
+//! have: a stack of the caller's own, a scheduling policy, an affinity, a signal mask, or a larger stack
+//! or guard than there are.
 //!
 //! A `pthread_t` may name a thread of either kind, on a thread of either kind. Whatever is asked of
 //! a green one is answered by the runtime on every thread, patched or not: glibc does not know it.
@@ -11,15 +11,15 @@
 //! thread can wait on.
 
 use std::ffi::{c_int, c_void};
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::ptr;
 use std::time::Duration;
 
 use greenpatch_runtime::Patch;
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::hook::thread::{CleanupBuffer, Start};
+use greenpatch_runtime::hook::thread::{Attributes, CleanupBuffer, Start};
 use greenpatch_runtime::hook::{self, Section};
-use libc::{clockid_t, pthread_attr_t, pthread_t, timespec};
+use libc::{clockid_t, pthread_attr_t, pthread_t, sched_param, timespec};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
@@ -55,67 +55,76 @@ originals! {
 
 unsafe extern "C" {
     fn pthread_attr_getdetachstate(attributes: *const pthread_attr_t, state: *mut c_int) -> c_int;
-    fn pthread_attr_getschedpolicy(attributes: *const pthread_attr_t, policy: *mut c_int) -> c_int;
     fn pthread_attr_getaffinity_np(
         attributes: *const pthread_attr_t,
         size: usize,
         set: *mut libc::cpu_set_t,
     ) -> c_int;
+    fn pthread_attr_getsigmask_np(
+        attributes: *const pthread_attr_t,
+        mask: *mut libc::sigset_t,
+    ) -> c_int;
     fn pthread_getattr_default_np(attributes: *mut pthread_attr_t) -> c_int;
 }
 
-/// What `pthread_create` is asked for, if a green thread can be that.
-struct Wish {
-    stack_size: usize,
-    is_detached: bool,
+/// What `pthread_create` is asked for by these attributes, or null for the default, if a green thread can have it.
+///
+/// # Safety
+///
+/// `attributes` is null or points to initialised attributes.
+unsafe fn read(attributes: *const pthread_attr_t) -> Option<Attributes> {
+    if !attributes.is_null() {
+        // SAFETY: the caller has initialised them.
+        return unsafe { read_given(attributes) };
+    }
+    let mut defaults = MaybeUninit::uninit();
+    // SAFETY: initialised by the call if it succeeds, and destroyed once.
+    unsafe {
+        if pthread_getattr_default_np(defaults.as_mut_ptr()) != 0 {
+            return None;
+        }
+        let read = read_given(defaults.as_ptr());
+        libc::pthread_attr_destroy(defaults.as_mut_ptr());
+        read
+    }
 }
 
-impl Wish {
-    /// # Safety
-    ///
-    /// `attributes` is null or points to initialised attributes.
-    unsafe fn read(attributes: *const pthread_attr_t) -> Option<Wish> {
-        if !attributes.is_null() {
-            // SAFETY: the caller's promise.
-            return unsafe { Wish::read_given(attributes) };
-        }
-        let mut defaults = MaybeUninit::uninit();
-        // SAFETY: initialised by the call if it succeeds, and destroyed once.
-        unsafe {
-            if pthread_getattr_default_np(defaults.as_mut_ptr()) != 0 {
-                return None;
-            }
-            let wish = Wish::read_given(defaults.as_ptr());
-            libc::pthread_attr_destroy(defaults.as_mut_ptr());
-            wish
-        }
+/// # Safety
+///
+/// `attributes` points to initialised attributes.
+unsafe fn read_given(attributes: *const pthread_attr_t) -> Option<Attributes> {
+    let (mut base, mut size, mut guard) = (ptr::null_mut(), 0, 0);
+    let (mut state, mut inheritance, mut policy) = (0, 0, 0);
+    let mut param = sched_param { sched_priority: 0 };
+    // SAFETY: all zeros is a set of no processors.
+    let mut affinity: libc::cpu_set_t = unsafe { mem::zeroed() };
+    // SAFETY: all zeros is a set of no signals.
+    let mut mask: libc::sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: the caller has initialised the attributes; the results are ours.
+    let has_mask = unsafe {
+        libc::pthread_attr_getstack(attributes, &mut base, &mut size);
+        libc::pthread_attr_getguardsize(attributes, &mut guard);
+        pthread_attr_getdetachstate(attributes, &mut state);
+        libc::pthread_attr_getinheritsched(attributes, &mut inheritance);
+        libc::pthread_attr_getschedpolicy(attributes, &mut policy);
+        libc::pthread_attr_getschedparam(attributes, &mut param);
+        pthread_attr_getaffinity_np(attributes, size_of_val(&affinity), &mut affinity);
+        pthread_attr_getsigmask_np(attributes, &mut mask) == 0
+    };
+    let has_own_stack = !base.wrapping_byte_add(size).is_null();
+    // SAFETY: as before.
+    unsafe { libc::pthread_attr_getstacksize(attributes, &mut size) };
+    let has_own_policy = inheritance == libc::PTHREAD_EXPLICIT_SCHED;
+    let is_usual = policy == libc::SCHED_OTHER && param.sched_priority == 0;
+    if has_own_stack || has_own_policy && !is_usual || has_mask || !is_full(&affinity) {
+        return None;
     }
-
-    /// # Safety
-    ///
-    /// `attributes` points to initialised attributes.
-    unsafe fn read_given(attributes: *const pthread_attr_t) -> Option<Wish> {
-        let (mut base, mut size) = (ptr::null_mut(), 0);
-        let (mut state, mut policy) = (0, 0);
-        // SAFETY: all zeros is a set of no processors.
-        let mut affinity: libc::cpu_set_t = unsafe { std::mem::zeroed() };
-        // SAFETY: the caller's promise; the results are ours.
-        unsafe {
-            libc::pthread_attr_getstack(attributes, &mut base, &mut size);
-            let has_own_stack = !base.wrapping_byte_add(size).is_null();
-            libc::pthread_attr_getstacksize(attributes, &mut size);
-            pthread_attr_getdetachstate(attributes, &mut state);
-            pthread_attr_getschedpolicy(attributes, &mut policy);
-            pthread_attr_getaffinity_np(attributes, size_of_val(&affinity), &mut affinity);
-            if has_own_stack || policy != libc::SCHED_OTHER || !is_full(&affinity) {
-                return None;
-            }
-        }
-        Some(Wish {
-            stack_size: size,
-            is_detached: state == libc::PTHREAD_CREATE_DETACHED,
-        })
-    }
+    Some(Attributes {
+        stack_size: size,
+        guard_size: guard,
+        is_detached: state == libc::PTHREAD_CREATE_DETACHED,
+        has_own_policy,
+    })
 }
 
 /// Attributes without affinity read as all processors there could be.
@@ -137,20 +146,18 @@ unsafe extern "C-unwind" fn pthread_create(
         // SAFETY: passed on as it came.
         return unsafe { original::pthread_create(thread, attributes, start, argument) };
     };
-    // SAFETY: what pthread_create asks of its caller.
-    let wish = unsafe { Wish::read(attributes) };
-    let outcome = wish.ok_or(Errno::INVAL).and_then(
-        |Wish {
-             stack_size,
-             is_detached,
-         }| {
-            // SAFETY: what pthread_create asks of its caller.
-            unsafe { hook::thread::create(&home, thread, start, argument, stack_size, is_detached) }
+    // SAFETY: what pthread_create asks of its caller: null or initialised attributes.
+    let outcome = match unsafe { read(attributes) } {
+        // SAFETY: what pthread_create asks of its caller: that the routine may be called so on another thread, and a place for
+        // its `pthread_t`.
+        Some(attributes) => unsafe {
+            hook::thread::create(&home, thread, start, argument, attributes)
         },
-    );
+        None => Err(Errno::INVAL),
+    };
     match outcome {
         Ok(()) => 0,
-        // SAFETY: passed on as it came.
+        // SAFETY: the original asks the same of its caller.
         Err(Errno::INVAL) => unsafe {
             original::pthread_create(thread, attributes, start, argument)
         },

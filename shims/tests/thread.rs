@@ -340,6 +340,12 @@ fn scheduling_and_affinity_can_be_asked_for() {
         );
         assert_eq!((policy, param.sched_priority), (libc::SCHED_OTHER, 0));
         assert_eq!(libc::pthread_setschedparam(thread, policy, &param), 0);
+        param.sched_priority = 1;
+        assert_eq!(
+            libc::pthread_setschedparam(thread, policy, &param),
+            libc::EINVAL
+        );
+        assert_eq!(libc::pthread_setschedprio(thread, 1), libc::EINVAL);
         let mut set: libc::cpu_set_t = std::mem::zeroed();
         let size = size_of_val(&set);
         assert_eq!(libc::pthread_getaffinity_np(thread, size, &mut set), 0);

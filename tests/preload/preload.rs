@@ -1,5 +1,6 @@
 //! Unmodified programs under `greenpatch run`: small ones in C, compiled here, and real ones.
 
+mod attributes;
 mod doctor;
 mod ends;
 mod options;

@@ -17,7 +17,7 @@ use crate::patch::Patch;
 use crate::scheduler::{self, Shared};
 use crate::slot;
 use crate::span;
-use crate::thread::Head;
+use crate::thread::{Head, Task};
 use crate::tls;
 
 /// A thread's start routine.
@@ -76,12 +76,41 @@ pub fn home() -> Option<Home> {
         })
 }
 
-/// As `pthread_create`: a green thread on the runtime of `home`, with at least `stack_size` bytes of
-/// stack. Its `pthread_t` is stored before it first runs, for it may free the place.
+/// What `pthread_create` is asked for, of what a green thread can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Attributes {
+    /// Bytes of stack at least.
+    pub stack_size: usize,
+    /// Bytes of guard below the stack at least.
+    pub guard_size: usize,
+    /// Nobody will join it.
+    pub is_detached: bool,
+    /// Its scheduling policy was given, not inherited; it is the usual one either way.
+    pub has_own_policy: bool,
+}
+
+/// The task of a green thread that `pthread_create` made.
+struct Created {
+    head: Head,
+    attributes: Attributes,
+}
+
+impl Task for Created {
+    fn head(&self) -> &Head {
+        &self.head
+    }
+
+    fn attributes(&self) -> Option<&Attributes> {
+        Some(&self.attributes)
+    }
+}
+
+/// As `pthread_create`: a green thread on the runtime of `home`. Its `pthread_t` is stored before it first runs, for it
+/// may free the place.
 ///
 /// # Errors
 ///
-/// `EINVAL` if the stack is larger than there are, `EAGAIN` if there is no memory for it.
+/// `EINVAL` if the stack or its guard is larger than there are, `EAGAIN` if there is no memory for it.
 ///
 /// # Safety
 ///
@@ -91,15 +120,21 @@ pub unsafe fn create(
     thread: *mut libc::pthread_t,
     start: Start,
     argument: *mut c_void,
-    stack_size: usize,
-    detached: bool,
+    attributes: Attributes,
 ) -> Result<(), Errno> {
-    let task = Arc::new(Head::new(None, None));
-    let id = task.id;
+    if attributes.guard_size > slot::PAGE {
+        return Err(Errno::INVAL);
+    }
+    let task = Arc::new(Created {
+        head: Head::new(None, None),
+        attributes,
+    });
+    let id = task.head.id;
     let life = Life::new(home.shared.clone(), task);
     let entry = Entry { start, argument };
-    let green = GreenRef::prepare(stack_size, life, !detached, move || {
-        // SAFETY: the caller's promise.
+    let (stack_size, is_joinable) = (attributes.stack_size, !attributes.is_detached);
+    let green = GreenRef::prepare(stack_size, life, is_joinable, move || {
+        // SAFETY: the caller's promise is that the routine may be called so, and this is the new green thread.
         let value = unsafe { entry.run(id) };
         if let Some(green) = context::green() {
             green.set_value(value);
@@ -109,7 +144,7 @@ pub unsafe fn create(
         std::io::ErrorKind::InvalidInput => Errno::INVAL,
         _ => Errno::AGAIN,
     })?;
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller's promise is that the place can be written to.
     unsafe { *thread = green.slot.block.address() as libc::pthread_t };
     scheduler::start(green);
     Ok(())
@@ -364,14 +399,29 @@ extern "C-unwind" fn stop(
     0
 }
 
-/// Lowest address, bytes (without guard) and guard bytes of a green thread's stack.
-pub fn stack(thread: libc::pthread_t) -> Option<(*mut c_void, usize, usize)> {
-    let slot = &lookup(thread)?.slot;
-    Some((
-        slot.stack_limit as *mut c_void,
-        slot.stack_size() & !15,
-        slot::PAGE,
-    ))
+/// What a green thread has of that for which `pthread_create` was asked: the lowest address of its stack and its
+/// attributes.
+///
+/// As with glibc, the thread's control block and thread-local storage count as part of the stack, at its top, and the sizes
+/// are those asked for, though there be more. What `pthread_create` has not made has the whole slot.
+pub fn attributes(thread: libc::pthread_t) -> Option<(*mut c_void, Attributes)> {
+    /// What glibc rounds stacks down to, the alignment of thread-local storage.
+    const ALIGNMENT: usize = 64;
+    let green = lookup(thread)?;
+    let (task, slot) = (green.task(), &green.slot);
+    let asked = task.as_ref().and_then(|task| task.attributes());
+    let attributes = Attributes {
+        stack_size: asked.map_or(slot.top() - slot.stack_limit, |asked| {
+            asked.stack_size & !(ALIGNMENT - 1)
+        }),
+        guard_size: asked.map_or(slot::PAGE, |asked| {
+            asked.guard_size.next_multiple_of(slot::PAGE)
+        }),
+        is_detached: green.is_detached(),
+        has_own_policy: asked.is_some_and(|asked| asked.has_own_policy),
+    };
+    let base = slot.top() - attributes.stack_size;
+    Some((base as *mut c_void, attributes))
 }
 
 /// As `pthread_setname_np`.

@@ -114,7 +114,7 @@ impl Life {
 const LARGEST_BODY: usize = 512;
 
 /// Ends the process if a panic or an exception would leave the green thread's stack. That of its own code is caught, or
-/// nobody catches it (see `hook/thread.rs`), so it comes from a destructor of a thread-local or pthread key's value, where
+/// nobody catches it (see `hook/exit.rs`), so it comes from a destructor of a thread-local or pthread key's value, where
 /// std ends the process too.
 struct AbortOnUnwind;
 

@@ -29,6 +29,7 @@ use crate::time;
 pub use crate::arch::system_call;
 pub use crate::descriptor::Interest;
 
+pub mod exit;
 pub mod process;
 pub mod thread;
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use greenpatch_runtime::deadline::Deadline;
+use greenpatch_runtime::hook::exit;
 use greenpatch_runtime::hook::thread::{self, Attributes};
 use greenpatch_runtime::{Runtime, time, yield_now};
 use rustix::io::Errno;
@@ -133,9 +134,9 @@ fn exit_runs_the_destructors_of_the_frames_it_leaves() {
             if depth > 0 {
                 deep(depth - 1, value);
             } else {
-                let stack = thread::own_stack().expect("on a green thread");
+                let stack = exit::own_stack().expect("on a green thread");
                 // SAFETY: the frames above are this test's, and can be unwound.
-                unsafe { thread::exit(stack, value) }
+                unsafe { exit::exit(stack, value) }
             }
             std::hint::black_box(depth);
         }

@@ -56,7 +56,7 @@ unsafe extern "C-unwind" fn thrd_create(
     argument: *mut c_void,
 ) -> c_int {
     if hook::thread::home().is_none() {
-        // SAFETY: passed on as it came.
+        // SAFETY: the original asks the same of its caller.
         return unsafe { original::thrd_create(thread, start, argument) };
     }
     let entry = Box::into_raw(Box::new(Entry { start, argument }));
@@ -83,12 +83,12 @@ unsafe extern "C-unwind" fn thrd_join(thread: pthread_t, result: *mut c_int) -> 
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn thrd_detach(thread: pthread_t) -> c_int {
-    // SAFETY: passed on as it came.
+    // SAFETY: what `thrd_detach` asks of its caller: a thread that is still to be joined or detached.
     status(unsafe { pthread_detach(thread) })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn thrd_exit(result: c_int) -> ! {
-    // SAFETY: passed on as it came.
+    // SAFETY: what `thrd_exit` asks of its caller: that its frames may be unwound.
     unsafe { pthread_exit(as_pointer(result)) }
 }

@@ -123,10 +123,10 @@ unsafe fn fill_in(attributes: *mut pthread_attr_t, base: *mut c_void, found: &At
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_setname_np(thread: pthread_t, name: *const c_char) -> c_int {
     if !is_green(thread) {
-        // SAFETY: passed on as it came.
+        // SAFETY: the original asks the same of its caller.
         return unsafe { original::pthread_setname_np(thread, name) };
     }
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: the function asks its caller for a C string.
     status(hook::thread::set_name(thread, unsafe {
         CStr::from_ptr(name)
     }))
@@ -139,7 +139,7 @@ unsafe extern "C-unwind" fn pthread_getname_np(
     length: usize,
 ) -> c_int {
     let Some(known) = hook::thread::name(thread) else {
-        // SAFETY: passed on as it came.
+        // SAFETY: the original asks the same of its caller.
         return unsafe { original::pthread_getname_np(thread, name, length) };
     };
     if length < known.len() {
@@ -159,7 +159,7 @@ unsafe extern "C-unwind" fn pthread_setaffinity_np(
     if is_green(thread) {
         return libc::ENOTSUP;
     }
-    // SAFETY: passed on as it came.
+    // SAFETY: the original asks the same of its caller.
     unsafe { original::pthread_setaffinity_np(thread, size, set) }
 }
 
@@ -171,14 +171,14 @@ unsafe extern "C-unwind" fn pthread_getaffinity_np(
     set: *mut cpu_set_t,
 ) -> c_int {
     if !is_green(thread) {
-        // SAFETY: passed on as it came.
+        // SAFETY: the original asks the same of its caller.
         return unsafe { original::pthread_getaffinity_np(thread, size, set) };
     }
     // SAFETY: what the function asks of its caller: room for that many bytes.
     let outcome = unsafe { kernel_call!(libc::SYS_sched_getaffinity, 0, size, set) };
     status(outcome.map(|written| {
         let rest = set.cast::<u8>().wrapping_add(written);
-        // SAFETY: as above.
+        // SAFETY: the rest of the caller's bytes, which begins where the kernel has stopped.
         unsafe { rest.write_bytes(0, size - written) };
     }))
 }
@@ -190,7 +190,7 @@ unsafe extern "C-unwind" fn pthread_setschedparam(
     param: *const sched_param,
 ) -> c_int {
     if !is_green(thread) {
-        // SAFETY: passed on as it came.
+        // SAFETY: the original asks the same of its caller.
         return unsafe { original::pthread_setschedparam(thread, policy, param) };
     }
     // SAFETY: what the function asks of its caller: parameters to read.
@@ -215,10 +215,10 @@ unsafe extern "C-unwind" fn pthread_getschedparam(
     param: *mut sched_param,
 ) -> c_int {
     if !is_green(thread) {
-        // SAFETY: passed on as it came.
+        // SAFETY: the original asks the same of its caller.
         return unsafe { original::pthread_getschedparam(thread, policy, param) };
     }
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: the function asks its caller for places for both.
     unsafe {
         *policy = libc::SCHED_OTHER;
         *param = sched_param { sched_priority: 0 };
@@ -229,7 +229,7 @@ unsafe extern "C-unwind" fn pthread_getschedparam(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_setschedprio(thread: pthread_t, priority: c_int) -> c_int {
     if !is_green(thread) {
-        // SAFETY: passed on as it came.
+        // SAFETY: the original asks the same of its caller.
         return unsafe { original::pthread_setschedprio(thread, priority) };
     }
     schedule_as(libc::SCHED_OTHER, priority)
@@ -244,7 +244,7 @@ unsafe extern "C-unwind" fn pthread_getcpuclockid(
         // POSIX's error for a system without clocks of threads.
         return libc::ENOENT;
     }
-    // SAFETY: passed on as it came.
+    // SAFETY: the original asks the same of its caller.
     unsafe { original::pthread_getcpuclockid(thread, clock) }
 }
 
@@ -261,7 +261,7 @@ unsafe extern "C-unwind" fn pthread_kill(thread: pthread_t, signal: c_int) -> c_
         // Signal 0 asks whether the thread is there.
         return if signal == 0 { 0 } else { libc::ENOTSUP };
     }
-    // SAFETY: passed on as it came.
+    // SAFETY: the original asks the same of its caller.
     unsafe { original::pthread_kill(thread, signal) }
 }
 
@@ -274,7 +274,7 @@ unsafe extern "C-unwind" fn pthread_sigqueue(
     if is_green(thread) {
         return libc::ENOTSUP;
     }
-    // SAFETY: passed on as it came.
+    // SAFETY: the original asks the same of its caller.
     unsafe { original::pthread_sigqueue(thread, signal, value) }
 }
 
@@ -283,14 +283,14 @@ unsafe extern "C-unwind" fn pthread_cancel(thread: pthread_t) -> c_int {
     if is_green(thread) {
         return libc::ENOTSUP;
     }
-    // SAFETY: passed on as it came.
+    // SAFETY: the original asks the same of its caller.
     unsafe { original::pthread_cancel(thread) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sigaltstack(new: *const stack_t, old: *mut stack_t) -> c_int {
     let Some(section) = hook::enter_any() else {
-        // SAFETY: passed on as it came.
+        // SAFETY: the original asks the same of its caller.
         return unsafe { original::sigaltstack(new, old) };
     };
     // SAFETY: what sigaltstack asks of its caller.

@@ -119,7 +119,7 @@ impl<'a> Cond<'a> {
     ///
     /// `cond` points to an initialised condition variable, which stays in place for `'a`.
     unsafe fn ours(cond: *mut pthread_cond_t) -> Option<Cond<'a>> {
-        // SAFETY: the caller's promise; all its users change it by atomic operations.
+        // SAFETY: the caller keeps it in place; all its users change it by atomic operations.
         let words = unsafe { &*cond.cast::<Words>() };
         let users = &words[flags_index()];
         let flags = users.load(Ordering::Relaxed);
@@ -211,11 +211,11 @@ unsafe extern "C-unwind" fn pthread_cond_wait(
     cond: *mut pthread_cond_t,
     mutex: *mut pthread_mutex_t,
 ) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised condition variable, in place until it is destroyed.
     match unsafe { Cond::ours(cond) } {
-        // SAFETY: as above.
+        // SAFETY: POSIX asks the caller for a mutex that it holds, and for a valid time if it gives one.
         Some(cond) => unsafe { cond.wait(mutex, None) },
-        // SAFETY: passed on as it came.
+        // SAFETY: a condition variable shared between processes; the original asks the same of its caller.
         None => blocking(|| unsafe { original::pthread_cond_wait(cond, mutex) }),
     }
 }
@@ -226,11 +226,11 @@ unsafe extern "C-unwind" fn pthread_cond_timedwait(
     mutex: *mut pthread_mutex_t,
     time: *const timespec,
 ) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised condition variable, in place until it is destroyed.
     match unsafe { Cond::ours(cond) } {
-        // SAFETY: as above.
+        // SAFETY: POSIX asks the caller for a mutex that it holds, and for a valid time if it gives one.
         Some(cond) => unsafe { wait_until(cond, mutex, cond.clock(), time) },
-        // SAFETY: passed on as it came.
+        // SAFETY: a condition variable shared between processes; the original asks the same of its caller.
         None => blocking(|| unsafe { original::pthread_cond_timedwait(cond, mutex, time) }),
     }
 }
@@ -242,11 +242,11 @@ unsafe extern "C-unwind" fn pthread_cond_clockwait(
     clock: clockid_t,
     time: *const timespec,
 ) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised condition variable, in place until it is destroyed.
     match unsafe { Cond::ours(cond) } {
-        // SAFETY: as above.
+        // SAFETY: POSIX asks the caller for a mutex that it holds, and for a valid time if it gives one.
         Some(cond) => unsafe { wait_until(cond, mutex, clock, time) },
-        // SAFETY: passed on as it came.
+        // SAFETY: a condition variable shared between processes; the original asks the same of its caller.
         None => blocking(|| unsafe { original::pthread_cond_clockwait(cond, mutex, clock, time) }),
     }
 }
@@ -260,9 +260,9 @@ unsafe fn wait_until(
     clock: clockid_t,
     time: *const timespec,
 ) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller gives null or a time to read.
     match unsafe { limit(clock, time) } {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller holds the mutex.
         Ok(until) => unsafe { cond.wait(mutex, until) },
         Err(error) => error,
     }
@@ -270,27 +270,27 @@ unsafe fn wait_until(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised condition variable, in place until it is destroyed.
     match unsafe { Cond::ours(cond) } {
         Some(cond) => cond.wake(1),
-        // SAFETY: passed on as it came.
+        // SAFETY: a condition variable shared between processes; the original asks the same of its caller.
         None => unsafe { original::pthread_cond_signal(cond) },
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_cond_broadcast(cond: *mut pthread_cond_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised condition variable, in place until it is destroyed.
     match unsafe { Cond::ours(cond) } {
         Some(cond) => cond.wake(c_uint::MAX),
-        // SAFETY: passed on as it came.
+        // SAFETY: a condition variable shared between processes; the original asks the same of its caller.
         None => unsafe { original::pthread_cond_broadcast(cond) },
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_cond_destroy(cond: *mut pthread_cond_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised condition variable, in place until it is destroyed.
     match unsafe { Cond::ours(cond) } {
         Some(cond) => {
             cond.destroy();

@@ -17,7 +17,8 @@ use std::time::Duration;
 
 use greenpatch_runtime::Patch;
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::hook::thread::{Attributes, CleanupBuffer, Start};
+use greenpatch_runtime::hook::exit::{self, CleanupBuffer};
+use greenpatch_runtime::hook::thread::{Attributes, Start};
 use greenpatch_runtime::hook::{self, Section};
 use libc::{clockid_t, pthread_attr_t, pthread_t, sched_param, timespec};
 use rustix::io::Errno;
@@ -112,7 +113,7 @@ unsafe fn read_given(attributes: *const pthread_attr_t) -> Option<Attributes> {
         pthread_attr_getsigmask_np(attributes, &mut mask) == 0
     };
     let has_own_stack = !base.wrapping_byte_add(size).is_null();
-    // SAFETY: as before.
+    // SAFETY: the caller has initialised the attributes; the result is ours.
     unsafe { libc::pthread_attr_getstacksize(attributes, &mut size) };
     let has_own_policy = inheritance == libc::PTHREAD_EXPLICIT_SCHED;
     let is_usual = policy == libc::SCHED_OTHER && param.sched_priority == 0;
@@ -143,7 +144,7 @@ unsafe extern "C-unwind" fn pthread_create(
     argument: *mut c_void,
 ) -> c_int {
     let Some(home) = hook::thread::home() else {
-        // SAFETY: passed on as it came.
+        // SAFETY: the original asks the same of its caller.
         return unsafe { original::pthread_create(thread, attributes, start, argument) };
     };
     // SAFETY: what pthread_create asks of its caller: null or initialised attributes.
@@ -174,7 +175,7 @@ unsafe fn hand_over(outcome: Result<*mut c_void, Errno>, place: *mut *mut c_void
     match outcome {
         Ok(value) => {
             if !place.is_null() {
-                // SAFETY: the caller's promise.
+                // SAFETY: not null, so the caller lets it be written to.
                 unsafe { *place = value };
             }
             0
@@ -199,7 +200,7 @@ unsafe fn join_native(
 
     let mut pause = FIRST;
     loop {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller names a thread that is still to be joined, and null or a place for its value.
         let error = unsafe { original::pthread_tryjoin_np(thread, value) };
         if error != libc::EBUSY {
             return error;
@@ -222,7 +223,7 @@ unsafe extern "C-unwind" fn pthread_join(thread: pthread_t, value: *mut *mut c_v
     match hook::enter(Patch::THREAD) {
         // SAFETY: what pthread_join asks of its caller.
         Some(section) => unsafe { join_native(&section, thread, value, None) },
-        // SAFETY: passed on as it came.
+        // SAFETY: the original asks the same of its caller.
         None => unsafe { original::pthread_join(thread, value) },
     }
 }
@@ -233,7 +234,7 @@ unsafe extern "C-unwind" fn pthread_tryjoin_np(
     value: *mut *mut c_void,
 ) -> c_int {
     if !hook::thread::is_green(thread) {
-        // SAFETY: passed on as it came.
+        // SAFETY: the original asks the same of its caller.
         return unsafe { original::pthread_tryjoin_np(thread, value) };
     }
     // SAFETY: what pthread_tryjoin_np asks of its caller: a thread that is still to be joined, and null or a place for its
@@ -255,9 +256,10 @@ unsafe extern "C-unwind" fn pthread_timedjoin_np(
     value: *mut *mut c_void,
     time: *const timespec,
 ) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: the function asks its caller for a thread that is still to be joined, a valid time, and null or a place for the
+    // value.
     unsafe { join_by(thread, value, libc::CLOCK_REALTIME, time) }.unwrap_or_else(|| {
-        // SAFETY: passed on as it came.
+        // SAFETY: the original asks the same of its caller.
         unsafe { original::pthread_timedjoin_np(thread, value, time) }
     })
 }
@@ -269,9 +271,10 @@ unsafe extern "C-unwind" fn pthread_clockjoin_np(
     clock: clockid_t,
     time: *const timespec,
 ) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: the function asks its caller for a thread that is still to be joined, a valid time, and null or a place for the
+    // value.
     unsafe { join_by(thread, value, clock, time) }.unwrap_or_else(|| {
-        // SAFETY: passed on as it came.
+        // SAFETY: the original asks the same of its caller.
         unsafe { original::pthread_clockjoin_np(thread, value, clock, time) }
     })
 }
@@ -293,7 +296,7 @@ unsafe fn join_by(
     } else {
         Some(hook::enter(Patch::THREAD)?)
     };
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller gives null or a time to read.
     let deadline = match unsafe { time.as_ref() }
         .map(|time| deadline(clock, *time))
         .transpose()
@@ -302,9 +305,9 @@ unsafe fn join_by(
         Err(error) => return Some(error.raw_os_error()),
     };
     Some(match section {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller names a thread that is still to be joined, and null or a place for its value.
         Some(section) => unsafe { join_native(&section, thread, value, deadline) },
-        // SAFETY: as above.
+        // SAFETY: a green thread of which the same holds.
         None => unsafe { hand_over(hook::thread::join(thread, deadline), value) },
     })
 }
@@ -334,9 +337,9 @@ unsafe extern "C-unwind" fn pthread_detach(thread: pthread_t) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
-    match hook::thread::own_stack() {
+    match exit::own_stack() {
         // SAFETY: what pthread_exit asks of its caller: that its frames may be unwound.
-        Some(stack) => unsafe { hook::thread::exit(stack, value) },
+        Some(stack) => unsafe { exit::exit(stack, value) },
         None => {
             hook::process::main_thread_exits();
             // SAFETY: an OS thread, of which the original asks the same.
@@ -348,9 +351,9 @@ unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
 /// What `pthread_cleanup_push` calls in C code that is compiled without exceptions.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn __pthread_register_cancel(buffer: *mut CleanupBuffer) {
-    match hook::thread::own_stack() {
+    match exit::own_stack() {
         // SAFETY: the header's macro keeps the buffer in its frame until it is popped.
-        Some(_) => unsafe { hook::thread::push_cleanup(buffer) },
+        Some(_) => unsafe { exit::push_cleanup(buffer) },
         // SAFETY: an OS thread, of which the original asks the same.
         None => unsafe { original::__pthread_register_cancel(buffer) },
     }
@@ -359,9 +362,9 @@ unsafe extern "C-unwind" fn __pthread_register_cancel(buffer: *mut CleanupBuffer
 /// What `pthread_cleanup_pop` calls there.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn __pthread_unregister_cancel(buffer: *mut CleanupBuffer) {
-    match hook::thread::own_stack() {
+    match exit::own_stack() {
         // SAFETY: the header's macro pops what it has pushed.
-        Some(_) => unsafe { hook::thread::pop_cleanup(buffer) },
+        Some(_) => unsafe { exit::pop_cleanup(buffer) },
         // SAFETY: an OS thread, of which the original asks the same.
         None => unsafe { original::__pthread_unregister_cancel(buffer) },
     }
@@ -370,9 +373,9 @@ unsafe extern "C-unwind" fn __pthread_unregister_cancel(buffer: *mut CleanupBuff
 /// What the handler's frame calls when the handler has run.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn __pthread_unwind_next(buffer: *mut CleanupBuffer) -> ! {
-    match hook::thread::own_stack() {
+    match exit::own_stack() {
         // SAFETY: the header's macro calls it at the place that its buffer leads to.
-        Some(stack) => unsafe { hook::thread::exit_further(stack, buffer) },
+        Some(stack) => unsafe { exit::exit_further(stack, buffer) },
         // SAFETY: an OS thread, of which the original asks the same.
         None => unsafe { original::__pthread_unwind_next(buffer) },
     }

@@ -14,7 +14,7 @@ use may::coroutine;
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use crate::mode;
-use crate::peer::{Peer, Setup};
+use crate::peer::{Calls, Peer, Setup};
 use crate::works;
 
 /// What runs the tasks.
@@ -36,6 +36,9 @@ pub(crate) trait Types: 'static {
     type Receiver: Send + 'static;
     type Mutex: Send + Sync + 'static;
     type Stream: Read + Write;
+
+    /// Whether sockets are std's, and C's functions can be called for them as on an OS thread.
+    const CALLS_C: bool = false;
 
     fn spawn<R: Send + 'static>(task: impl FnOnce() -> R + Send + 'static) -> Self::JoinHandle<R>;
     fn join<R>(handle: Self::JoinHandle<R>) -> R;
@@ -125,6 +128,15 @@ impl<S: Scheduler, T: Types> Peer for Blocking<S, T> {
     fn sleep(&self, count: u64, duration: Duration) -> Duration {
         self.scheduler
             .run(move || works::sleep::<T>(count, duration))
+    }
+
+    fn share(&self, tasks: usize, duration: Duration, calls: Calls) -> Option<Vec<u64>> {
+        if !matches!(calls, Calls::Waiting) && !T::CALLS_C {
+            return None;
+        }
+        let connections = works::connections(tasks).expect("loopback is there");
+        let shares = move || works::serve_all::<T>(connections, duration, calls);
+        Some(self.scheduler.run(shares))
     }
 }
 
@@ -261,6 +273,8 @@ impl Types for StdTypes {
     type Receiver = mpsc::Receiver<u64>;
     type Mutex = Mutex<u64>;
     type Stream = TcpStream;
+
+    const CALLS_C: bool = true;
 
     fn spawn<R: Send + 'static>(task: impl FnOnce() -> R + Send + 'static) -> Self::JoinHandle<R> {
         thread::spawn(task)

@@ -20,7 +20,8 @@
 //!
 //! The table gives the median of the rounds, in brackets the least and the most, and the ratio to Greenpatch's
 //! median. For sleepers it gives their number, the time from the first start to the last join, the peak of
-//! resident memory, and what of it each has added (for OS threads, without the kernel's part). An argument
+//! resident memory, and what of it each has added (for OS threads, without the kernel's part). For tasks that share the
+//! workers and never have to wait, it gives the ratio of the largest share to the smallest: 1 is perfectly fair. An argument
 //! picks the rows, or the peers, or both, by a part of `row/peer`.
 //!
 //! ```text
@@ -55,6 +56,9 @@ use peer::{PEERS, ROWS, Work};
 /// Figures for each row and peer.
 const ROUNDS: usize = 5;
 
+/// The same where each takes seconds.
+const SHARING_ROUNDS: usize = 3;
+
 /// A child that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -86,6 +90,7 @@ fn measure_all() -> Result<(), Box<dyn Error>> {
         let mut figures = vec![Vec::new(); PEERS.len()];
         let rounds = match row.work {
             Work::Timed(_) if !is_test => ROUNDS,
+            Work::Shares(..) if !is_test => SHARING_ROUNDS,
             _ => 1,
         };
         for _ in 0..rounds {

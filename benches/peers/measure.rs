@@ -24,6 +24,8 @@ pub(crate) enum Figure {
         peak: u64,
         each: u64,
     },
+    /// The most and the least that one of many tasks got, and how many got nothing.
+    Shares { most: u64, least: u64, none: u64 },
 }
 
 /// The line that a child leaves for its parent.
@@ -37,6 +39,7 @@ impl fmt::Display for Figure {
                 peak,
                 each,
             } => write!(f, "{count} {seconds} {peak} {each}"),
+            Figure::Shares { most, least, none } => write!(f, "{most} {least} {none}"),
         }
     }
 }
@@ -54,6 +57,11 @@ impl FromStr for Figure {
                 peak: peak as u64,
                 each: each as u64,
             }),
+            Some(&[most, least, none]) => Ok(Figure::Shares {
+                most: most as u64,
+                least: least as u64,
+                none: none as u64,
+            }),
             _ => Err(format!("a child left '{line}' for its result")),
         }
     }
@@ -64,6 +72,10 @@ pub(crate) fn measure(row: &Row, candidate: &Candidate) -> Option<Figure> {
     let peer = (candidate.start)(row.setup)?;
     Some(match row.work {
         Work::Timed(work) => time(candidate.sample, |count| work(&*peer, count)),
+        Work::Shares(_, _, calls) if mode::is_test() => {
+            shares(peer.share(10, Duration::from_millis(10), calls)?)
+        }
+        Work::Shares(tasks, duration, calls) => shares(peer.share(tasks, duration, calls)?),
         Work::Sleepers(..) if mode::is_test() => sleepers(&*peer, 1_000, Duration::from_millis(10)),
         Work::Sleepers(count, duration) => {
             sleepers(&*peer, count.min(candidate.most_sleepers), duration)
@@ -91,6 +103,14 @@ fn time(sample: Duration, work: impl Fn(u64) -> Duration) -> Figure {
     }
     nanos.sort_unstable_by(f64::total_cmp);
     Figure::Time(nanos[nanos.len() / 4])
+}
+
+fn shares(counts: Vec<u64>) -> Figure {
+    Figure::Shares {
+        most: counts.iter().copied().max().unwrap_or(0),
+        least: counts.iter().copied().min().unwrap_or(0),
+        none: counts.iter().filter(|count| **count == 0).count() as u64,
+    }
 }
 
 /// Measures sleepers once.

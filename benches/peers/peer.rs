@@ -28,6 +28,22 @@ pub(crate) trait Peer {
 
     /// So many tasks sleep at the same time.
     fn sleep(&self, count: u64, duration: Duration) -> Duration;
+
+    /// So many tasks, none of which ever has to wait, are at work for so long: each sends messages of 64 bytes over a TCP
+    /// connection of its own and receives them at the other end. Gives how many it was for each task, or nothing if the peer
+    /// has no such `calls`.
+    fn share(&self, tasks: usize, duration: Duration, calls: Calls) -> Option<Vec<u64>>;
+}
+
+/// How a task that never has to wait calls.
+#[derive(Clone, Copy)]
+pub(crate) enum Calls {
+    /// As a task does that may have to wait.
+    Waiting,
+    /// By `send` and `recv` with `MSG_DONTWAIT`.
+    DontWait,
+    /// By `send` and `recv` on sockets in non-blocking mode.
+    NonBlocking,
 }
 
 /// On what the work is done.
@@ -51,6 +67,8 @@ pub(crate) enum Work {
     Timed(fn(&dyn Peer, u64) -> Duration),
     /// So many sleep for so long; measured once, with the peak of resident memory.
     Sleepers(u64, Duration),
+    /// So many that never wait share the workers for so long.
+    Shares(usize, Duration, Calls),
 }
 
 pub(crate) struct Candidate {
@@ -89,6 +107,19 @@ const fn timed(
             stack_size: STACK,
         },
         work: Work::Timed(work),
+    }
+}
+
+const fn shares(name: &'static str, workers: usize, calls: Calls) -> Row {
+    Row {
+        name,
+        setup: Setup {
+            workers,
+            runtimes: 1,
+            stack_size: STACK,
+        },
+        // Long enough for OS threads to get some time slices each.
+        work: Work::Shares(400, Duration::from_secs(2), calls),
     }
 }
 
@@ -155,6 +186,12 @@ pub(crate) const ROWS: &[Row] = &[
         1,
         |peer, count| peer.increment(count, true),
     ),
+    shares("shares of 400 ready tasks, 1 worker", 1, Calls::Waiting),
+    shares("shares of 400 ready tasks, 2 workers", 2, Calls::Waiting),
+    shares("the same, MSG_DONTWAIT, 1 worker", 1, Calls::DontWait),
+    shares("the same, MSG_DONTWAIT, 2 workers", 2, Calls::DontWait),
+    shares("the same, O_NONBLOCK, 1 worker", 1, Calls::NonBlocking),
+    shares("the same, O_NONBLOCK, 2 workers", 2, Calls::NonBlocking),
     Row {
         name: "sleepers, 1 s, 2 workers",
         setup: Setup {

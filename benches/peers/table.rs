@@ -35,11 +35,30 @@ fn times(figures: &[Figure]) -> Option<(f64, f64, f64)> {
         .iter()
         .filter_map(|figure| match figure {
             Figure::Time(nanos) => Some(*nanos),
-            Figure::Sleepers { .. } => None,
+            Figure::Sleepers { .. } | Figure::Shares { .. } => None,
         })
         .collect();
     times.sort_unstable_by(f64::total_cmp);
     Some((*times.first()?, times[times.len() / 2], *times.last()?))
+}
+
+/// The least, the median and the most of the ratios of the largest share to the smallest, of figures that are shares.
+fn shares(figures: &[Figure]) -> Option<String> {
+    let mut ratios = Vec::new();
+    let mut without = 0;
+    for figure in figures {
+        if let Figure::Shares { most, least, none } = *figure {
+            ratios.push(most as f64 / least as f64);
+            without = without.max(none);
+        }
+    }
+    ratios.sort_unstable_by(f64::total_cmp);
+    let (least, median, most) = (ratios.first()?, ratios[ratios.len() / 2], ratios.last()?);
+    Some(match without {
+        0 => format!("{median:.2} ({least:.2}–{most:.2})"),
+        // The smallest share is nothing.
+        _ => format!("up to {without} get nothing"),
+    })
 }
 
 /// A peer's figures, and how they compare with `base`.
@@ -54,6 +73,9 @@ fn cell(figures: &[Figure], base: Option<f64>) -> String {
         let [least, median, most] =
             [least, median, most].map(|time| format!("{:.digits$}", time / scale));
         return format!("{median} {unit} ({least}–{most}){ratio}");
+    }
+    if let Some(cell) = shares(figures) {
+        return cell;
     }
     match figures.first() {
         Some(Figure::Sleepers {

@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::yield_now;
 
-use crate::peer::{Peer, Setup};
-use crate::works::{MESSAGE, RIVALS, connection, share, span};
+use crate::peer::{Calls, Peer, Setup};
+use crate::works::{MESSAGE, RIVALS, connection, connections, share, span};
 
 const BATCH: u64 = 10_000;
 
@@ -209,5 +209,29 @@ impl Peer for Tokio {
             join_all(sleepers.collect()).await;
             started.elapsed()
         })
+    }
+
+    fn share(&self, tasks: usize, duration: Duration, calls: Calls) -> Option<Vec<u64>> {
+        if !matches!(calls, Calls::Waiting) {
+            return None;
+        }
+        let connections = connections(tasks).expect("loopback is there");
+        Some(run(&self.runtime, async move {
+            let end = Instant::now() + duration;
+            let tasks = connections.into_iter().map(|(near, far)| {
+                tokio::spawn(async move {
+                    let (mut near, mut far) = (stream(near), stream(far));
+                    let mut message = [0; MESSAGE];
+                    let mut count = 0;
+                    while Instant::now() < end {
+                        near.write_all(&message).await.expect("there is room");
+                        far.read_exact(&mut message).await.expect("it has arrived");
+                        count += 1;
+                    }
+                    count
+                })
+            });
+            join_all(tasks.collect()).await
+        }))
     }
 }

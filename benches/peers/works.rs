@@ -2,10 +2,14 @@
 
 use std::io::{self, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::process::{Resource, getrlimit, setrlimit};
+
 use crate::blocking::Types;
+use crate::peer::Calls;
 
 /// Tasks that contend for a mutex.
 pub(crate) const RIVALS: u64 = 8;
@@ -92,6 +96,72 @@ pub(crate) fn connection() -> io::Result<(TcpStream, TcpStream)> {
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
     Ok((near, far))
+}
+
+/// So many of them.
+pub(crate) fn connections(count: usize) -> io::Result<Vec<(TcpStream, TcpStream)>> {
+    // Two descriptors each may be more than is allowed at first.
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit)?;
+    (0..count).map(|_| connection()).collect()
+}
+
+/// One message, there and here at once: what is sent over loopback has arrived when the call returns.
+fn service(near: &mut impl Write, far: &mut impl Read) {
+    let mut message = [0; MESSAGE];
+    near.write_all(&message).expect("there is room");
+    far.read_exact(&mut message).expect("it has arrived");
+}
+
+/// The same by calls that do not wait. Says whether the message has arrived.
+fn service_at_once(near: &TcpStream, far: &TcpStream, flags: i32) -> bool {
+    let mut message = [0; MESSAGE];
+    // SAFETY: the message is as long as is said.
+    unsafe {
+        let sent = libc::send(near.as_raw_fd(), message.as_ptr().cast(), MESSAGE, flags);
+        let received = libc::recv(far.as_raw_fd(), message.as_mut_ptr().cast(), MESSAGE, flags);
+        sent > 0 && received > 0
+    }
+}
+
+pub(crate) fn serve_all<T: Types>(
+    connections: Vec<(TcpStream, TcpStream)>,
+    duration: Duration,
+    calls: Calls,
+) -> Vec<u64> {
+    let end = Instant::now() + duration;
+    let serve = move |(near, far): (TcpStream, TcpStream)| {
+        let mut count = 0;
+        match calls {
+            Calls::Waiting => {
+                let (mut near, mut far) = (T::stream(near), T::stream(far));
+                while Instant::now() < end {
+                    service(&mut near, &mut far);
+                    count += 1;
+                }
+            }
+            Calls::DontWait => {
+                while Instant::now() < end {
+                    count += u64::from(service_at_once(&near, &far, libc::MSG_DONTWAIT));
+                }
+            }
+            Calls::NonBlocking => {
+                for stream in [&near, &far] {
+                    stream.set_nonblocking(true).expect("it is a socket");
+                }
+                while Instant::now() < end {
+                    count += u64::from(service_at_once(&near, &far, 0));
+                }
+            }
+        }
+        count
+    };
+    let tasks: Vec<_> = connections
+        .into_iter()
+        .map(|connection| T::spawn(move || serve(connection)))
+        .collect();
+    tasks.into_iter().map(T::join).collect()
 }
 
 pub(crate) fn echo<T: Types>(near: TcpStream, far: TcpStream, count: u64) -> Duration {

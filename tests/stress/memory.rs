@@ -385,9 +385,11 @@ pub(crate) fn reuses_mutexes(_: &Arc<World>, random: &mut Rng) {
             ));
             done(libc::pthread_mutex_init(mutex, attributes.as_ptr()));
         },
-        // SAFETY: these three are called in that order on a mutex that is there.
+        // SAFETY: the mutex is there.
         |mutex, _| done(unsafe { libc::pthread_mutex_lock(mutex) }),
+        // SAFETY: it is locked by the caller.
         |mutex| done(unsafe { libc::pthread_mutex_unlock(mutex) }),
+        // SAFETY: nobody is going to use it any more.
         |mutex| done(unsafe { libc::pthread_mutex_destroy(mutex) }),
     );
 }
@@ -397,9 +399,11 @@ pub(crate) fn reuses_rwlocks(_: &Arc<World>, random: &mut Rng) {
         random,
         // SAFETY: nobody uses the lock yet.
         |lock| done(unsafe { libc::pthread_rwlock_init(lock, ptr::null()) }),
-        // SAFETY: these three are called in that order on a lock that is there. All count, so all write.
+        // SAFETY: the lock is there. All who have it count, so all write.
         |lock, _| done(unsafe { libc::pthread_rwlock_wrlock(lock) }),
+        // SAFETY: it is locked by the caller.
         |lock| done(unsafe { libc::pthread_rwlock_unlock(lock) }),
+        // SAFETY: nobody is going to use it any more.
         |lock| done(unsafe { libc::pthread_rwlock_destroy(lock) }),
     );
 }

@@ -28,6 +28,7 @@
 //! cargo bench -p greenpatch --bench peers
 //! cargo bench -p greenpatch --bench peers -- yield
 //! cargo bench -p greenpatch --bench peers -- sleepers
+//! cargo bench -p greenpatch --bench peers -- shares
 //! ```
 
 #![allow(clippy::print_stdout, reason = "a program for the terminal")]

@@ -119,7 +119,7 @@ const fn shares(name: &'static str, workers: usize, calls: Calls) -> Row {
             stack_size: STACK,
         },
         // Long enough for OS threads to get some time slices each.
-        work: Work::Shares(400, Duration::from_secs(2), calls),
+        work: Work::Shares(400, Duration::from_secs(4), calls),
     }
 }
 
@@ -188,10 +188,10 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     shares("shares of 400 ready tasks, 1 worker", 1, Calls::Waiting),
     shares("shares of 400 ready tasks, 2 workers", 2, Calls::Waiting),
-    shares("the same, MSG_DONTWAIT, 1 worker", 1, Calls::DontWait),
-    shares("the same, MSG_DONTWAIT, 2 workers", 2, Calls::DontWait),
-    shares("the same, O_NONBLOCK, 1 worker", 1, Calls::NonBlocking),
-    shares("the same, O_NONBLOCK, 2 workers", 2, Calls::NonBlocking),
+    shares("shares, MSG_DONTWAIT, 1 worker", 1, Calls::DontWait),
+    shares("shares, MSG_DONTWAIT, 2 workers", 2, Calls::DontWait),
+    shares("shares, O_NONBLOCK, 1 worker", 1, Calls::NonBlocking),
+    shares("shares, O_NONBLOCK, 2 workers", 2, Calls::NonBlocking),
     Row {
         name: "sleepers, 1 s, 2 workers",
         setup: Setup {

@@ -134,8 +134,7 @@ fn stress(workers: Option<usize>) {
     say(&format!("stress: {time:?} on {place}\n"));
     let actors = Actor::all(seed, workers.is_none());
     let runtime = workers.map(|workers| Arc::new(patched_runtime(workers)));
-    let over = Arc::new(AtomicBool::new(false));
-    let watch = watch(actors.clone(), runtime.clone(), place.clone(), over.clone());
+    let watch = Watch::start(actors.clone(), runtime.clone(), place.clone());
     let all = || {
         let world = Arc::new(World::new(workers.is_some()));
         let end = Instant::now() + time;
@@ -161,8 +160,7 @@ fn stress(workers: Option<usize>) {
         Some(runtime) => runtime.run(all),
         None => all(),
     }
-    over.store(true, Ordering::SeqCst);
-    watch.join().expect("the watch does not panic");
+    drop(watch);
     for kind in KINDS {
         let mut rounds = None;
         for actor in actors.iter().filter(|actor| actor.kind.name == kind.name) {
@@ -175,34 +173,53 @@ fn stress(workers: Option<usize>) {
     }
 }
 
-/// An OS thread that aborts when a round does not end.
-fn watch(
-    actors: Arc<[Actor]>,
-    runtime: Option<Arc<Runtime>>,
-    place: String,
+/// An OS thread that aborts when a round does not end; until it is dropped.
+struct Watch {
     over: Arc<AtomicBool>,
-) -> std::thread::JoinHandle<()> {
-    std::thread::spawn(move || {
-        let now = Instant::now();
-        let mut seen: Vec<_> = actors.iter().map(|_| (0, now)).collect();
-        while !over.load(Ordering::SeqCst) {
-            std::thread::sleep(Duration::from_millis(50));
-            for (actor, (rounds, since)) in actors.iter().zip(&mut seen) {
-                let done = actor.rounds.load(Ordering::Relaxed);
-                if done != *rounds {
-                    (*rounds, *since) = (done, Instant::now());
-                } else if since.elapsed() > LONGEST_ROUND {
-                    let options = greenpatch::DumpOptions::new().backtraces(true);
-                    let dump = runtime.map(|runtime| runtime.dump(options).to_string());
-                    say(&format!(
-                        "round {done} of '{} {}' does not end on {place}\n{}\n",
-                        actor.kind.name,
-                        actor.number,
-                        dump.unwrap_or_default(),
-                    ));
-                    std::process::abort();
-                }
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+impl Watch {
+    fn start(actors: Arc<[Actor]>, runtime: Option<Arc<Runtime>>, place: String) -> Watch {
+        let over = Arc::new(AtomicBool::new(false));
+        let is_over = over.clone();
+        let thread = std::thread::spawn(move || watch(&actors, runtime, &place, &is_over));
+        Watch {
+            over,
+            thread: Some(thread),
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.thread.take() {
+            thread.join().expect("the watch does not panic");
+        }
+    }
+}
+
+fn watch(actors: &[Actor], runtime: Option<Arc<Runtime>>, place: &str, is_over: &AtomicBool) {
+    let now = Instant::now();
+    let mut seen: Vec<_> = actors.iter().map(|_| (0, now)).collect();
+    while !is_over.load(Ordering::SeqCst) {
+        std::thread::sleep(Duration::from_millis(50));
+        for (actor, (rounds, since)) in actors.iter().zip(&mut seen) {
+            let done = actor.rounds.load(Ordering::Relaxed);
+            if done != *rounds {
+                (*rounds, *since) = (done, Instant::now());
+            } else if since.elapsed() > LONGEST_ROUND {
+                let options = greenpatch::DumpOptions::new().backtraces(true);
+                let dump = runtime.map(|runtime| runtime.dump(options).to_string());
+                say(&format!(
+                    "round {done} of '{} {}' does not end on {place}\n{}\n",
+                    actor.kind.name,
+                    actor.number,
+                    dump.unwrap_or_default(),
+                ));
+                std::process::abort();
             }
         }
-    })
+    }
 }

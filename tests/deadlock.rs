@@ -2,15 +2,17 @@
 
 mod harness;
 
+use std::future::poll_fn;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener as StdListener};
 use std::os::unix::process::ExitStatusExt;
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use greenpatch::net::{TcpListener, TcpStream};
 use greenpatch::sync::Mutex;
-use greenpatch::{OnDeadlock, Runtime, dump_on_signal, spawn, thread, time, yield_now};
+use greenpatch::{OnDeadlock, Runtime, block_on, dump_on_signal, spawn, thread, time, yield_now};
 use harness::child;
 
 /// Longer than the monitor takes to call a process quiet.
@@ -95,6 +97,52 @@ fn one_that_waits_for_nobody_is_reported() {
     };
     let text = child.stderr_until(": unpark");
     assert!(text.contains("deadlock: "), "{text}");
+}
+
+#[test]
+fn a_future_whose_wakers_are_all_gone_is_reported() {
+    let test = "a_future_whose_wakers_are_all_gone_is_reported";
+    let dropped = || {
+        static KEPT: Mutex<Option<Waker>> = Mutex::new(None);
+        runtime(OnDeadlock::Warn).run(|| {
+            // While it waits, whoever was to wake it gives up.
+            spawn(|| {
+                while KEPT.lock().unwrap().take().is_none() {
+                    time::sleep(Duration::from_millis(1));
+                }
+            });
+            block_on(never(&KEPT));
+        });
+    };
+    let Some(mut child) = child::start(test, dropped) else {
+        return;
+    };
+    let text = child.stderr_until(": future with wakers of ");
+    assert!(text.contains("deadlock: "), "{text}");
+}
+
+#[test]
+fn an_os_thread_that_waits_for_a_future_without_wakers_wakes_nobody() {
+    let test = "an_os_thread_that_waits_for_a_future_without_wakers_wakes_nobody";
+    let pending = || {
+        let runtime = runtime(OnDeadlock::Warn);
+        let _parked = runtime.spawn(thread::park);
+        block_on(std::future::pending::<()>());
+    };
+    let Some(mut child) = child::start(test, pending) else {
+        return;
+    };
+    let text = child.stderr_until(": unpark");
+    assert!(text.contains("deadlock: "), "{text}");
+}
+
+/// Leaves its waker with `keeper` and is never ready.
+async fn never(keeper: &Mutex<Option<Waker>>) {
+    poll_fn(|context| {
+        *keeper.lock().unwrap() = Some(context.waker().clone());
+        Poll::<()>::Pending
+    })
+    .await;
 }
 
 /// The child aborts if its runtime finds a deadlock.
@@ -204,6 +252,38 @@ fn an_os_thread_could_wake_somebody() {
 }
 
 #[test]
+fn who_keeps_a_waker_could_wake_somebody() {
+    static KEPT: Mutex<Option<Waker>> = Mutex::new(None);
+    is_healthy("who_keeps_a_waker_could_wake_somebody", || {
+        runtime(OnDeadlock::Abort).run(|| block_on(never(&KEPT)));
+    });
+}
+
+#[test]
+fn who_keeps_the_waker_of_an_os_thread_could_wake_somebody() {
+    static KEPT: Mutex<Option<Waker>> = Mutex::new(None);
+    let test = "who_keeps_the_waker_of_an_os_thread_could_wake_somebody";
+    is_healthy(test, || {
+        let runtime = runtime(OnDeadlock::Abort);
+        let _parked = runtime.spawn(thread::park);
+        block_on(never(&KEPT));
+    });
+}
+
+#[test]
+fn a_task_of_tokio_could_wake_somebody() {
+    is_not_reported("a_task_of_tokio_could_wake_somebody", || {
+        let tokio = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_time()
+            .build()
+            .unwrap();
+        let task = tokio.spawn(async { tokio::time::sleep(LONG).await });
+        runtime(OnDeadlock::Abort).run(|| block_on(task).unwrap());
+    });
+}
+
+#[test]
 fn another_runtime_could_wake_somebody() {
     is_not_reported("another_runtime_could_wake_somebody", || {
         let (one, other) = (runtime(OnDeadlock::Abort), runtime(OnDeadlock::Abort));
@@ -237,6 +317,11 @@ fn a_handler_could_wake_somebody(test: &str, and_then: fn()) {
         and_then();
         runtime(OnDeadlock::Abort).run(thread::park);
     };
+    is_healthy(test, work);
+}
+
+/// The child waits for ever, and no runtime calls that a deadlock.
+fn is_healthy(test: &str, work: impl FnOnce()) {
     let Some(child) = child::start(test, work) else {
         return;
     };

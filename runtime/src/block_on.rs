@@ -12,6 +12,9 @@
 //! before a wake is seen by that poll, because the waker's swap releases and the thread's acquires; both are
 //! read-modify-write operations, so this holds for each of several wakers. Only the one that finds `WAITING` goes to
 //! the wait queue; the others cost a swap. The word is shared by count, so a late waker finds it in place.
+//!
+//! The count also tells the deadlock report whether anybody has a waker besides the thread itself. If so, the wait may
+//! end, as nobody can know what makes them use it; if not, it never does.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -92,6 +95,9 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
 /// See the module's page.
 struct Signal(AtomicU32);
 
+/// References to the signal that `block_on` holds: its own, and the waker that it polls with.
+const OWN_REFERENCES: usize = 2;
+
 const QUIET: u32 = 0;
 const WAITING: u32 = 1;
 const NOTIFIED: u32 = 2;
@@ -102,13 +108,14 @@ impl Signal {
     }
 
     /// Waits for a notification and takes it.
-    fn wait(&self) {
+    fn wait(self: &Arc<Self>) {
         let begun = self
             .0
             .compare_exchange(QUIET, WAITING, Ordering::Relaxed, Ordering::Relaxed);
         if begun.is_ok() {
             while self.0.load(Ordering::Relaxed) == WAITING {
-                futex::wait(&self.0, WAITING, None);
+                let has_wakers = || Arc::strong_count(self) > OWN_REFERENCES;
+                futex::wait_for_waker(&self.0, WAITING, &has_wakers);
             }
         } else {
             // Woken while it was polled, maybe by itself, and maybe for ever.

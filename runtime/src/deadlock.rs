@@ -5,9 +5,10 @@
 //! counts:
 //!
 //! - no green thread of any runtime runs, is ready to, sleeps, or waits for a descriptor or with a deadline;
+//! - no green thread is in [`block_on`](crate::block_on()) while a waker of its future is left anywhere;
 //! - every OS thread is either the runtime's own and at rest (a worker asleep or retired, a monitor, the
 //!   thread that dumps on a signal), or waits by the runtime's futexes, or a shim's, without deadline (in `Runtime::run`,
-//!   most often), and the kernel says that it sleeps;
+//!   most often; in `block_on` with no waker left), and the kernel says that it sleeps;
 //! - no signal handler is installed but those of std and the runtime.
 //!
 //! Any other OS thread, in a read, in `epoll_wait`, in C code, could wake somebody, as far as we can know. Then nothing

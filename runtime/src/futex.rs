@@ -79,6 +79,8 @@ struct Waiter {
     green: GreenRef,
     /// Where the lock that the word belongs to has its owner's thread id, or null.
     owner: *const AtomicI32,
+    /// In the frame of [`wait_for_waker`], or null.
+    prospect: *const Prospect<'static>,
     /// Set, with release order, once the waiter is out of the queue.
     woken: AtomicBool,
     next: Cell<*const Waiter>,
@@ -219,6 +221,32 @@ pub(crate) fn wait_because(
     }
 }
 
+/// As [`wait`] in `block_on`: `may_be_woken` tells the deadlock report whether anybody is left who could end the wait. It
+/// is called under a bucket's lock, by any thread.
+pub(crate) fn wait_for_waker(
+    word: &AtomicU32,
+    expected: u32,
+    may_be_woken: &(dyn Fn() -> bool + Sync),
+) -> Wait {
+    match context::green() {
+        Some(green) => {
+            let _native = NativeSection::enter();
+            let prospect = Prospect(may_be_woken);
+            let place = Place {
+                reason: Packed::future(word.as_ptr() as usize),
+                prospect: ptr::from_ref(&prospect).cast(),
+                ..Place::new(word.as_ptr(), expected)
+            };
+            // SAFETY: the borrow keeps the word in place, and this frame the prospect.
+            unsafe { park_at(green, place, None) }
+        }
+        None if may_be_woken() => {
+            wait_in_kernel_as(KernelWaiter::register(word.as_ptr()), word, expected, None)
+        }
+        None => wait_in_kernel(word, expected, None),
+    }
+}
+
 /// As [`wait`], and cut short by deadline scopes and cancellation: for waits whose result can say so. `Ok` means: look
 /// at the word again.
 ///
@@ -251,10 +279,19 @@ pub(crate) fn wait_within(word: &AtomicU32, expected: u32, limits: &Limits) -> R
 
 /// As [`wait`], but always blocks the kernel thread, green thread or not.
 fn wait_in_kernel(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Wait {
-    let _waiter = match deadline {
+    let waiter = match deadline {
         Some(_) => KernelWaiter::register(word.as_ptr()),
         None => KernelWaiter::register_endless(word.as_ptr()),
     };
+    wait_in_kernel_as(waiter, word, expected, deadline)
+}
+
+fn wait_in_kernel_as(
+    _waiter: KernelWaiter,
+    word: &AtomicU32,
+    expected: u32,
+    deadline: Option<Deadline>,
+) -> Wait {
     let timeout = deadline.map(Deadline::timeout);
     match futex::wait(word, futex::Flags::PRIVATE, expected, timeout.as_ref()) {
         Err(Errno::AGAIN) => Wait::Changed,
@@ -368,6 +405,24 @@ pub(crate) fn owner_of(address: usize) -> Option<i32> {
     }
 }
 
+/// Whether anybody is left who could end the wait at `address` of a green thread in `block_on`. False if none waits there.
+pub(crate) fn may_be_woken(address: usize) -> bool {
+    let queue = bucket(address).queue.lock();
+    let mut waiter = queue.head;
+    while let Some(found) = queue.find(waiter, address, ANY) {
+        // SAFETY: the wait of a queued waiter has not returned, so the prospect in its frame is still there; it leaves
+        // the queue under the lock that we hold.
+        if let Some(Prospect(may_be_woken)) = unsafe { found.prospect.as_ref() } {
+            return may_be_woken();
+        }
+        waiter = found.next.get();
+    }
+    false
+}
+
+/// Whether anybody is left who could end a wait.
+struct Prospect<'a>(&'a (dyn Fn() -> bool + Sync));
+
 /// Where a green thread waits, and while what stands there.
 struct Place {
     address: *const u32,
@@ -376,6 +431,7 @@ struct Place {
     reason: Packed,
     /// As in [`Waiter`].
     owner: *const AtomicI32,
+    prospect: *const Prospect<'static>,
 }
 
 impl Place {
@@ -386,6 +442,7 @@ impl Place {
             bitset: ANY,
             reason: Packed::futex(address as usize),
             owner: ptr::null(),
+            prospect: ptr::null(),
         }
     }
 }
@@ -420,6 +477,7 @@ unsafe fn park<E>(
         bitset: place.bitset,
         green,
         owner: place.owner,
+        prospect: place.prospect,
         woken: AtomicBool::new(false),
         next: Cell::new(ptr::null()),
         previous: Cell::new(ptr::null()),

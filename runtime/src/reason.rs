@@ -9,6 +9,7 @@ use std::os::fd::RawFd;
 use serde::Serialize;
 
 use crate::descriptor::Interest;
+use crate::futex;
 
 /// Why a green thread is parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -31,10 +32,12 @@ pub enum WaitReason {
     Mutex(usize),
     /// It waits in [`thread::park`](crate::thread::park) for an unpark.
     Park,
+    /// It waits in [`block_on`](crate::block_on()) for one of the future's wakers, whose state stands at this address.
+    Future(usize),
 }
 
 impl WaitReason {
-    /// Whether only another thread can end such a wait: neither the kernel nor time.
+    /// Whether only another thread can end such a wait, which is under way: neither the kernel nor time.
     pub(crate) fn needs_a_thread(self) -> bool {
         match self {
             WaitReason::Sleep
@@ -45,6 +48,8 @@ impl WaitReason {
             | WaitReason::Join(_)
             | WaitReason::Mutex(_)
             | WaitReason::Park => true,
+            // Who keeps a waker, and what makes them use it, cannot be known. Without one the wait never ends.
+            WaitReason::Future(address) => !futex::may_be_woken(address),
         }
     }
 }
@@ -60,6 +65,7 @@ impl fmt::Display for WaitReason {
             WaitReason::Join(id) => write!(f, "join of green thread {id}"),
             WaitReason::Mutex(address) => write!(f, "mutex at {address:#x}"),
             WaitReason::Park => write!(f, "unpark"),
+            WaitReason::Future(address) => write!(f, "future with wakers of {address:#x}"),
         }
     }
 }
@@ -104,6 +110,10 @@ impl Packed {
 
     pub(crate) const PARK: Packed = Packed::new(8, 0);
 
+    pub(crate) fn future(address: usize) -> Packed {
+        Packed::new(9, address as u64)
+    }
+
     pub(crate) fn from_word(word: u64) -> Packed {
         Packed(word)
     }
@@ -123,6 +133,7 @@ impl Packed {
             6 => WaitReason::Join(argument),
             7 => WaitReason::Mutex(argument as usize),
             8 => WaitReason::Park,
+            9 => WaitReason::Future(argument as usize),
             _ => return None,
         })
     }

@@ -31,7 +31,11 @@ mod futex {
         static ref QUEUE: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
     }
 
-    pub(crate) fn wait(word: &AtomicU32, expected: u32, _deadline: Option<()>) {
+    pub(crate) fn wait_for_waker(
+        word: &AtomicU32,
+        expected: u32,
+        _may_be_woken: &(dyn Fn() -> bool + Sync),
+    ) {
         let queue = QUEUE.0.lock().unwrap();
         if word.load(Ordering::SeqCst) == expected {
             drop(QUEUE.1.wait(queue).unwrap());

@@ -12,7 +12,7 @@
 //! | `worker` | the worker that resumes it, before the switch; read by the green thread itself |
 //! | `timer` | its own green thread, and whoever holds the lock of the wheel it stands in |
 //! | `coroutine` | the worker that runs it |
-//! | `next_free` | whoever holds the pool's lock |
+//! | `next_free`, `previous_free` | whoever holds the pool's lock |
 //! | `links` | whoever holds the lock of the run queue's backlog that it stands in, or took it out of there |
 //! | `yielder`, `entry_frame`, `budget`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
 //! | `pin` | written by its own green thread in its first turn, by the worker after the last; read by anyone |
@@ -178,6 +178,7 @@ pub(crate) struct Green {
     value: Cell<*mut c_void>,
     pub(crate) alternate_stack: Cell<Option<libc::stack_t>>,
     pub(crate) next_free: Cell<Option<GreenRef>>,
+    pub(crate) previous_free: Cell<Option<GreenRef>>,
 }
 
 // SAFETY: the table in the module's page says who touches which field, and what orders them: the
@@ -254,6 +255,7 @@ impl Green {
             value: Cell::new(ptr::null_mut()),
             alternate_stack: Cell::new(None),
             next_free: Cell::new(None),
+            previous_free: Cell::new(None),
         }
     }
 

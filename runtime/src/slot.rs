@@ -14,7 +14,7 @@
 //! Regions are never unmapped and control blocks never cease to be control blocks: a pointer to one
 //! may be stale, but is always safe to unpark (see `park.rs`). Freed slots are used again
 //! last-in first-out, with their thread control block. Stack memory of slots that stayed free for
-//! a whole period of the monitor goes back to the kernel.
+//! a whole period of the monitor goes back to the kernel; those are the ones that were freed first.
 //!
 //! Regions are marked `MADV_NOHUGEPAGE`: a transparent huge page would turn two touched pages into 2 MiB.
 
@@ -102,15 +102,63 @@ impl Slot {
     }
 }
 
+/// Free slots in the order in which they were freed, linked through their control blocks: the *hottest* was freed last.
+struct FreeList {
+    hottest: Option<GreenRef>,
+    coldest: Option<GreenRef>,
+    count: usize,
+}
+
+impl FreeList {
+    const fn empty() -> FreeList {
+        FreeList {
+            hottest: None,
+            coldest: None,
+            count: 0,
+        }
+    }
+
+    fn push(&mut self, green: GreenRef) {
+        green.next_free.set(self.hottest);
+        match self.hottest {
+            Some(colder) => colder.previous_free.set(Some(green)),
+            None => self.coldest = Some(green),
+        }
+        self.hottest = Some(green);
+        self.count += 1;
+    }
+
+    /// What stands in the new hottest slot's `previous_free` means nothing from now on.
+    fn take_hottest(&mut self) -> Option<GreenRef> {
+        let green = self.hottest?;
+        self.hottest = green.next_free.take();
+        self.count -= 1;
+        if self.count == 0 {
+            self.coldest = None;
+        }
+        Some(green)
+    }
+
+    fn take_coldest(&mut self) -> Option<GreenRef> {
+        if self.count < 2 {
+            return self.take_hottest();
+        }
+        let green = self.coldest?;
+        self.coldest = green.previous_free.take();
+        if let Some(hotter) = self.coldest {
+            hotter.next_free.set(None);
+        }
+        self.count -= 1;
+        Some(green)
+    }
+}
+
 struct Pool {
-    /// Free slots, the last freed first, linked through their control blocks.
-    free: Option<GreenRef>,
-    free_count: usize,
-    /// The smallest `free_count` since the monitor last looked.
+    free: FreeList,
+    /// The smallest number of free slots since the monitor last looked: so many, the coldest, were not used.
     unused: usize,
     /// Free slots whose stack memory the kernel has back.
-    trimmed: Option<GreenRef>,
-    trimmed_count: usize,
+    trimmed: FreeList,
     /// What is left of the youngest region, and which it is.
     next: usize,
     end: usize,
@@ -120,13 +168,33 @@ struct Pool {
     region_slots: usize,
 }
 
+impl Pool {
+    /// A free slot, one whose stack is in memory if there is one.
+    fn take_free(&mut self) -> Option<GreenRef> {
+        let green = self.free.take_hottest();
+        self.unused = self.unused.min(self.free.count);
+        green.or_else(|| self.trimmed.take_hottest())
+    }
+
+    /// The slot that has been free for longest.
+    fn take_coldest(&mut self) -> Option<GreenRef> {
+        let green = self.free.take_coldest();
+        self.unused = self.unused.min(self.free.count);
+        green
+    }
+
+    /// Gives how many slots were not used since the last call, and takes for granted that they are taken out.
+    fn begin_period(&mut self) -> usize {
+        let left = self.free.count - self.unused;
+        std::mem::replace(&mut self.unused, left)
+    }
+}
+
 static POOLS: [SpinLock<Pool>; CLASSES.len()] = [const {
     SpinLock::new(Pool {
-        free: None,
-        free_count: 0,
+        free: FreeList::empty(),
         unused: 0,
-        trimmed: None,
-        trimmed_count: 0,
+        trimmed: FreeList::empty(),
         next: 0,
         end: 0,
         region: 0,
@@ -178,20 +246,9 @@ pub(crate) fn acquire(stack_size: usize) -> io::Result<GreenRef> {
     };
     let layout = tls::layout();
     let mut pool = POOLS[class].lock();
-    if let Some(green) = pool.free {
-        pool.free = green.next_free.take();
-        pool.free_count -= 1;
-        pool.unused = pool.unused.min(pool.free_count);
+    if let Some(green) = pool.take_free() {
         drop(pool);
         // SAFETY: the slot is free, so nobody runs on its block.
-        unsafe { green.slot.block.reset(layout) };
-        return Ok(green);
-    }
-    if let Some(green) = pool.trimmed {
-        pool.trimmed = green.next_free.take();
-        pool.trimmed_count -= 1;
-        drop(pool);
-        // SAFETY: as above.
         unsafe { green.slot.block.reset(layout) };
         return Ok(green);
     }
@@ -311,23 +368,18 @@ fn guard(address: usize) -> io::Result<()> {
 /// Takes back the slot of a green thread that has ended and whose stack was left.
 pub(crate) fn release(green: GreenRef) {
     let mut pool = POOLS[green.slot.class].lock();
-    green.next_free.set(pool.free);
-    pool.free = Some(green);
-    pool.free_count += 1;
+    pool.free.push(green);
 }
 
-/// Returns to the kernel the stacks of as many slots as nobody has used since the last call.
+/// Returns to the kernel the stacks of the slots that nobody has used since the last call.
 /// Gives the number of slots trimmed.
 pub(crate) fn trim() -> usize {
     let mut trimmed = 0;
     for pool in &POOLS {
-        let mut count = {
-            let mut pool = pool.lock();
-            std::mem::replace(&mut pool.unused, usize::MAX)
-        };
-        while count > 0 {
-            count -= 1;
-            let Some(green) = take_free(pool) else { break };
+        let count = pool.lock().begin_period();
+        for _ in 0..count {
+            let coldest = pool.lock().take_coldest();
+            let Some(green) = coldest else { break };
             let slot = &green.slot;
             // The topmost page of the stack shares its page with the control block.
             let length = (slot.stack_base & !(PAGE - 1)) - slot.stack_limit;
@@ -340,23 +392,11 @@ pub(crate) fn trim() -> usize {
                 )
             };
             let mut pool = pool.lock();
-            green.next_free.set(pool.trimmed);
-            pool.trimmed = Some(green);
-            pool.trimmed_count += 1;
+            pool.trimmed.push(green);
             trimmed += 1;
         }
-        let mut pool = pool.lock();
-        pool.unused = pool.free_count;
     }
     trimmed
-}
-
-fn take_free(pool: &SpinLock<Pool>) -> Option<GreenRef> {
-    let mut pool = pool.lock();
-    let green = pool.free?;
-    pool.free = green.next_free.take();
-    pool.free_count -= 1;
-    Some(green)
 }
 
 /// The green thread in whose slot `address` lies. Safe in signal handlers.
@@ -395,11 +435,9 @@ pub(crate) unsafe fn reset_after_fork() {
         // SAFETY: the caller's promise.
         unsafe {
             spin::seize(pool, |pool| {
-                pool.free = None;
-                pool.free_count = 0;
+                pool.free = FreeList::empty();
                 pool.unused = 0;
-                pool.trimmed = None;
-                pool.trimmed_count = 0;
+                pool.trimmed = FreeList::empty();
                 pool.next = 0;
                 pool.end = 0;
                 pool.made = 0;
@@ -415,9 +453,9 @@ pub(crate) fn metrics() -> [SlotMetrics; CLASSES.len()] {
         let pool = POOLS[class].lock();
         SlotMetrics {
             stack_size: CLASSES[class],
-            in_use: pool.made - pool.free_count - pool.trimmed_count,
-            pooled: pool.free_count,
-            trimmed: pool.trimmed_count,
+            in_use: pool.made - pool.free.count - pool.trimmed.count,
+            pooled: pool.free.count,
+            trimmed: pool.trimmed.count,
         }
     })
 }

@@ -15,6 +15,11 @@ const LIMIT: u32 = 120;
 ///
 /// `test` is the full name of the calling test, as the test harness lists it.
 pub(crate) fn output_of(test: &str, work: impl FnOnce()) -> Option<Output> {
+    output_under(&[], test, work)
+}
+
+/// As [`output_of`], with these variables set in the child's environment.
+fn output_under(variables: &[(&str, &str)], test: &str, work: impl FnOnce()) -> Option<Output> {
     if env::var_os(MARK).is_some() {
         work();
         return None;
@@ -29,6 +34,7 @@ pub(crate) fn output_of(test: &str, work: impl FnOnce()) -> Option<Output> {
             "--test-threads=1",
         ])
         .env(MARK, "1")
+        .envs(variables.iter().copied())
         .output()
         .expect("the test binary can be started");
     Some(output)
@@ -36,9 +42,14 @@ pub(crate) fn output_of(test: &str, work: impl FnOnce()) -> Option<Output> {
 
 /// As [`output_of`], for work that asserts for itself: fails if the child did, and else shows what
 /// the child printed.
-#[allow(clippy::print_stdout, reason = "the child's figures are of interest")]
 pub(crate) fn succeeds(test: &str, work: impl FnOnce()) {
-    let Some(output) = output_of(test, work) else {
+    succeeds_under(&[], test, work);
+}
+
+/// As [`succeeds`], with these variables set in the child's environment.
+#[allow(clippy::print_stdout, reason = "the child's figures are of interest")]
+pub(crate) fn succeeds_under(variables: &[(&str, &str)], test: &str, work: impl FnOnce()) {
+    let Some(output) = output_under(variables, test, work) else {
         return;
     };
     let stdout = String::from_utf8_lossy(&output.stdout);

@@ -114,6 +114,8 @@ pub(crate) struct Layout {
     specific: usize,
     specific_count: usize,
     level2_count: usize,
+    /// Where glibc notes that the thread has had a value for some key, if that is known.
+    specific_used: Option<usize>,
     rseq: Option<isize>,
     resolver: Resolver,
     res_nclose: unsafe extern "C" fn(*mut ResolverState),
@@ -224,7 +226,7 @@ impl Layout {
         let level2_count = level2_size / key_value_size;
         let (specific, specific_size) = field(c"_thread_db_pthread_specific")?;
         let specific_count = specific_size / size_of::<*mut KeyValue>();
-        let fresh = copy_of_fresh_pthread(above)?;
+        let fresh = copy_of_fresh_pthread(above, specific + specific_size)?;
         Ok(Layout {
             above,
             below: static_size
@@ -237,6 +239,7 @@ impl Layout {
             specific,
             specific_count,
             level2_count,
+            specific_used: fresh.specific_used,
             // SAFETY: `__rseq_offset` is a ptrdiff_t; libc before 2.35 does without it.
             rseq: symbol(c"__rseq_offset").map(|offset| unsafe { *offset.cast::<isize>() }),
             resolver: fresh.resolver()?,
@@ -289,6 +292,8 @@ struct Fresh {
     address: usize,
     /// Where its thread-local pointer to the resolver's state stood, and what it was.
     resolver: Option<(usize, usize)>,
+    /// The offset of the byte that tells whether a key was given a value, if it does.
+    specific_used: Option<usize>,
 }
 
 impl Fresh {
@@ -307,7 +312,9 @@ impl Fresh {
     }
 }
 
-fn copy_of_fresh_pthread(size: usize) -> Result<Fresh, BuildError> {
+/// `after_keys` is the offset of what follows the table of the thread's key values: in every glibc so far, the byte that
+/// tells whether one was ever set. That is tried out.
+fn copy_of_fresh_pthread(size: usize, after_keys: usize) -> Result<Fresh, BuildError> {
     extern "C" fn copy_own(copy: *mut c_void) -> *mut c_void {
         // SAFETY: the creator passes a `Fresh` and waits for this thread before it looks at it.
         let copy = unsafe { &mut *copy.cast::<Fresh>() };
@@ -319,13 +326,34 @@ fn copy_of_fresh_pthread(size: usize) -> Result<Fresh, BuildError> {
             // SAFETY: the control block extends `size` bytes from the thread pointer.
             *word = unsafe { ptr::read_volatile((copy.address as *const usize).add(index)) };
         }
+        copy.specific_used = copy
+            .specific_used
+            .filter(|offset| is_set_with_a_key((copy.address + offset) as *const u8));
         ptr::null_mut()
+    }
+
+    /// Whether the byte of the calling thread goes from 0 to 1 when the thread first sets a key's value.
+    fn is_set_with_a_key(byte: *const u8) -> bool {
+        let mut key = 0;
+        let value = ptr::from_ref(&key).cast();
+        // SAFETY: plain use of pthread keys, and reads of a byte in the calling thread's control block.
+        unsafe {
+            let before = ptr::read_volatile(byte);
+            if libc::pthread_key_create(&mut key, None) != 0 {
+                return false;
+            }
+            libc::pthread_setspecific(key, value);
+            let after = ptr::read_volatile(byte);
+            libc::pthread_key_delete(key);
+            (before, after) == (0, 1)
+        }
     }
 
     let mut copy = Fresh {
         words: vec![0; size.div_ceil(8)].into(),
         address: 0,
         resolver: None,
+        specific_used: (after_keys < size).then_some(after_keys),
     };
     // SAFETY: plain use of the pthread interface; the thread is joined before `copy` is read.
     let error = unsafe {
@@ -570,7 +598,7 @@ unsafe fn run_key_destructors(layout: &Layout) {
         // SAFETY: the function runs and clears the calling thread's list.
         unsafe { (layout.call_tls_dtors)() };
         // SAFETY: the calling thread's own block.
-        let again = unsafe { for_key_values(layout, run_key_destructor) };
+        let again = unsafe { take_keys_used(layout) && for_key_values(layout, run_key_destructor) };
         if !again {
             return;
         }
@@ -579,11 +607,26 @@ unsafe fn run_key_destructors(layout: &Layout) {
     // values that they set again.
     unsafe {
         (layout.call_tls_dtors)();
+        take_keys_used(layout);
         for_key_values(layout, |value, _| {
             (*value).data = ptr::null_mut();
             false
         });
     }
+}
+
+/// Whether the calling thread may have set a key's value since the last call. The values stand in a dozen cache lines
+/// that few green threads use.
+///
+/// # Safety
+///
+/// Runs on a green thread's own block.
+unsafe fn take_keys_used(layout: &Layout) -> bool {
+    layout.specific_used.is_none_or(|offset| {
+        let byte = (arch::thread_pointer() + offset) as *mut u8;
+        // SAFETY: glibc's flag in the calling thread's control block, which glibc clears in the same way.
+        unsafe { *byte != 0 && ptr::replace(byte, 0) != 0 }
+    })
 }
 
 /// Calls `act` for each pthread key that the calling thread may have a value for; whether any call gave true.

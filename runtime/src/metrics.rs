@@ -36,8 +36,9 @@ impl Counter {
     }
 }
 
-/// What a worker has done at its place; written by the OS thread that serves there.
+/// What a worker has done at its place; written by the OS thread that serves there. Two cache lines (see `shard.rs`).
 #[derive(Default)]
+#[repr(align(128))]
 pub(crate) struct Counters {
     pub(crate) switches: Counter,
     pub(crate) unparks: Counter,

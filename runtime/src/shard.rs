@@ -15,6 +15,11 @@
 //! | `pinned` | see `pinned.rs` |
 //! | `early` | put in by the worker, taken out by anyone |
 //! | `wheel` | under its lock |
+//!
+//! `progress` and `counters` change at each turn, so they have cache lines of their own: workers that look for work read
+//! what else stands here again and again. Without that a turn takes 31 ns instead of 27, and 47 instead of 36 beside three
+//! workers that look. (The runtime's count of living green threads, which each spawn and each end changes, was given a line of its
+//! own too, which made no difference with 1, 2 and 4 workers.)
 
 use std::ptr;
 use std::sync::atomic::{
@@ -43,7 +48,8 @@ const LOOKS: usize = 16;
 /// Turns that others have before it is the turn of a green thread that is to have it early.
 const EARLY_TURNS: u32 = 32;
 
-/// What a worker tells of itself as it goes along, by plain stores.
+/// What a worker tells of itself as it goes along, by plain stores. Two cache lines, as processors fetch them in pairs.
+#[repr(align(128))]
 pub(crate) struct Progress {
     /// Turns taken, and sleeps: it changes as long as the worker gets on.
     turns: AtomicU32,
@@ -392,5 +398,23 @@ impl Shards {
         self.places.get(index)?.set(Arc::new(Shard::new())).ok()?;
         self.used.store(index + 1, Ordering::Release);
         Some(index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::mem::{offset_of, size_of};
+
+    use super::*;
+
+    #[test]
+    fn what_changes_at_each_turn_shares_no_cache_line_with_anything_else() {
+        const LINES: usize = 128;
+        for (start, size) in [
+            (offset_of!(Shard, progress), size_of::<Progress>()),
+            (offset_of!(Shard, counters), size_of::<Counters>()),
+        ] {
+            assert_eq!((start % LINES, size % LINES), (0, 0));
+        }
     }
 }

@@ -89,6 +89,48 @@ fn an_overflow_in_a_std_thread_is_told_the_same_way() {
     }
 }
 
+/// Writes a byte so far below the calling thread's stack, as a function with a large frame does that touches the frame's
+/// far end first.
+fn write_below_the_stack(distance: usize) {
+    let (mut lowest, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: the attributes are filled in before they are read. The write has no place: it is what the test is about.
+    unsafe {
+        let mut attributes = std::mem::zeroed();
+        assert_eq!(
+            libc::pthread_getattr_np(libc::pthread_self(), &mut attributes),
+            0
+        );
+        libc::pthread_attr_getstack(&attributes, &mut lowest, &mut size);
+        lowest.cast::<u8>().wrapping_sub(distance).write_volatile(1);
+    }
+}
+
+#[test]
+fn a_frame_that_steps_over_a_page_is_an_overflow_all_the_same() {
+    const TEST: &str = "a_frame_that_steps_over_a_page_is_an_overflow_all_the_same";
+    const DISTANCES: &str = "DISTANCE_BELOW_THE_STACK";
+    for distance in ["1", "12288", "61440"] {
+        // SAFETY: no other thread of this test reads or writes the environment now.
+        unsafe { std::env::set_var(DISTANCES, distance) };
+        let death = death_of(TEST, || {
+            let distance = std::env::var(DISTANCES).unwrap().parse().unwrap();
+            let below = || Builder::new().stack_size(64 * 1024);
+            // Neighbours on both sides, whose storage would be hit.
+            let neighbour = below().spawn(thread::yield_now).unwrap();
+            let large = below().name("large-frame".to_owned());
+            let large = large.spawn(move || write_below_the_stack(distance));
+            let _ = (large.unwrap().join(), neighbour.join());
+        });
+        let Some((signal, stderr)) = death else {
+            return;
+        };
+        assert_eq!(signal, Some(libc::SIGABRT), "{distance}: {stderr}");
+        for part in ["'large-frame'", "overflowed its", "64 KiB"] {
+            assert!(stderr.contains(part), "no '{part}' in: {stderr}");
+        }
+    }
+}
+
 #[test]
 fn an_overflow_on_an_os_thread_is_still_stds_to_tell() {
     let test = "an_overflow_on_an_os_thread_is_still_stds_to_tell";

@@ -78,7 +78,7 @@ struct SlotStack {
     limit: usize,
 }
 
-// SAFETY: a slot's stack is at least 64 KiB with a guard page below it, and nobody else uses it
+// SAFETY: a slot's stack is at least 64 KiB with a guard below it, and nobody else uses it
 // while its green thread lives.
 unsafe impl Stack for SlotStack {
     fn base(&self) -> StackPointer {

@@ -1,6 +1,6 @@
 //! Stack overflow of a green thread: said by name, then the process aborts.
 //!
-//! The guard page below each stack makes an overflow a SIGSEGV. The handler runs on an alternate stack of
+//! The guard below each stack makes an overflow a SIGSEGV. The handler runs on an alternate stack of
 //! its worker; it uses no thread-local variable, no lock and no memory of the heap. A fault anywhere else
 //! goes to the handler that was there before.
 

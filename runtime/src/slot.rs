@@ -3,10 +3,13 @@
 //! One slot holds all that a green thread is made of, from high to low addresses:
 //!
 //! ```text
-//! top ─► struct pthread │ static TLS │ control block │ stack … │ guard page │ ◄─ bottom
+//! top ─► struct pthread │ static TLS │ control block │ stack … │ guard │ ◄─ bottom
 //! ```
 //!
-//! Slots come in size classes and are carved from large regions, each one mapping: the guard pages
+//! The guard is wider than a page. Compilers of C do not touch each page of a large frame, so a function with a
+//! buffer of some ten KiB would step over a single page into the thread-local storage of the slot below.
+//!
+//! Slots come in size classes and are carved from large regions, each one mapping: the guards
 //! are made with `MADV_GUARD_INSTALL`, which does not split it, so the kernel's limit on mappings
 //! (65,530) does not bound the number of green threads. Where the kernel lacks that call (before
 //! 6.13), `mprotect` does the same at the cost of a mapping a slot.
@@ -40,6 +43,9 @@ use crate::tls::{self, Block, Layout};
 
 pub(crate) const PAGE: usize = 4096;
 
+/// Bytes below each stack that fault on every access. They take address space, and page tables for it, but no memory.
+pub(crate) const GUARD: usize = 64 << 10;
+
 /// Bytes of stack a slot of each class offers at least.
 const CLASSES: [usize; 6] = [64 << 10, 256 << 10, 2 << 20, 8 << 20, 64 << 20, 512 << 20];
 
@@ -61,7 +67,7 @@ pub(crate) const MADV_GUARD_INSTALL: i32 = 102;
 #[derive(Clone, Copy)]
 pub(crate) struct Slot {
     pub(crate) class: usize,
-    /// The lowest usable address of the stack; the guard page ends here.
+    /// The lowest usable address of the stack; the guard ends here.
     pub(crate) stack_limit: usize,
     /// The highest address of the stack, where it begins.
     pub(crate) stack_base: usize,
@@ -238,7 +244,7 @@ static GUARD_BY_MPROTECT: AtomicBool = AtomicBool::new(false);
 /// The bytes from one slot of a class to the next.
 fn slot_size(layout: &Layout, class: usize) -> usize {
     let overhead = layout.block_size() + size_of::<Green>() + 64;
-    PAGE + (CLASSES[class] + overhead).next_multiple_of(PAGE)
+    GUARD + (CLASSES[class] + overhead).next_multiple_of(PAGE)
 }
 
 /// A control block with a stack of at least `stack_size` bytes, ready for a new green thread.
@@ -336,7 +342,7 @@ unsafe fn make(layout: &Layout, class: usize, bottom: usize, size: usize) -> io:
     let green = control_block_below(block, layout);
     let slot = Slot {
         class,
-        stack_limit: bottom + PAGE,
+        stack_limit: bottom + GUARD,
         stack_base: green,
         block,
     };
@@ -354,12 +360,12 @@ fn control_block_below(block: Block, layout: &Layout) -> usize {
     (block.bottom(layout) - size_of::<Green>()) & !(align_of::<Green>() - 1)
 }
 
-/// Makes the page at `address` fault on every access.
+/// Makes the guard at `address` fault on every access.
 fn guard(address: usize) -> io::Result<()> {
-    let page = address as *mut c_void;
+    let guard = address as *mut c_void;
     if !GUARD_BY_MPROTECT.load(Ordering::Relaxed) {
-        // SAFETY: the page is the lowest of a slot that is not in use yet.
-        if unsafe { libc::madvise(page, PAGE, MADV_GUARD_INSTALL) } == 0 {
+        // SAFETY: the lowest pages of a slot that is not in use yet.
+        if unsafe { libc::madvise(guard, GUARD, MADV_GUARD_INSTALL) } == 0 {
             return Ok(());
         }
         let error = io::Error::last_os_error();
@@ -368,8 +374,8 @@ fn guard(address: usize) -> io::Result<()> {
         }
         GUARD_BY_MPROTECT.store(true, Ordering::Relaxed);
     }
-    // SAFETY: as above.
-    Ok(unsafe { mprotect(page, PAGE, MprotectFlags::empty()) }?)
+    // SAFETY: the lowest pages of a slot that is not in use yet.
+    Ok(unsafe { mprotect(guard, GUARD, MprotectFlags::empty()) }?)
 }
 
 /// Takes back the slot of a green thread that has ended and whose stack was left.
@@ -426,9 +432,9 @@ fn made_at(bottom: usize, size: usize) -> Option<GreenRef> {
     made.then(|| unsafe { GreenRef::new(NonNull::new_unchecked(green as *mut Green)) })
 }
 
-/// Whether `address` lies in the guard page of a slot.
+/// Whether `address` lies in the guard of a slot.
 pub(crate) fn is_guard(address: usize) -> bool {
-    slot_around(address).is_some_and(|(bottom, _)| address - bottom < PAGE)
+    slot_around(address).is_some_and(|(bottom, _)| address - bottom < GUARD)
 }
 
 /// Gives up all slots after a fork: the parent's green threads may have used any of them, and nobody holds

@@ -230,7 +230,7 @@ pub fn attributes(thread: libc::pthread_t) -> Option<(*mut c_void, Attributes)> 
         stack_size: asked.map_or(slot.top() - slot.stack_limit, |asked| {
             asked.stack_size & !(ALIGNMENT - 1)
         }),
-        guard_size: asked.map_or(slot::PAGE, |asked| {
+        guard_size: asked.map_or(slot::GUARD, |asked| {
             asked.guard_size.next_multiple_of(slot::PAGE)
         }),
         is_detached: green.is_detached(),

@@ -18,6 +18,7 @@
 //! | `pin` | written by its own green thread in its first turn, by the worker after the last; read by anyone |
 //! | `next_due`, `due` | whoever holds the lock of the due queue it stands in |
 //! | `is_early` | its own green thread; while it is parked or queued, read by whoever queues it |
+//! | `floating_point` | written by the spawner, read by its own green thread as it begins |
 //! | `wait` | written by its own green thread, read by anyone |
 //! | `runtime` | written by the spawner, read by anyone |
 //! | `probe` | anyone, by atomic operations (see `probe.rs`) |
@@ -34,7 +35,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, 
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use crate::arch;
+use crate::arch::{self, FloatingPoint};
 use crate::context;
 use crate::deadline::Deadline;
 use crate::futex;
@@ -148,6 +149,8 @@ pub(crate) struct Green {
     worker: Cell<*const Worker>,
     yielder: Cell<*const Yielder<(), Action>>,
     entry_frame: Cell<usize>,
+    /// The spawner's, which a new green thread begins with.
+    floating_point: Cell<FloatingPoint>,
     coroutine: UnsafeCell<Option<Context>>,
     budget: Cell<u32>,
     patch: Cell<Patch>,
@@ -233,6 +236,7 @@ impl Green {
             worker: Cell::new(ptr::null()),
             yielder: Cell::new(ptr::null()),
             entry_frame: Cell::new(0),
+            floating_point: Cell::new(FloatingPoint::current()),
             coroutine: UnsafeCell::new(None),
             budget: Cell::new(BUDGET),
             patch: Cell::new(Patch::none()),
@@ -305,8 +309,10 @@ impl Green {
     /// Switches to the worker, and returns when a worker resumes this green thread.
     #[inline]
     fn suspend(&self, action: Action) {
+        let floating_point = FloatingPoint::current();
         // SAFETY: set by `begin` on this stack; it lives as long as the coroutine's function.
-        unsafe { (*self.yielder.get()).suspend(action) }
+        unsafe { (*self.yielder.get()).suspend(action) };
+        floating_point.enter();
     }
 
     /// Runs `f` on the stack of the worker's OS thread, below the frames of the scheduler, with this green thread's
@@ -548,6 +554,7 @@ impl GreenRef {
             drop(after);
             std::mem::forget(unwinding);
         });
+        green.floating_point.set(FloatingPoint::current());
         green.patch.set(life.shared.patch());
         let runtime = Arc::as_ptr(&life.shared) as usize;
         green.runtime.store(runtime, Ordering::Relaxed);
@@ -577,6 +584,7 @@ impl GreenRef {
     /// First on the green thread's own stack.
     fn begin(self, yielder: &Yielder<(), Action>) {
         self.yielder.set(yielder);
+        self.floating_point.get().enter();
         // SAFETY: this is the green thread's own block.
         unsafe { tls::start_thread() };
         context::start_green(self);

@@ -75,6 +75,7 @@ pub(crate) struct Worker {
     pub(crate) shard: Arc<Shard>,
     thread_pointer: arch::ThreadPointer,
     home: usize,
+    floating_point: arch::FloatingPoint,
     at_home: Cell<bool>,
     turn: Cell<u32>,
     next_turns: Cell<u32>,
@@ -100,6 +101,7 @@ impl Worker {
             shard,
             thread_pointer: tls::layout().thread_pointer,
             home: arch::thread_pointer(),
+            floating_point: arch::FloatingPoint::current(),
             at_home: Cell::new(true),
             // Goes on from the last worker's here: a mark of its must not be taken for this one's.
             turn: Cell::new(turn),
@@ -170,12 +172,13 @@ impl Worker {
         }
     }
 
-    /// Goes back to the worker's own thread pointer.
+    /// Goes back to the worker's own thread pointer, and to its own floating-point environment.
     #[inline(always)]
     fn go_home(&self) {
         if !self.at_home.replace(true) {
             // SAFETY: the block of this OS thread; the callers use no thread-local variable.
             unsafe { self.thread_pointer.set(self.home) };
+            self.floating_point.enter();
         }
     }
 

@@ -9,6 +9,7 @@
 //!   start routine runs;
 //! - `saved_stack_pointer(registers)`: the one that setjmp has saved;
 //! - `system_call(number, arguments)`: a system call without libc;
+//! - `FloatingPoint::current()` and `enter()`: how the running code rounds, and which exceptions it has seen or traps;
 //! - `ThreadPointer::set(address)`: makes another control block the running thread's;
 //! - `ThreadPointer::detect()`: finds out how that is done on this machine.
 //!
@@ -21,8 +22,8 @@ mod x86_64;
 pub use x86_64::system_call;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{
-    ThreadPointer, call_outermost, interrupted, return_from_outermost, saved_stack_pointer,
-    stack_pointer, thread_pointer,
+    FloatingPoint, ThreadPointer, call_outermost, interrupted, return_from_outermost,
+    saved_stack_pointer, stack_pointer, thread_pointer,
 };
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]

@@ -150,6 +150,66 @@ pub(crate) unsafe extern "C" fn return_from_outermost(way_back: usize, value: *m
     )
 }
 
+/// The floating-point environment: the control and status register of SSE, and the control word of the x87 unit.
+///
+/// The ABI has functions preserve both control parts, so a context switch, a function to the compiler, leaves them as
+/// the other side had them. The status flags of the x87 unit are not part of it: to read and write them costs some
+/// hundred cycles, and compilers use that unit for `long double` alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FloatingPoint {
+    sse: u32,
+    x87: u16,
+}
+
+impl FloatingPoint {
+    /// That of the running code.
+    #[inline(always)]
+    pub(crate) fn current() -> FloatingPoint {
+        let mut environment = FloatingPoint { sse: 0, x87: 0 };
+        // SAFETY: each instruction stores a register to a field of its size.
+        unsafe {
+            asm!(
+                "stmxcsr [{sse}]",
+                "fnstcw [{x87}]",
+                sse = in(reg) &raw mut environment.sse,
+                x87 = in(reg) &raw mut environment.x87,
+                options(nostack, preserves_flags),
+            );
+        }
+        environment
+    }
+
+    /// Makes it that of the running code. Most green threads have the same one, so it is compared first: to write the
+    /// registers costs several times as much as to read them.
+    #[inline(always)]
+    pub(crate) fn enter(self) {
+        let current = FloatingPoint::current();
+        if self.sse != current.sse {
+            // SAFETY: the value was in the register before, so no reserved bit is set.
+            unsafe {
+                asm!("ldmxcsr [{}]", in(reg) &raw const self.sse, options(nostack, preserves_flags))
+            };
+        }
+        if self.x87 != current.x87 {
+            self.load_x87();
+        }
+    }
+
+    #[cold]
+    fn load_x87(self) {
+        // An exception that other code has left pending would strike here if this code traps it.
+        // SAFETY: clears the status flags and loads the control word.
+        unsafe {
+            asm!(
+                "fnclex",
+                "fldcw [{}]",
+                in(reg) &raw const self.x87,
+                options(nostack, preserves_flags),
+            );
+        }
+    }
+}
+
 /// The way this machine changes the thread pointer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ThreadPointer {

@@ -13,8 +13,9 @@
 //!
 //! The words are plain thread-local cells without destructor: reading one is a single load, in
 //! signal handlers too. A handler can interrupt a worker between two green threads, when the thread
-//! pointer is still that of the one just left; so the words alone do not count, the stack pointer must
-//! stand in that green thread's slot as well. After fork the child's words are cleared and the process is
+//! pointer is still that of the one just left; so the words alone do not count, the stack must not be one of
+//! a worker's (see `native_stack.rs`) either. It need not be that of the slot: coroutines, fibers and functions that grow
+//! the stack are a green thread's code, too. After fork the child's words are cleared and the process is
 //! *passive*, so everything passes through, until it builds a runtime of its own.
 
 use std::cell::Cell;
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::arch;
 use crate::green::{Green, GreenRef};
+use crate::native_stack;
 use crate::worker::Worker;
 
 thread_local! {
@@ -39,23 +41,28 @@ fn reference(green: *const Green) -> Option<GreenRef> {
     NonNull::new(green.cast_mut()).map(|green| unsafe { GreenRef::new(green) })
 }
 
-/// The control block that `word` points to, if this code runs on its green thread's stack.
+/// The control block that `word` points to, if this code is its green thread's.
 #[inline]
 fn here(word: *const Green) -> Option<GreenRef> {
     let green = reference(word)?;
-    green
-        .slot
-        .holds_stack(arch::stack_pointer())
-        .then_some(green)
+    let stack_pointer = arch::stack_pointer();
+    (green.slot.holds_stack(stack_pointer) || is_users(stack_pointer)).then_some(green)
 }
 
-/// The green thread whose own code is running here; `None` in native sections and on other stacks.
+/// Whether a stack outside the slots is one that a green thread's code has switched to. It is not if this is another process,
+/// made by `clone` with a stack of its own: that has a green thread's storage, but no scheduler.
+#[cold]
+fn is_users(stack_pointer: usize) -> bool {
+    !native_stack::holds(stack_pointer) && owns_tables()
+}
+
+/// The green thread whose own code is running here; `None` in native sections and on a worker's stacks.
 #[inline]
 pub(crate) fn current() -> Option<GreenRef> {
     here(CURRENT.get())
 }
 
-/// The green thread on whose stack this code runs, also in native sections.
+/// The green thread that this code belongs to, also in native sections.
 #[inline]
 pub(crate) fn green() -> Option<GreenRef> {
     here(GREEN.get())
@@ -88,6 +95,27 @@ pub(crate) fn start_green(green: GreenRef) {
     CURRENT.set(green.as_ptr());
 }
 
+/// Runs `f` as native code, on whatever stacks it runs: the calling green thread counts as none meanwhile.
+pub(crate) fn as_native<T>(f: impl FnOnce() -> T) -> T {
+    struct Identity {
+        green: *const Green,
+        forks: u32,
+    }
+    impl Drop for Identity {
+        fn drop(&mut self) {
+            // A forked child has none to go back to.
+            if forks() == self.forks {
+                GREEN.set(self.green);
+            }
+        }
+    }
+    let _identity = Identity {
+        green: GREEN.replace(ptr::null()),
+        forks: forks(),
+    };
+    f()
+}
+
 /// Last thing on a green thread.
 pub(crate) fn end_green() {
     CURRENT.set(ptr::null());
@@ -114,7 +142,7 @@ pub(crate) struct OwnWork {
 }
 
 impl OwnWork {
-    /// For a while; does nothing on a green thread's stack, where a native section does it.
+    /// For a while; does nothing on a green thread, where a native section does it.
     pub(crate) fn enter() -> OwnWork {
         OwnWork::new(false)
     }
@@ -203,10 +231,10 @@ pub(crate) extern "C" fn forget_after_fork() {
     OWN_THREADS.store(0, Ordering::SeqCst);
 }
 
-/// Runtime code on a green thread's stack: until it is dropped, shims pass through. Does nothing on other
-/// stacks, where they do so anyway.
+/// Runtime code on a green thread: until it is dropped, shims pass through. Does nothing elsewhere, where they do so
+/// anyway.
 pub(crate) struct NativeSection {
-    /// What `CURRENT` was, if this is a green thread's stack.
+    /// What `CURRENT` was, if this is a green thread.
     before: Option<*const Green>,
     _not_send: PhantomData<*const ()>,
 }
@@ -214,9 +242,19 @@ pub(crate) struct NativeSection {
 impl NativeSection {
     #[inline]
     pub(crate) fn enter() -> NativeSection {
-        let before = green().map(|_| CURRENT.replace(ptr::null()));
+        NativeSection::begin(green())
+    }
+
+    /// As [`enter`](Self::enter), for those who have found out that they are on `green`.
+    #[inline]
+    pub(crate) fn enter_on(green: GreenRef) -> NativeSection {
+        NativeSection::begin(Some(green))
+    }
+
+    #[inline]
+    fn begin(green: Option<GreenRef>) -> NativeSection {
         NativeSection {
-            before,
+            before: green.map(|_| CURRENT.replace(ptr::null())),
             _not_send: PhantomData,
         }
     }

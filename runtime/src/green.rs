@@ -324,7 +324,7 @@ impl Green {
     pub(crate) unsafe fn on_workers_stack<F: FnOnce() -> T, T>(&self, f: F) -> T {
         let f = SameThread(f);
         // SAFETY: as in `suspend`; the worker's frames stay as they are until this green thread switches away.
-        unsafe { (*self.yielder.get()).on_parent_stack(move || f.call()) }
+        unsafe { (*self.yielder.get()).on_parent_stack(move || context::as_native(|| f.call())) }
     }
 
     /// Lets the other green threads of this worker run first. Runs on this green thread.
@@ -360,8 +360,8 @@ impl Green {
     #[inline(never)]
     fn answer_probe(&self) {
         self.probed.set(true);
-        let (id, limit) = (self.life().task.head().id, self.slot.stack_limit);
-        self.probe.answer(id, limit, self.entry_frame());
+        let id = self.life().task.head().id;
+        self.probe.answer(id, &self.slot, self.entry_frame());
     }
 
     /// Waits for an unpark or for `deadline`; may return before either. Runs on this green thread, which waits for

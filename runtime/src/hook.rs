@@ -60,7 +60,7 @@ fn enter_if(is_wanted: impl FnOnce(Patch) -> bool) -> Option<Section> {
     }
     Some(Section {
         green,
-        _native: NativeSection::enter(),
+        _native: NativeSection::enter_on(green),
     })
 }
 
@@ -75,7 +75,7 @@ pub(crate) fn enter_own() -> Option<Section> {
     let green = context::green()?;
     Some(Section {
         green,
-        _native: NativeSection::enter(),
+        _native: NativeSection::enter_on(green),
     })
 }
 

@@ -56,6 +56,7 @@ mod idle;
 pub mod interrupt;
 mod metrics;
 mod monitor;
+mod native_stack;
 pub mod net;
 mod os_thread;
 mod overflow;

@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
+use crate::native_stack::NativeStack;
 use crate::slot;
 
 /// Enough for the handler and for another one that it may call (std's, or a crash reporter's).
@@ -22,7 +23,7 @@ static PREVIOUS: OnceLock<[libc::sigaction; 2]> = OnceLock::new();
 const SIGNALS: [c_int; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
 /// An alternate signal stack for the OS thread that installs it, until it is dropped.
-pub(crate) struct AlternateStack(*mut c_void);
+pub(crate) struct AlternateStack(Option<(*mut c_void, NativeStack)>);
 
 impl AlternateStack {
     /// Without memory for the stack there is none, and an overflow dies without a message.
@@ -37,19 +38,23 @@ impl AlternateStack {
             )
         };
         let Ok(stack) = stack else {
-            return AlternateStack(ptr::null_mut());
+            // Instead of std's, which is no native stack.
+            set_alternate_stack(ptr::null_mut(), libc::SS_DISABLE);
+            return AlternateStack(None);
         };
+        let native = NativeStack::register(stack as usize, ALTERNATE_STACK);
         set_alternate_stack(stack, 0);
-        AlternateStack(stack)
+        AlternateStack(Some((stack, native)))
     }
 }
 
 impl Drop for AlternateStack {
     fn drop(&mut self) {
-        if !self.0.is_null() {
+        if let Some((stack, native)) = self.0.take() {
             set_alternate_stack(ptr::null_mut(), libc::SS_DISABLE);
+            drop(native);
             // SAFETY: our mapping, which the kernel no longer uses as a stack.
-            let _ = unsafe { munmap(self.0, ALTERNATE_STACK) };
+            let _ = unsafe { munmap(stack, ALTERNATE_STACK) };
         }
     }
 }

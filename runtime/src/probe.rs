@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence};
 use crate::arch;
 use crate::deadline::Deadline;
 use crate::futex;
+use crate::slot::Slot;
 use crate::trace::Stack;
 
 /// Bytes that a green thread must have left on its stack to take it.
@@ -174,12 +175,14 @@ impl Place {
     }
 
     /// On the green thread with this id, in a native section: fills in the probe, if one stands here. The stack is taken
-    /// from `limit`, its lowest address, to `end`, where the green thread's body began.
+    /// up to `end`, where the green thread's body began; not from a stack that the program has switched to, of which nobody
+    /// knows how much is left.
     #[cold]
     #[inline(never)]
-    pub(crate) fn answer(&self, id: u64, limit: usize, end: usize) {
+    pub(crate) fn answer(&self, id: u64, slot: &Slot, end: usize) {
         let Some(probe) = self.take() else { return };
-        if arch::stack_pointer() - limit >= ROOM {
+        let stack_pointer = arch::stack_pointer();
+        if slot.holds_stack(stack_pointer) && stack_pointer - slot.stack_limit >= ROOM {
             // SAFETY: the probe was in our control block only, and `answered` is not set.
             let (who, stack) = unsafe { &mut *probe.answer.get() };
             *who = id;

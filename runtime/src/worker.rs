@@ -32,6 +32,7 @@ use crate::deadline::Deadline;
 use crate::deadlock::Counted;
 use crate::green::{Action, GreenRef};
 use crate::idle::Place;
+use crate::native_stack::NativeStack;
 use crate::overflow;
 use crate::pinned;
 use crate::reactor::{EVENTS, Events};
@@ -437,7 +438,8 @@ pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
         let _own = OwnWork::thread();
         let _counted = Counted::own_thread();
         let _registered = setxid::Registered::new();
-        let _stack = overflow::AlternateStack::install();
+        let _stack = NativeStack::of_this_thread().expect("glibc tells a thread of its own stack");
+        let _alternate_stack = overflow::AlternateStack::install();
         // SAFETY: this is the OS thread for the call.
         let worker = unsafe { Worker::new(shared, index) };
         worker.shard.progress.begin();

@@ -23,10 +23,12 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
 
 use crate::arch;
 use crate::green::{Green, GreenRef};
 use crate::native_stack;
+use crate::report;
 use crate::worker::Worker;
 
 thread_local! {
@@ -147,7 +149,8 @@ impl OwnWork {
         OwnWork::new(false)
     }
 
-    /// For the life of an OS thread that was started for it.
+    /// For the life of an OS thread that was started for it. Without it green threads would wait for ever, so a panic that
+    /// ends it ends the process.
     pub(crate) fn thread() -> OwnWork {
         OWN_THREADS.fetch_add(1, Ordering::SeqCst);
         OwnWork::new(true)
@@ -164,6 +167,12 @@ impl OwnWork {
 
 impl Drop for OwnWork {
     fn drop(&mut self) {
+        if self.is_whole_thread && thread::panicking() {
+            report::write_to_stderr(
+                "greenpatch: a thread of the runtime's own has panicked; the process cannot go on\n",
+            );
+            std::process::abort();
+        }
         OWN.set(self.was_own);
         if self.is_whole_thread {
             OWN_THREADS.fetch_sub(1, Ordering::SeqCst);
@@ -268,6 +277,40 @@ impl Drop for NativeSection {
             && !GREEN.get().is_null()
         {
             CURRENT.set(before);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Set in the process that is to die.
+    const DOOMED: &str = "GREENPATCH_TEST_DOOMED";
+
+    #[test]
+    fn a_panic_of_a_thread_of_the_runtimes_own_ends_the_process_with_its_message() {
+        use std::os::unix::process::ExitStatusExt;
+        use std::process::Command;
+
+        if std::env::var_os(DOOMED).is_some() {
+            let doomed = thread::spawn(|| {
+                let _own = OwnWork::thread();
+                panic!("a worker's own");
+            });
+            let _ = doomed.join();
+            return;
+        }
+        let name = "context::tests::a_panic_of_a_thread_of_the_runtimes_own_ends_the_process_with_its_message";
+        let output = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(DOOMED, "1")
+            .output()
+            .unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{stderr}");
+        for part in ["a worker's own", "the process cannot go on"] {
+            assert!(stderr.contains(part), "no '{part}' in: {stderr}");
         }
     }
 }

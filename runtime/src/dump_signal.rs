@@ -1,22 +1,25 @@
 //! Dumps on demand: a signal, and all runtimes of the process are written to standard error.
 //!
-//! The handler only notes the signal, as `signal-hook` does it; an OS thread of its own waits for that, so a dump can be had
-//! while every worker is busy or blocked.
+//! The handler, which `signal-hook` calls, only writes an eventfd; an OS thread of its own reads it, so a dump can be had while
+//! every worker is busy or blocked.
 
 use std::fmt::{self, Write};
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
 use std::str::FromStr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use signal_hook::iterator::Signals;
-use signal_hook::low_level::signal_name;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
+use signal_hook::low_level::{self, signal_name};
 
 use crate::context::{NativeSection, OwnWork};
 use crate::deadlock::{self, Counted};
 use crate::dump::{DumpOptions, dump_all};
+use crate::own_descriptor::{OwnDescriptor, lost};
 use crate::report;
 
 /// Green threads of a runtime that are listed.
@@ -72,7 +75,16 @@ pub fn dump_on_signal(signal: i32) -> io::Result<()> {
 
 fn start(signal: i32) -> io::Result<()> {
     let is_ours_alone = !is_handled(signal);
-    let mut signals = Signals::new([signal])?;
+    let sent = Arc::new(OwnDescriptor::keep(eventfd(0, EventfdFlags::CLOEXEC)?));
+    let (noted, process) = (sent.clone(), std::process::id());
+    let note = move || {
+        // A forked child has the same eventfd, and nobody of its own who reads it.
+        if std::process::id() == process {
+            let _ = rustix::io::write(&*noted, &1_u64.to_ne_bytes());
+        }
+    };
+    // SAFETY: the function makes system calls only, and leaves errno alone.
+    unsafe { low_level::register(signal, note) }?;
     if is_ours_alone {
         deadlock::own_signal(signal);
     }
@@ -82,10 +94,12 @@ fn start(signal: i32) -> io::Result<()> {
             let _own = OwnWork::thread();
             loop {
                 let waiting = Counted::own_thread();
-                let sent = signals.wait().count();
+                let waited = rustix::io::read(&*sent, &mut [0; 8]);
                 drop(waiting);
-                if sent > 0 {
-                    write_dump();
+                match waited {
+                    Ok(_) => write_dump(),
+                    Err(Errno::INTR) => {}
+                    Err(error) => lost("eventfd", error),
                 }
             }
         })?;

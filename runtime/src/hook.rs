@@ -22,6 +22,7 @@ use crate::descriptor::{self, Descriptor, Snapshot, Waiter};
 use crate::futex;
 use crate::green::GreenRef;
 use crate::interrupt::{End, Interrupted, Limits};
+use crate::own_descriptor;
 use crate::patch::Patch;
 use crate::reason::Packed;
 use crate::time;
@@ -589,6 +590,17 @@ pub fn closing(fd: RawFd) {
 #[inline]
 pub fn closed(fd: RawFd) {
     descriptor::closed(fd);
+}
+
+/// Whether `fd` is one of the runtime's own, which the program cannot have meant. Any thread may call this.
+#[inline]
+pub fn is_own(fd: RawFd) -> bool {
+    own_descriptor::holds(fd)
+}
+
+/// The lowest of the runtime's own descriptors in `first..=last`.
+pub fn first_own(first: u32, last: u32) -> Option<u32> {
+    own_descriptor::first_in(first, last)
 }
 
 /// As [`closing`] for each of `first..=last`.

@@ -60,6 +60,7 @@ mod native_stack;
 pub mod net;
 mod os_thread;
 mod overflow;
+mod own_descriptor;
 mod park;
 mod patch;
 mod pinned;

@@ -16,17 +16,19 @@
 //! (Rejected: an epoll set for each such worker around the shared one: two descriptors more, and the same wake-ups. A
 //! signal to the OS thread: it can come just before the wait.)
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::Errno;
 
 use crate::bell::Bell;
 use crate::context::{self, NativeSection};
 use crate::due_queue::DueQueue;
 use crate::green::GreenRef;
+use crate::own_descriptor::{OwnDescriptor, lost};
 use crate::reactor::Reactor;
 use crate::shard::Shard;
 use crate::standby::Standby;
@@ -41,7 +43,7 @@ pub(crate) struct Pinned {
     pub(crate) queue: DueQueue,
     bell: Bell,
     /// Made for the first guest; `None` if that failed.
-    eventfd: OnceLock<Option<OwnedFd>>,
+    eventfd: OnceLock<Option<OwnDescriptor>>,
 }
 
 impl Pinned {
@@ -100,8 +102,11 @@ impl Pinned {
             return;
         }
         if let Some(Some(eventfd)) = self.eventfd.get() {
-            // Fails only if the counter is full, when the worker is woken anyway.
-            let _ = rustix::io::write(eventfd, &1_u64.to_ne_bytes());
+            match rustix::io::write(eventfd, &1_u64.to_ne_bytes()) {
+                // If the counter is full, the worker is woken anyway.
+                Ok(_) | Err(Errno::AGAIN) => {}
+                Err(error) => lost("eventfd", error),
+            }
         }
         standby.nudge();
     }
@@ -134,7 +139,8 @@ pub(crate) fn stay_here() {
     };
     let shard = green.worker().shard();
     let flags = EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK;
-    shard.pinned.eventfd.get_or_init(|| eventfd(0, flags).ok());
+    let make = || Some(OwnDescriptor::keep(eventfd(0, flags).ok()?));
+    shard.pinned.eventfd.get_or_init(make);
     shard.pinned.guests.fetch_add(1, Ordering::Relaxed);
     green.set_pin(shard);
 }

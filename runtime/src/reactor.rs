@@ -1,44 +1,53 @@
 //! The reactor: one epoll set for descriptors, the next timer, and the signal that wakes a worker.
 //!
-//! mio makes and fills the set. It is waited on directly, because any number of idle workers wait at
-//! once (see `idle.rs`) and `mio::Poll` can be polled by one. Everything in it is edge-triggered, so
+//! Any number of idle workers wait on the set at once (see `idle.rs`). Everything in it is edge-triggered, so
 //! the kernel wakes one waiter for each event.
 //!
 //! The next timer is a timerfd: exact to the microsecond where `epoll_wait` counts milliseconds, and
 //! served by whichever worker is idle. It is armed when a worker goes to sleep here, and when a
 //! running worker inserts an earlier timer while another one does.
+//!
+//! The three descriptors are out of the program's reach (see `own_descriptor.rs`). If one is gone nevertheless, the process ends:
+//! at its next use, and as far as the timer's is concerned, soon after it should have gone off.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mio::unix::SourceFd;
-use mio::{Interest, Poll, Token, Waker};
 use rustix::buffer::spare_capacity;
-use rustix::event::{PollFd, PollFlags, epoll, poll};
+use rustix::event::epoll::EventFlags as Flags;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll};
 use rustix::io::Errno;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create,
-    timerfd_settime,
+    timerfd_gettime, timerfd_settime,
 };
 
 use crate::deadline::Deadline;
 use crate::descriptor::{self, Edges};
 use crate::error::BuildError;
+use crate::own_descriptor::{OwnDescriptor, lost};
 use crate::spin::SpinLock;
 
-const SIGNAL: Token = Token(usize::MAX);
-const TIMER: Token = Token(usize::MAX - 1);
+const SIGNAL: u64 = u64::MAX;
+const TIMER: u64 = u64::MAX - 1;
+
+/// How long after its time the timer counts as overdue.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// The longest time that a wait is limited to, so that milliseconds can count it.
+const LONGEST: Duration = Duration::from_secs(1_000_000);
 
 /// Events taken from the kernel in one call.
 pub(crate) const EVENTS: usize = 256;
 
 /// The reactor of one runtime.
 pub(crate) struct Reactor {
-    poll: Poll,
-    waker: Waker,
-    timer: OwnedFd,
+    set: OwnDescriptor,
+    /// An eventfd that is only ever written: each write is an edge.
+    signal: OwnDescriptor,
+    timer: OwnDescriptor,
     /// The deadline the timerfd is set to, in nanoseconds; `u64::MAX` when it is not.
     armed: AtomicU64,
     arming: SpinLock<()>,
@@ -49,35 +58,42 @@ pub(crate) type Events = Vec<epoll::Event>;
 
 impl Reactor {
     pub(crate) fn new() -> Result<Reactor, BuildError> {
-        let failed = |error| BuildError::io("set up epoll, eventfd and timerfd", error);
-        let poll = Poll::new().map_err(failed)?;
-        let waker = Waker::new(poll.registry(), SIGNAL).map_err(failed)?;
-        let timer = timerfd_create(
-            TimerfdClockId::Monotonic,
-            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
-        )
-        .map_err(|error| failed(error.into()))?;
-        poll.registry()
-            .register(&mut SourceFd(&timer.as_raw_fd()), TIMER, Interest::READABLE)
-            .map_err(failed)?;
-        Ok(Reactor {
-            poll,
-            waker,
-            timer,
-            armed: AtomicU64::new(u64::MAX),
-            arming: SpinLock::new(()),
-        })
-    }
-
-    fn set(&self) -> BorrowedFd<'_> {
-        // SAFETY: mio's descriptor stays open as long as the `Poll`.
-        unsafe { BorrowedFd::borrow_raw(self.poll.as_raw_fd()) }
+        let made = || -> io::Result<Reactor> {
+            let set = OwnDescriptor::keep(epoll::create(epoll::CreateFlags::CLOEXEC)?);
+            let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+            let signal = OwnDescriptor::keep(signal);
+            let timer = timerfd_create(
+                TimerfdClockId::Monotonic,
+                TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
+            )?;
+            let timer = OwnDescriptor::keep(timer);
+            for (descriptor, token) in [(&signal, SIGNAL), (&timer, TIMER)] {
+                let data = epoll::EventData::new_u64(token);
+                epoll::add(&set, descriptor, data, Flags::IN | Flags::ET)?;
+            }
+            Ok(Reactor {
+                set,
+                signal,
+                timer,
+                armed: AtomicU64::new(u64::MAX),
+                arming: SpinLock::new(()),
+            })
+        };
+        made().map_err(|error| BuildError::io("set up epoll, eventfd and timerfd", error))
     }
 
     /// Wakes one worker that waits, or the next one to wait.
     pub(crate) fn signal(&self) {
-        // An eventfd write fails only when the counter overflows, which mio handles.
-        let _ = self.waker.wake();
+        let one = 1_u64.to_ne_bytes();
+        match rustix::io::write(&self.signal, &one) {
+            Ok(_) => {}
+            // The counter is full, after more signals than a process lives to see.
+            Err(Errno::AGAIN) => {
+                let _ = rustix::io::read(&self.signal, &mut [0; 8]);
+                let _ = rustix::io::write(&self.signal, &one);
+            }
+            Err(error) => lost("eventfd", error),
+        }
     }
 
     /// Whether the timer is not set, because it was never needed or has just gone off.
@@ -106,15 +122,17 @@ impl Reactor {
                     tv_nsec: (deadline % 1_000_000_000) as i64,
                 },
             };
-            timerfd_settime(self.timer.as_fd(), TimerfdTimerFlags::ABSTIME, &setting)
-                .expect("a timerfd takes any valid time");
+            // A timerfd takes any valid time.
+            if let Err(error) = timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &setting) {
+                lost("timerfd", error);
+            }
         }
         true
     }
 
     /// Waits until there may be events, or `other` is readable, or `limit` is over.
     pub(crate) fn wait_beside(&self, other: Option<BorrowedFd<'_>>, limit: Option<Duration>) {
-        let set = self.set();
+        let set = self.set.as_fd();
         let mut entries =
             [set, other.unwrap_or(set)].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         let limit = limit.map(|limit| Deadline::after(limit).timeout());
@@ -122,53 +140,86 @@ impl Reactor {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => panic!("poll on the reactor's own set failed: {error}"),
         }
+        if entries
+            .iter()
+            .any(|entry| entry.revents().contains(PollFlags::NVAL))
+        {
+            lost("epoll set or eventfd", Errno::BADF);
+        }
     }
 
     /// Waits for events, or only looks for them, and hands the edges of descriptors to
     /// `descriptor.rs`, which unparks the waiters. True if the signal was among them.
     pub(crate) fn turn(&self, events: &mut Events, wait: bool) -> bool {
         events.clear();
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
-        let timeout = if wait { None } else { Some(&now) };
-        match epoll::wait(self.set(), spare_capacity(events), timeout) {
+        let limit = if wait { self.limit() } else { Some(NO_TIME) };
+        match epoll::wait(&self.set, spare_capacity(events), limit.as_ref()) {
+            Ok(0) if wait && limit.is_some() => self.check_timer(),
             Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => panic!("epoll_wait on the reactor's own set failed: {error}"),
+            Err(error) => lost("epoll set", error),
         }
         let mut signalled = false;
         for event in events.iter() {
-            match Token(event.data.u64() as usize) {
+            match event.data.u64() {
                 SIGNAL => signalled = true,
                 TIMER => self.armed.store(u64::MAX, Ordering::SeqCst),
-                Token(token) => descriptor::ready(token as u64, edges(event.flags)),
+                token => descriptor::ready(token, edges(event.flags)),
             }
         }
         signalled
     }
 
+    /// How long to wait at most: until a timer that is set now has surely gone off, in whole seconds.
+    fn limit(&self) -> Option<Timespec> {
+        let armed = self.armed.load(Ordering::SeqCst);
+        (armed != u64::MAX).then(|| {
+            let remaining = Deadline::from_nanos(armed).remaining();
+            let limit = remaining.saturating_add(2 * GRACE).min(LONGEST);
+            Timespec {
+                tv_sec: limit.as_secs() as i64,
+                tv_nsec: 0,
+            }
+        })
+    }
+
+    /// After a wait that nothing has ended: is the timer overdue because it is gone?
+    #[cold]
+    fn check_timer(&self) {
+        let armed = self.armed.load(Ordering::SeqCst);
+        if armed != u64::MAX
+            && Deadline::from_nanos(armed).elapsed() > GRACE
+            && let Err(error) = timerfd_gettime(&self.timer)
+        {
+            lost("timerfd", error);
+        }
+    }
+
     /// Adds a descriptor, edge-triggered in both directions; `token` comes back with its events.
     pub(crate) fn register(&self, fd: RawFd, token: u64) -> io::Result<()> {
-        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
-        let (mut source, token) = (SourceFd(&fd), Token(token as usize));
-        match self.poll.registry().register(&mut source, token, interest) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self
-                .poll
-                .registry()
-                .reregister(&mut source, token, interest),
+        let flags = Flags::IN | Flags::OUT | Flags::PRI | Flags::RDHUP | Flags::ET;
+        // SAFETY: only lent to the system calls, which refuse a number that is not open.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let data = epoll::EventData::new_u64(token);
+        Ok(match epoll::add(&self.set, fd, data, flags) {
+            Err(Errno::EXIST) => epoll::modify(&self.set, fd, data, flags),
             outcome => outcome,
-        }
+        }?)
     }
 
     /// Takes a descriptor out; it may be out already.
     pub(crate) fn deregister(&self, fd: RawFd) {
-        let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        // SAFETY: only lent to the system call, which refuses a number that is not open.
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        let _ = epoll::delete(&self.set, fd);
     }
 }
 
-fn edges(flags: epoll::EventFlags) -> Edges {
-    use epoll::EventFlags as Flags;
+const NO_TIME: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 0,
+};
+
+fn edges(flags: Flags) -> Edges {
     let mut edges = Edges::empty();
     if flags.intersects(Flags::IN | Flags::PRI | Flags::ERR | Flags::HUP | Flags::RDHUP) {
         edges |= Edges::READ;

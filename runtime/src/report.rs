@@ -5,6 +5,7 @@
 //! a native section, nor by the monitor.
 
 use std::fmt;
+use std::panic::{self, AssertUnwindSafe};
 
 use tracing::subscriber::NoSubscriber;
 
@@ -13,7 +14,7 @@ use crate::hog::Blocked;
 /// Reports something that somebody should look at.
 pub(crate) fn warn(message: fmt::Arguments<'_>) {
     if is_heard() {
-        tracing::warn!(target: "greenpatch", "{message}");
+        tell(|| tracing::warn!(target: "greenpatch", "{message}"));
     } else {
         write_to_stderr(&format!("greenpatch: {message}\n"));
     }
@@ -22,17 +23,24 @@ pub(crate) fn warn(message: fmt::Arguments<'_>) {
 /// Reports a green thread that keeps its worker to itself.
 pub(crate) fn warn_of(blocked: &Blocked) {
     if is_heard() {
-        tracing::warn!(
-            target: "greenpatch",
-            id = blocked.id(),
-            name = blocked.name(),
-            spawned_at = blocked.spawned_at().map(tracing::field::display),
-            milliseconds = blocked.duration().as_millis() as u64,
-            "{blocked}"
-        );
+        tell(|| {
+            tracing::warn!(
+                target: "greenpatch",
+                id = blocked.id(),
+                name = blocked.name(),
+                spawned_at = blocked.spawned_at().map(tracing::field::display),
+                milliseconds = blocked.duration().as_millis() as u64,
+                "{blocked}"
+            );
+        });
     } else {
         warn(format_args!("{blocked}"));
     }
+}
+
+/// Calls the program's subscriber. If that panics, which std has reported, it concerns nobody else.
+fn tell(warn: impl FnOnce()) {
+    let _ = panic::catch_unwind(AssertUnwindSafe(warn));
 }
 
 fn is_heard() -> bool {

@@ -16,8 +16,8 @@ use crate::scheduler::Shared;
 use crate::settings::{Given, Switch};
 use crate::spawn::{self, Builder, JoinHandle};
 use crate::{
-    deadlock, descriptor, dump_signal, futex, monitor, overflow, probe, sample, setxid,
-    signal_wake, slot, tls,
+    deadlock, descriptor, dump_signal, futex, monitor, overflow, own_descriptor, probe, sample,
+    setxid, signal_wake, slot, tls,
 };
 
 /// A scheduler with its workers, on which green threads run.
@@ -288,6 +288,7 @@ fn prepare_process() {
         setxid::reset_after_fork();
         signal_wake::reset_after_fork();
         descriptor::reset_after_fork();
+        own_descriptor::reset_after_fork();
         slot::reset_after_fork();
     });
     context::set_process();

@@ -7,6 +7,9 @@
 //!
 //! A call that is going to fail must not wake anyone, so arguments that the kernel refuses are
 //! passed on untold.
+//!
+//! The runtime's own descriptors are not the program's to close or replace. For it they are not open: `close` and `dup2`
+//! fail with `EBADF`, and what closes a range leaves them out.
 
 #[cfg(feature = "lock")]
 use std::ffi::c_long;
@@ -87,14 +90,19 @@ fn after<T>(fd: c_int, value: T) -> T {
 
 /// Around a system call that may close descriptors, given its number and arguments.
 #[cfg(feature = "lock")]
-pub(crate) fn telling<T>(number: c_long, arguments: [usize; 6], call: impl FnOnce() -> T) -> T {
+pub(crate) fn telling<T>(
+    number: c_long,
+    arguments: [usize; 6],
+    call: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, Errno> {
     let [one, two, three, ..] = arguments;
     let (fd, to, flags) = (one as c_int, two as c_int, three as c_int);
     match number {
+        libc::SYS_close if hook::is_own(fd) => Err(Errno::BADF),
+        libc::SYS_dup2 | libc::SYS_dup3 if hook::is_own(to) => Err(Errno::BADF),
         libc::SYS_close => closing(fd, call),
         libc::SYS_dup2 => replacing(fd, to, call),
         libc::SYS_dup3 if flags & !libc::O_CLOEXEC == 0 => replacing(fd, to, call),
-        libc::SYS_close_range => closing_range(one as c_uint, two as c_uint, flags, call),
         _ => call(),
     }
 }
@@ -135,6 +143,9 @@ pub(crate) unsafe fn opened_stream(stream: *mut FILE) -> *mut FILE {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
+    if hook::is_own(fd) {
+        return returned(Err(Errno::BADF));
+    }
     // SAFETY: passed on as it came.
     let call = || unsafe { original::close(fd) };
     // A signal handler may close.
@@ -196,33 +207,54 @@ unsafe extern "C-unwind" fn freopen64(
     })
 }
 
-/// As [`closing`], of a `call` with the arguments of close_range.
-fn closing_range<T>(first: c_uint, last: c_uint, flags: c_int, call: impl FnOnce() -> T) -> T {
-    let closes = flags as c_uint & libc::CLOSE_RANGE_CLOEXEC == 0 && first <= last;
-    if closes {
-        hook::closing_range(first, last);
+/// Calls `close` for the parts of `first..=last` between the runtime's own descriptors, until it gives an error.
+fn between_own(mut first: c_uint, last: c_uint, close: impl Fn(c_uint, c_uint) -> c_int) -> c_int {
+    while let Some(own) = hook::first_own(first, last) {
+        if first < own {
+            let status = close(first, own - 1);
+            if status != 0 {
+                return status;
+            }
+        }
+        if own == last {
+            return 0;
+        }
+        first = own + 1;
     }
-    let value = call();
-    if closes {
-        keeping_errno(|| hook::closed_range(first, last));
-    }
-    value
+    close(first, last)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
-    closing_range(first, last, flags, || {
-        // SAFETY: passed on as it came.
-        unsafe { original::close_range(first, last, flags) }
-    })
+    // SAFETY: integers only.
+    let call = |first, last| unsafe { original::close_range(first, last, flags) };
+    if flags as c_uint & libc::CLOSE_RANGE_CLOEXEC != 0 || first > last {
+        return call(first, last);
+    }
+    hook::closing_range(first, last);
+    let status = between_own(first, last, call);
+    keeping_errno(|| hook::closed_range(first, last));
+    status
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn closefrom(first: c_int) {
     let from = first.max(0) as c_uint;
     hook::closing_range(from, c_uint::MAX);
-    // SAFETY: passed on as it came.
-    unsafe { original::closefrom(first) };
+    between_own(from, c_uint::MAX, |first, last| {
+        // SAFETY: integers only.
+        unsafe {
+            if last == c_uint::MAX {
+                original::closefrom(first as c_int);
+            } else if original::close_range(first, last, 0) != 0 {
+                // Where the kernel lacks that call.
+                for fd in first..=last {
+                    original::close(fd as c_int);
+                }
+            }
+        }
+        0
+    });
     keeping_errno(|| hook::closed_range(from, c_uint::MAX));
 }
 
@@ -250,6 +282,9 @@ fn replacing<T>(fd: c_int, to: c_int, call: impl FnOnce() -> T) -> T {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn dup2(fd: c_int, to: c_int) -> c_int {
+    if hook::is_own(to) {
+        return returned(Err(Errno::BADF));
+    }
     // SAFETY: passed on as it came.
     let call = || unsafe { original::dup2(fd, to) };
     replacing(fd, to, call)
@@ -257,6 +292,9 @@ unsafe extern "C-unwind" fn dup2(fd: c_int, to: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
+    if hook::is_own(to) {
+        return returned(Err(Errno::BADF));
+    }
     // SAFETY: passed on as it came.
     let call = || unsafe { original::dup3(fd, to, flags) };
     if flags & !libc::O_CLOEXEC == 0 {

@@ -1,6 +1,6 @@
 //! `syscall`: system calls past libc's own functions.
 //!
-//! Calls on futexes are carried out by `futex` and `futex2` on every thread. Of the others, a green thread makes those
+//! Calls on futexes are carried out by `futex` and `futex2`, and `close_range` by the function, on every thread. Of the others, a green thread makes those
 //! that have something to wait for, or that concern descriptors, by the function of that name, be it a shim or libc's, and
 //! all else in a blocking section, as nobody knows what it waits for. Any other thread makes them as they are. The runtime
 //! is told of what they close.
@@ -51,6 +51,9 @@ unsafe extern "C-unwind" fn syscall(
             | futex2::FUTEX_WAKE
             | futex2::FUTEX_WAIT
             | futex2::FUTEX_REQUEUE => return futex2::call(number, arguments),
+            libc::SYS_close_range => {
+                return libc::close_range(one as _, two as _, three as _).into();
+            }
             _ => {}
         }
         let is_green = hook::enter_any().is_some();
@@ -72,7 +75,11 @@ unsafe extern "C-unwind" fn syscall(
     feature = "select",
     feature = "process"
 )))]
-fn telling<T>(_number: c_long, _arguments: [usize; 6], call: impl FnOnce() -> T) -> T {
+fn telling<T>(
+    _number: c_long,
+    _arguments: [usize; 6],
+    call: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, Errno> {
     call()
 }
 

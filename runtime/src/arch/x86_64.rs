@@ -179,18 +179,25 @@ impl FloatingPoint {
         environment
     }
 
-    /// Makes it that of the running code. Most green threads have the same one, so it is compared first: to write the
-    /// registers costs several times as much as to read them.
+    /// Makes it that of the running code.
+    ///
+    /// To write SSE's register costs less than to read it for a comparison. The x87 unit's is read, for to write it may
+    /// raise an exception.
     #[inline(always)]
     pub(crate) fn enter(self) {
-        let current = FloatingPoint::current();
-        if self.sse != current.sse {
-            // SAFETY: the value was in the register before, so no reserved bit is set.
-            unsafe {
-                asm!("ldmxcsr [{}]", in(reg) &raw const self.sse, options(nostack, preserves_flags))
-            };
+        let mut x87 = 0_u16;
+        // SAFETY: loads a value that was in the register before, so that no reserved bit is set, and stores the control word
+        // to a place of its size.
+        unsafe {
+            asm!(
+                "ldmxcsr [{sse}]",
+                "fnstcw [{x87}]",
+                sse = in(reg) &raw const self.sse,
+                x87 = in(reg) &raw mut x87,
+                options(nostack, preserves_flags),
+            );
         }
-        if self.x87 != current.x87 {
+        if self.x87 != x87 {
             self.load_x87();
         }
     }

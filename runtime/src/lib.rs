@@ -48,6 +48,7 @@ pub mod dump;
 mod dump_signal;
 mod ending;
 mod error;
+mod executable;
 pub mod futex;
 mod green;
 mod hog;

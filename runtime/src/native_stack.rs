@@ -118,7 +118,7 @@ mod tests {
 
     #[test]
     fn an_address_is_held_as_long_as_its_stack_is_registered() {
-        let memory = vec![0_u8; 100];
+        let memory = [0_u8; 100];
         let start = memory.as_ptr() as usize;
         let stack = NativeStack::register(start, 100);
         assert!(holds(start) && holds(start + 99));

@@ -1,8 +1,9 @@
 //! Stack overflow of a green thread: said by name, then the process aborts.
 //!
 //! The guard below each stack makes an overflow a SIGSEGV. The handler runs on an alternate stack of
-//! its worker; it uses no thread-local variable, no lock and no memory of the heap. A fault anywhere else
-//! goes to the handler that was there before.
+//! its worker; it uses no thread-local variable, no lock and no memory of the heap. Code that faults because it runs on a green
+//! thread's stack may go on if it should be able to (see `executable.rs`). A fault anywhere else goes to the handler that
+//! was there before.
 
 use std::ffi::{c_int, c_void};
 use std::io::Write;
@@ -12,6 +13,8 @@ use std::sync::OnceLock;
 
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
+use crate::arch;
+use crate::executable;
 use crate::native_stack::NativeStack;
 use crate::slot;
 
@@ -96,6 +99,14 @@ unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
             report(name, green.slot.promised_stack_size() / 1024);
         }
         abort();
+    }
+    // SAFETY: the kernel passes the interrupted context.
+    let (instruction, _) = unsafe { arch::interrupted(context) };
+    if instruction == address
+        && let Some(green) = slot::find(address)
+        && executable::allow(&green.slot)
+    {
+        return;
     }
     // SAFETY: what the kernel would have done without our handler.
     unsafe { forward(signal, info, context) };

@@ -16,8 +16,8 @@ use crate::scheduler::Shared;
 use crate::settings::{Given, Switch};
 use crate::spawn::{self, Builder, JoinHandle};
 use crate::{
-    deadlock, descriptor, dump_signal, futex, monitor, overflow, own_descriptor, probe, sample,
-    setxid, signal_wake, slot, tls,
+    deadlock, descriptor, dump_signal, executable, futex, monitor, overflow, own_descriptor, probe,
+    sample, setxid, signal_wake, slot, tls,
 };
 
 /// A scheduler with its workers, on which green threads run.
@@ -292,6 +292,7 @@ fn prepare_process() {
         slot::reset_after_fork();
     });
     context::set_process();
+    executable::look();
 }
 
 /// Builds a runtime with the settings of the environment and runs `f` on it as its main green thread.

@@ -31,11 +31,13 @@
 use std::ffi::c_void;
 use std::io;
 use std::mem::size_of;
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect};
 
+use crate::executable;
 use crate::green::{self, Green, GreenRef};
 use crate::metrics::SlotMetrics;
 use crate::spin::{self, SpinLock};
@@ -107,6 +109,12 @@ impl Slot {
     /// Where the slot ends: above the stack stand the control block and thread-local storage.
     pub(crate) fn top(&self) -> usize {
         self.block.end(tls::layout()).next_multiple_of(PAGE)
+    }
+
+    /// Changes what the stack may be used for.
+    pub(crate) fn protect(&self, protection: ProtFlags) -> rustix::io::Result<()> {
+        let end = self.stack_base.next_multiple_of(PAGE);
+        change_protection(self.stack_limit..end, protection)
     }
 
     /// Bytes of stack that slots of this class promise; there are somewhat more.
@@ -292,6 +300,7 @@ pub(crate) fn acquire(stack_size: usize) -> io::Result<GreenRef> {
 /// Maps the next region of a class.
 fn grow(pool: &mut Pool, slot_size: usize) -> io::Result<()> {
     let mut slots = pool.region_slots;
+    let protection = executable::protection();
     let (start, length) = loop {
         let length = slots * slot_size;
         // SAFETY: a new anonymous mapping at an address of the kernel's choice.
@@ -299,7 +308,7 @@ fn grow(pool: &mut Pool, slot_size: usize) -> io::Result<()> {
             mmap_anonymous(
                 ptr::null_mut(),
                 length,
-                ProtFlags::READ | ProtFlags::WRITE,
+                protection,
                 MapFlags::PRIVATE | MapFlags::NORESERVE,
             )
         };
@@ -319,7 +328,11 @@ fn grow(pool: &mut Pool, slot_size: usize) -> io::Result<()> {
     };
     region.slot_size.store(slot_size, Ordering::Relaxed);
     region.end.store(start + length, Ordering::Relaxed);
-    region.start.store(start, Ordering::Release);
+    region.start.store(start, Ordering::SeqCst);
+    // Either this sees the change, or who makes it sees the region.
+    if executable::protection() != protection {
+        protect(region, executable::protection());
+    }
     pool.next = start;
     pool.end = start + length;
     pool.region = index;
@@ -327,6 +340,38 @@ fn grow(pool: &mut Pool, slot_size: usize) -> io::Result<()> {
         pool.region_slots = slots * 2;
     }
     Ok(())
+}
+
+/// Changes what all slots but their guards may be used for.
+pub(crate) fn protect_all(protection: ProtFlags) {
+    let count = REGION_COUNT.load(Ordering::SeqCst).min(MAX_REGIONS);
+    for region in &REGIONS[..count] {
+        if region.start.load(Ordering::SeqCst) != 0 {
+            protect(region, protection);
+        }
+    }
+}
+
+fn protect(region: &Region, protection: ProtFlags) {
+    let start = region.start.load(Ordering::SeqCst);
+    let end = region.end.load(Ordering::Relaxed);
+    let size = region.slot_size.load(Ordering::Relaxed);
+    // The kernel refuses under a policy that forbids executable stacks; then code there faults, as it would without us.
+    if GUARD_BY_MPROTECT.load(Ordering::Relaxed) {
+        for bottom in (start..end).step_by(size) {
+            let _ = change_protection(bottom + GUARD..bottom + size, protection);
+        }
+    } else {
+        // Guards that madvise has made stay.
+        let _ = change_protection(start..end, protection);
+    }
+}
+
+/// Changes what memory of a region may be used for, which stays readable and writable.
+fn change_protection(range: Range<usize>, protection: ProtFlags) -> rustix::io::Result<()> {
+    let flags = MprotectFlags::from_bits_retain(protection.bits());
+    // SAFETY: pages of a region, where code may run or not.
+    unsafe { mprotect(range.start as *mut c_void, range.len(), flags) }
 }
 
 /// Makes the slot at `bottom` from zeroed memory.

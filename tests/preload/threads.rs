@@ -421,3 +421,74 @@ fn settings_that_cannot_be_had_in_a_child_leave_it_with_os_threads() {
         outcome.stderr
     );
 }
+
+/// Threads that hand a function within a function to libc, which calls it through code on their stacks.
+const NESTED: &str = r#"
+    static void sort_by_distance(int *numbers, size_t count, int from) {
+        int compare(const void *a, const void *b) {
+            return abs(*(const int *)a - from) - abs(*(const int *)b - from);
+        }
+        qsort(numbers, count, sizeof *numbers, compare);
+    }
+    void *work(void *argument) {
+        int numbers[] = {1, 20, 300, 4, 50};
+        sched_yield();
+        sort_by_distance(numbers, 5, (int)(long)argument);
+        return (void *)(long)numbers[0];
+    }
+"#;
+
+#[test]
+fn functions_within_functions_run_on_green_threads() {
+    let outcome = on_both(&format!(
+        r#"{NESTED}
+        int main(void) {{
+            for (int i = 0; i < 20; i++) {{
+                pthread_t thread;
+                void *nearest;
+                assert(!pthread_create(&thread, NULL, work, (void *)(long)(i * 20)));
+                assert(!pthread_join(thread, &nearest));
+                printf("%ld ", (long)nearest);
+            }}
+        }}"#
+    ));
+    assert!(outcome.green_threads() >= 20, "{}", outcome.stderr);
+}
+
+#[test]
+fn a_library_loaded_later_makes_the_stacks_of_running_threads_executable() {
+    let scratch = Scratch::new();
+    let library = scratch.compile(
+        "nested.so",
+        &format!("{HEAD}{NESTED}"),
+        &["-shared", "-fPIC"],
+    );
+    let source = r#"
+        #include <dlfcn.h>
+        static pthread_barrier_t loaded;
+        static void *(*work)(void *);
+        static void *wait_and_work(void *argument) {
+            pthread_barrier_wait(&loaded);
+            return work(argument);
+        }
+        int main(int count, char **arguments) {
+            pthread_t threads[10];
+            pthread_barrier_init(&loaded, NULL, 11);
+            for (long i = 0; i < 10; i++)
+                assert(!pthread_create(&threads[i], NULL, wait_and_work, (void *)(i * 20)));
+            work = dlsym(dlopen(arguments[1], RTLD_NOW), "work");
+            assert(work);
+            pthread_barrier_wait(&loaded);
+            for (int i = 0; i < 10; i++) {
+                void *nearest;
+                assert(!pthread_join(threads[i], &nearest));
+                printf("%ld ", (long)nearest);
+            }
+        }"#;
+    let program = scratch.compile("program", &format!("{HEAD}{source}"), &[]);
+    let command = [&program, &library];
+    let expected = run(&mut native(&command), b"").succeeds().text();
+    let outcome = run(&mut green(&[], &command), b"").succeeds();
+    assert_eq!(outcome.text(), expected, "{}", outcome.stderr);
+    assert!(outcome.green_threads() >= 10, "{}", outcome.stderr);
+}

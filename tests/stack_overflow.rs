@@ -105,30 +105,37 @@ fn write_below_the_stack(distance: usize) {
     }
 }
 
-#[test]
-fn a_frame_that_steps_over_a_page_is_an_overflow_all_the_same() {
-    const TEST: &str = "a_frame_that_steps_over_a_page_is_an_overflow_all_the_same";
-    const DISTANCES: &str = "DISTANCE_BELOW_THE_STACK";
-    for distance in ["1", "12288", "61440"] {
-        // SAFETY: no other thread of this test reads or writes the environment now.
-        unsafe { std::env::set_var(DISTANCES, distance) };
-        let death = death_of(TEST, || {
-            let distance = std::env::var(DISTANCES).unwrap().parse().unwrap();
-            let below = || Builder::new().stack_size(64 * 1024);
-            // Neighbours on both sides, whose storage would be hit.
-            let neighbour = below().spawn(thread::yield_now).unwrap();
-            let large = below().name("large-frame".to_owned());
-            let large = large.spawn(move || write_below_the_stack(distance));
-            let _ = (large.unwrap().join(), neighbour.join());
-        });
-        let Some((signal, stderr)) = death else {
-            return;
-        };
-        assert_eq!(signal, Some(libc::SIGABRT), "{distance}: {stderr}");
-        for part in ["'large-frame'", "overflowed its", "64 KiB"] {
-            assert!(stderr.contains(part), "no '{part}' in: {stderr}");
-        }
+/// Expects that a write at `DISTANCE` is told as an overflow, with neighbours whose storage it would hit otherwise.
+fn is_an_overflow_at<const DISTANCE: usize>(test: &str) {
+    let death = death_of(test, || {
+        let small = || Builder::new().stack_size(64 * 1024);
+        let neighbour = small().spawn(thread::yield_now).unwrap();
+        let large = small().name("large-frame".to_owned());
+        let large = large.spawn(|| write_below_the_stack(DISTANCE));
+        let _ = (large.unwrap().join(), neighbour.join());
+    });
+    let Some((signal, stderr)) = death else {
+        return;
+    };
+    assert_eq!(signal, Some(libc::SIGABRT), "{stderr}");
+    for part in ["'large-frame'", "overflowed its", "64 KiB"] {
+        assert!(stderr.contains(part), "no '{part}' in: {stderr}");
     }
+}
+
+#[test]
+fn the_first_byte_below_the_stack_is_an_overflow() {
+    is_an_overflow_at::<1>("the_first_byte_below_the_stack_is_an_overflow");
+}
+
+#[test]
+fn a_frame_that_steps_over_a_page_is_an_overflow() {
+    is_an_overflow_at::<12_288>("a_frame_that_steps_over_a_page_is_an_overflow");
+}
+
+#[test]
+fn a_frame_that_steps_over_many_pages_is_an_overflow() {
+    is_an_overflow_at::<61_440>("a_frame_that_steps_over_many_pages_is_an_overflow");
 }
 
 #[test]

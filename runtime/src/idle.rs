@@ -129,7 +129,7 @@ impl Idle {
     fn claim_poller(&self) -> bool {
         let claimed = self.update(|word| {
             let is_addressee = addressee(word) == Some(Place::Reactor);
-            is_addressee.then_some((word - POLLER + SEARCHER) | REACTOR_SIGNALLED)
+            is_addressee.then(|| (word - POLLER + SEARCHER) | REACTOR_SIGNALLED)
         });
         claimed.is_some()
     }

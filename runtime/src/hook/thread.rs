@@ -114,7 +114,7 @@ pub unsafe fn create(
     argument: *mut c_void,
     attributes: Attributes,
 ) -> Result<(), Errno> {
-    if attributes.guard_size > slot::PAGE {
+    if attributes.guard_size > slot::GUARD {
         return Err(Errno::INVAL);
     }
     let task = Arc::new(Created {

@@ -29,6 +29,7 @@ use crate::arch;
 use crate::green::{Green, GreenRef};
 use crate::native_stack;
 use crate::report;
+use crate::kernel_futex;
 use crate::worker::Worker;
 
 thread_local! {
@@ -223,9 +224,10 @@ pub(crate) fn end_passiveness(reset: impl FnOnce()) {
     if mine.is_ok() {
         reset();
         PASSIVE.store(ACTIVE, Ordering::Release);
+        kernel_futex::wake(&PASSIVE, u32::MAX);
     }
     while PASSIVE.load(Ordering::Acquire) != ACTIVE {
-        rustix::thread::sched_yield();
+        kernel_futex::wait(&PASSIVE, RESETTING);
     }
 }
 

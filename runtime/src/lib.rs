@@ -55,6 +55,7 @@ mod hog;
 pub mod hook;
 mod idle;
 pub mod interrupt;
+mod kernel_futex;
 mod metrics;
 mod monitor;
 mod native_stack;

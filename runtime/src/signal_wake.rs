@@ -19,6 +19,7 @@ use rustix::thread::futex::{self, Flags};
 use crate::context::{self, NativeSection, OwnWork};
 use crate::deadlock::Counted;
 use crate::futex::{ANY, wake_all_green, wake_bitset, wake_green, wake_kernel};
+use crate::kernel_futex;
 
 const PLACES: usize = 64;
 
@@ -71,7 +72,7 @@ fn start_messenger() -> io::Result<()> {
         let turn =
             MESSENGER.compare_exchange(ABSENT, STARTING, Ordering::Acquire, Ordering::Relaxed);
         if turn.is_err() {
-            rustix::thread::sched_yield();
+            kernel_futex::wait(&MESSENGER, STARTING);
             continue;
         }
         let _native = NativeSection::enter();
@@ -81,6 +82,7 @@ fn start_messenger() -> io::Result<()> {
             .spawn(deliver);
         let state = if started.is_ok() { PRESENT } else { ABSENT };
         MESSENGER.store(state, Ordering::Release);
+        kernel_futex::wake(&MESSENGER, u32::MAX);
         started?;
     }
     Ok(())

@@ -47,6 +47,19 @@ mod futex {
         QUEUE.1.notify_all();
     }
 }
+/// The kernel's wait queues, which work alike.
+mod kernel_futex {
+    use loom::sync::atomic::AtomicU32;
+
+    pub(crate) fn wait(word: &AtomicU32, expected: u32) {
+        crate::futex::wait(word, expected, None);
+    }
+
+    pub(crate) fn wake(word: *const AtomicU32, count: u32) {
+        // SAFETY: no word of a model is gone before its threads are.
+        crate::futex::wake(unsafe { &*word }, count);
+    }
+}
 mod hook {
     pub(crate) fn give_way() {
         loom::thread::yield_now();
@@ -64,6 +77,8 @@ mod idle;
 mod park;
 #[path = "../src/run_next.rs"]
 mod run_next;
+#[path = "../src/spin/word.rs"]
+mod spin_word;
 
 use idle::Place;
 
@@ -726,6 +741,39 @@ fn a_retired_worker_does_not_miss_the_end() {
         }
         worker.join().unwrap();
         monitor.join().unwrap();
+    });
+}
+
+#[test]
+fn a_lock_for_short_sections_excludes_and_wakes_who_sleeps() {
+    struct Guarded {
+        word: spin_word::Word,
+        value: loom::cell::UnsafeCell<usize>,
+    }
+    // SAFETY: the protocol under test is what makes the value's users exclusive; loom checks that.
+    unsafe impl Sync for Guarded {}
+    // SAFETY: as for `Sync`; an integer may go to any thread.
+    unsafe impl Send for Guarded {}
+    check(3, || {
+        let guarded = Arc::new(Guarded {
+            word: spin_word::Word(AtomicU32::new(spin_word::FREE)),
+            value: loom::cell::UnsafeCell::new(0),
+        });
+        let threads: Vec<_> = (0..3)
+            .map(|_| {
+                let guarded = guarded.clone();
+                thread::spawn(move || {
+                    guarded.word.lock();
+                    // SAFETY: checked by loom.
+                    guarded.value.with_mut(|value| unsafe { *value += 1 });
+                    guarded.word.unlock();
+                })
+            })
+            .collect();
+        join_all(threads);
+        assert!(guarded.word.try_lock());
+        // SAFETY: checked by loom.
+        guarded.value.with(|value| assert_eq!(unsafe { *value }, 3));
     });
 }
 

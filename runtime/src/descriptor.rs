@@ -4,53 +4,41 @@
 //! freed. An entry is registered with the reactor of the first runtime that has to wait on it,
 //! once, edge-triggered in both directions.
 //!
-//! **Readiness.** A word holds a readable bit, a writable bit, and a count of the edges seen. A cleared
-//! bit means: the kernel has said "would block" (or given less than was asked for) after the last
-//! edge, so there will be another edge before there is anything to do. Whoever wants to clear a bit read
-//! the word before the system call, and clears it only if no edge came since: edges between are
-//! never lost. `UNUSUAL` (end of file, error, urgent data) forbids the conclusion from a short
-//! read, as the event that told of it may stand before bytes still unread.
-//!
-//! **Waiting.** A waiter is queued under the entry's lock if no edge came since the word was read
-//! before the call that would have blocked; an edge is counted under the same lock. Any number may wait
-//! on one descriptor; all waiters of a direction are woken and try again.
+//! Who waits, and whom an edge wakes, is the matter of [`line`].
 //!
 //! **Closing.** Numbers are used again at once, so each entry has a generation, which the token in
 //! the epoll set carries too: events of an earlier generation are dropped. [`closing`] comes before
 //! the real close: it ends the generation and wakes the waiters with `EBADF`; [`closed`] comes after
 //! it and clears away what a racing waiter registered in between. [`opened`] tells of a new descriptor
-//! and ends a generation whose close went unseen (inside libc, say).
+//! and ends a generation whose close went unseen (inside libc, say). Whatever is asked of the kernel to be remembered, the
+//! kind and the time-outs, is stored only if the generation is still that from before the question.
+//!
+//! **Calls.** A call belongs to the descriptor that had the number when it first looked: to the entry's *opening*. `closing`
+//! and `opened` begin the next one, and whatever the call has yet to do (a retry, the rest of a send) fails with `EBADF`
+//! instead of going to a stranger. `closed` begins none: by then another thread may have the number for a descriptor of its
+//! own, and be waiting on it. The generation alone would not tell the two apart.
+//!
+//! `closing` and `opened` have nothing to do as long as the entry is not *used*; so a call, and whoever asks the kernel for
+//! something to be remembered, marks it as used before the kernel is asked.
+
+mod line;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::cell::Cell;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::time::Timespec;
 
 use crate::context::{self, NativeSection};
 use crate::deadline::Deadline;
-use crate::green::GreenRef;
-use crate::interrupt::{End, Limits};
 use crate::reactor::Reactor;
-use crate::reason::Packed;
-use crate::spin::{self, SpinLock};
 
-bitflags::bitflags! {
-    /// What an event tells of a descriptor.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct Edges: u32 {
-        const READ = 1;
-        const WRITE = 2;
-        const UNUSUAL = 4;
-    }
-}
-
-/// The count of edges stands above the bits.
-const EDGE: u32 = 8;
-const BITS: u32 = EDGE - 1;
+use line::{EDGE, Line, Queued, Tried};
+pub(crate) use line::{Edges, Waiter};
 
 /// Which way a green thread waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,10 +50,10 @@ pub enum Interest {
 }
 
 impl Interest {
-    fn bit(self) -> u32 {
+    pub(crate) fn edge(self) -> Edges {
         match self {
-            Interest::Read => Edges::READ.bits(),
-            Interest::Write => Edges::WRITE.bits(),
+            Interest::Read => Edges::READ,
+            Interest::Write => Edges::WRITE,
         }
     }
 }
@@ -86,62 +74,12 @@ pub(crate) enum Kind {
     Other,
 }
 
-/// How a wait on a descriptor ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Outcome {
-    /// Not queued yet.
-    New = 0,
-    Waiting = 1,
-    Ready = 2,
-    Closed = 3,
-}
-
-/// A green thread that waits on a descriptor; lives on its stack.
-pub(crate) struct Waiter {
-    green: GreenRef,
-    bits: u32,
-    outcome: AtomicU8,
-    next: Cell<*const Waiter>,
-    previous: Cell<*const Waiter>,
-}
-
-impl Waiter {
-    pub(crate) fn new(green: GreenRef, interest: Interest) -> Waiter {
-        Waiter::for_bits(green, interest.bit())
-    }
-
-    pub(crate) fn for_bits(green: GreenRef, bits: u32) -> Waiter {
-        Waiter {
-            green,
-            bits,
-            outcome: AtomicU8::new(Outcome::New as u8),
-            next: Cell::new(ptr::null()),
-            previous: Cell::new(ptr::null()),
-        }
-    }
-
-    fn waits(&self) -> bool {
-        self.outcome.load(Ordering::Acquire) == Outcome::Waiting as u8
-    }
-
-    fn was_closed(&self) -> bool {
-        self.outcome.load(Ordering::Acquire) == Outcome::Closed as u8
-    }
-}
-
-struct State {
-    registered: Option<Arc<Reactor>>,
-    waiters: *const Waiter,
-}
-
-// SAFETY: the list is followed under the entry's lock only, and a waiter leaves it before its
-// stack frame ends.
-unsafe impl Send for State {}
-
 /// One descriptor number.
 pub(crate) struct Descriptor {
-    readiness: AtomicU32,
+    line: Line<Option<Arc<Reactor>>>,
     generation: AtomicU32,
+    /// To which of the number's descriptors a call belongs.
+    opening: AtomicU32,
     /// Whether anything has to be undone when the descriptor is closed.
     used: AtomicU8,
     kind: AtomicU8,
@@ -150,7 +88,8 @@ pub(crate) struct Descriptor {
     timeouts: [AtomicU64; 2],
     /// Serialises accepts on a listener in blocking mode: 0 free, 1 held, 2 contended.
     pub(crate) accepting: AtomicU32,
-    state: SpinLock<State>,
+    /// Serialises the OS threads that wait to accept, likewise.
+    pub(crate) awaiting: AtomicU32,
 }
 
 /// The table's chunks: chunk `n` holds `FIRST_CHUNK << n` entries, so 26 hold any descriptor.
@@ -219,11 +158,43 @@ fn make_entry(fd: RawFd) -> Result<&'static Descriptor, Errno> {
 }
 
 impl Descriptor {
-    /// The readiness word as it stands before a system call.
+    /// The first look of a call: what it belongs to from now on.
+    #[inline]
+    pub(crate) fn opening(&self) -> Opening {
+        let opening = self.opening.load(Ordering::SeqCst);
+        self.mark_used();
+        Opening(opening)
+    }
+
+    /// To be called after the generation or the opening was read, and before the kernel is asked. If they were read after
+    /// `forget` changed them, this sees that it had reset the mark before.
+    #[inline]
+    fn mark_used(&self) {
+        if self.used.load(Ordering::SeqCst) == 0 {
+            self.used.store(1, Ordering::SeqCst);
+        }
+    }
+
+    /// What is known before an attempt of a call.
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if the number has another descriptor by now than when the call first looked, or none.
+    #[inline]
+    pub(crate) fn look(&self, opening: Opening) -> Result<Snapshot, Errno> {
+        let snapshot = self.snapshot();
+        if self.opening.load(Ordering::SeqCst) == opening.0 {
+            Ok(snapshot)
+        } else {
+            Err(Errno::BADF)
+        }
+    }
+
+    /// As [`look`](Self::look), for who belongs to whatever has the number.
     #[inline]
     pub(crate) fn snapshot(&self) -> Snapshot {
         Snapshot {
-            readiness: self.readiness.load(Ordering::SeqCst),
+            readiness: self.line.readiness(),
             generation: self.generation.load(Ordering::SeqCst),
         }
     }
@@ -232,162 +203,130 @@ impl Descriptor {
     /// said that there is nothing to do.
     #[inline]
     pub(crate) fn is_known_unready(&self, snapshot: Snapshot, interest: Interest) -> bool {
-        snapshot.readiness >= EDGE && snapshot.readiness & interest.bit() == 0
+        snapshot.readiness >= EDGE && snapshot.readiness & interest.edge().bits() == 0
     }
 
     /// The kernel said "would block" to a call made after `snapshot`.
     pub(crate) fn clear(&self, snapshot: Snapshot, interest: Interest) {
-        self.replace(
-            snapshot,
-            snapshot.readiness & !(interest.bit() | Edges::UNUSUAL.bits()),
-        );
+        self.line
+            .clear(snapshot.readiness, interest.edge() | Edges::UNUSUAL);
     }
 
     /// A read of a TCP socket gave less than was asked for.
     pub(crate) fn clear_after_short_read(&self, snapshot: Snapshot) {
         if !snapshot.is_unusual() {
-            self.replace(snapshot, snapshot.readiness & !Edges::READ.bits());
+            self.line.clear(snapshot.readiness, Edges::READ);
         }
     }
 
-    fn replace(&self, snapshot: Snapshot, with: u32) {
-        let _ = self.readiness.compare_exchange(
-            snapshot.readiness,
-            with,
-            Ordering::SeqCst,
-            Ordering::SeqCst,
-        );
+    /// Whether a newcomer should queue before it tries, as what there is may be meant for others.
+    #[inline]
+    pub(crate) fn is_passing(&self, interest: Interest) -> bool {
+        self.line.is_passing(interest.edge())
     }
 
-    /// Queues `waiter` unless there was an edge since `snapshot`. False means: try again.
+    /// Queues `waiter` unless there was an edge since `snapshot`; see [`Line::join`]. False means: try again.
+    ///
+    /// # Errors
+    ///
+    /// What epoll refuses a descriptor with.
     ///
     /// # Safety
     ///
-    /// The waiter stays in place until [`withdraw`](Self::withdraw) has returned.
-    pub(crate) unsafe fn enqueue(
+    /// The waiter stays in place until [`leave`](Self::leave) or [`withdraw`](Self::withdraw) has returned.
+    pub(crate) unsafe fn join(
         &self,
         fd: RawFd,
         snapshot: Snapshot,
         waiter: &Waiter,
+        has_tried: bool,
         reactor: &Arc<Reactor>,
     ) -> Result<bool, Errno> {
-        let mut state = self.state.lock();
-        if self.generation.load(Ordering::SeqCst) != snapshot.generation {
-            return Ok(false);
-        }
-        if state.registered.is_none() {
-            self.used.store(1, Ordering::SeqCst);
-            let token = u64::from(snapshot.generation & TOKEN_GENERATION) << 32 | fd as u64;
-            reactor
-                .register(fd, token)
-                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::BADF))?;
-            state.registered = Some(reactor.clone());
-        }
-        if self.readiness.load(Ordering::SeqCst) / EDGE != snapshot.readiness / EDGE {
-            return Ok(false);
-        }
-        waiter.previous.set(ptr::null());
-        waiter.next.set(state.waiters);
-        if !state.waiters.is_null() {
-            // SAFETY: a queued waiter is in place.
-            unsafe { (*state.waiters).previous.set(waiter) };
-        }
-        state.waiters = waiter;
-        waiter
-            .outcome
-            .store(Outcome::Waiting as u8, Ordering::Relaxed);
-        Ok(true)
-    }
-
-    /// Takes `waiter` out if it is still queued.
-    pub(crate) fn withdraw(&self, waiter: &Waiter) {
-        if waiter.waits() {
-            let mut state = self.state.lock();
-            if waiter.waits() {
-                state.remove(waiter, Outcome::Ready);
-            }
-        }
-    }
-
-    /// Waits on the entry until an edge since `snapshot`, a close (`EBADF`) or the end of its limits.
-    pub(crate) fn wait(
-        &self,
-        fd: RawFd,
-        green: GreenRef,
-        interest: Interest,
-        snapshot: Snapshot,
-        limits: &Limits,
-    ) -> Result<Result<(), End>, Errno> {
-        if let Err(cancelled) = limits.check_cancelled() {
-            return Ok(Err(cancelled.into()));
-        }
-        let waiter = Waiter::new(green, interest);
-        // SAFETY: withdrawn below, on every way out.
-        if !unsafe { self.enqueue(fd, snapshot, &waiter, &green.life().shared.reactor) }? {
-            return Ok(Ok(()));
-        }
-        let reason = Packed::descriptor(fd, interest);
-        while waiter.waits() {
-            green.park_until(green, limits.until(), reason);
-            if waiter.waits()
-                && let Err(end) = limits.check()
-            {
-                self.withdraw(&waiter);
-                return Ok(Err(end));
-            }
-        }
-        if waiter.was_closed() {
-            Err(Errno::BADF)
+        let tried = if has_tried {
+            Tried::At(snapshot.readiness)
         } else {
-            Ok(Ok(()))
+            Tried::Not
+        };
+        let prepare = |registered: &mut Option<Arc<Reactor>>| {
+            if self.generation.load(Ordering::SeqCst) != snapshot.generation {
+                return Ok::<bool, Errno>(false);
+            }
+            if registered.is_none() {
+                self.mark_used();
+                let token = u64::from(snapshot.generation & TOKEN_GENERATION) << 32 | fd as u64;
+                reactor
+                    .register(fd, token)
+                    .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::BADF))?;
+                *registered = Some(reactor.clone());
+            }
+            Ok(true)
+        };
+        // SAFETY: the waiter stays in place until it has left, by this function's contract.
+        let queued = unsafe { self.line.join(waiter, tried, prepare) }?;
+        if queued == Queued::WaitingBefore && self.is_ready(fd, waiter.edges()) {
+            self.line.pass_on_to_untried(waiter);
+        }
+        Ok(queued != Queued::TryAgain)
+    }
+
+    /// A call ends: takes its waiter out, and passes on what it was woken for.
+    pub(crate) fn leave(&self, fd: RawFd, waiter: &Waiter) {
+        if self.line.leave(waiter) {
+            let is_ready = self.is_ready(fd, waiter.edges());
+            self.line.pass_on(waiter, is_ready);
         }
     }
 
-    /// Takes out and unparks the waiters whose bits meet `bits`.
-    fn wake(&self, bits: u32, outcome: Outcome) {
-        loop {
-            let green = {
-                let mut state = self.state.lock();
-                let Some(waiter) = state.find(bits) else {
-                    return;
-                };
-                let green = waiter.green;
-                let waiter: *const Waiter = waiter;
-                // SAFETY: found in the list just now, under its lock.
-                state.remove(unsafe { &*waiter }, outcome);
-                green
-            };
-            green.unpark();
-        }
+    /// Takes a poller out, who has nothing to pass on.
+    pub(crate) fn withdraw(&self, waiter: &Waiter) {
+        self.line.leave(waiter);
     }
 
-    /// Ends the generation: forgets readiness, registration and kind, and wakes the waiters.
-    fn forget(&self, fd: RawFd, outcome: Outcome, deregister: bool) {
+    /// Whether there may be something for the next one.
+    fn is_ready(&self, fd: RawFd, edges: Edges) -> bool {
+        const NOW: Timespec = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let flags = if edges == Edges::WRITE {
+            PollFlags::OUT
+        } else {
+            PollFlags::IN
+        };
+        let readiness = self.line.readiness();
+        if readiness >= EDGE && readiness & edges.bits() == 0 {
+            return false;
+        }
+        let mut entry = [PollFd::from_borrowed_fd(borrow(fd), flags)];
+        poll(&mut entry, Some(&NOW)) != Ok(0)
+    }
+
+    /// Ends the generation: forgets readiness, registration and kind, and wakes the waiters. `ends_calls` if those
+    /// in progress belong to another descriptor than what has the number from now on.
+    fn forget(&self, fd: RawFd, ends_calls: bool, deregister: bool) {
         let _native = NativeSection::enter();
-        let registered = {
-            let mut state = self.state.lock();
+        let registered = self.line.reset(ends_calls, |registered| {
+            // Before what follows: see `mark_used`.
+            self.used.store(0, Ordering::SeqCst);
             self.generation.fetch_add(1, Ordering::SeqCst);
-            // As if there had been an edge for both: the count goes on, so that no older snapshot
-            // matches, and whoever comes next tries first.
-            let edges = Edges::READ | Edges::WRITE;
-            self.readiness.store(
-                counted(self.readiness.load(Ordering::SeqCst), edges),
-                Ordering::SeqCst,
-            );
+            if ends_calls {
+                self.opening.fetch_add(1, Ordering::SeqCst);
+            }
             self.kind.store(0, Ordering::SeqCst);
             self.timeouts_epoch.store(0, Ordering::SeqCst);
-            self.used.store(0, Ordering::SeqCst);
-            state.registered.take()
-        };
+            registered.take()
+        });
         if let (true, Some(reactor)) = (deregister, &registered) {
             reactor.deregister(fd);
         }
-        self.wake(BITS, outcome);
     }
 
-    /// Whether it is known to be a pipe.
-    pub(crate) fn is_pipe(&self) -> bool {
-        self.kind.load(Ordering::Relaxed) == Kind::Pipe as u8
+    /// Remembers what the kernel was asked in this generation. The lock keeps it from landing in a later one.
+    fn remember(&self, generation: u32, store: impl FnOnce()) {
+        let _guarded = self.line.guarded().lock();
+        if self.generation.load(Ordering::SeqCst) == generation {
+            store();
+        }
     }
 
     /// What the descriptor is; asks the kernel once in a generation.
@@ -399,9 +338,12 @@ impl Descriptor {
             4 => Kind::File,
             5 => Kind::Other,
             _ => {
-                let kind = ask_kind(fd);
-                self.used.store(1, Ordering::SeqCst);
-                self.kind.store(kind as u8, Ordering::SeqCst);
+                let generation = self.generation.load(Ordering::SeqCst);
+                self.mark_used();
+                let Some(kind) = ask_kind(fd) else {
+                    return Kind::Other;
+                };
+                self.remember(generation, || self.kind.store(kind as u8, Ordering::SeqCst));
                 kind
             }
         }
@@ -410,50 +352,27 @@ impl Descriptor {
     /// The socket's `SO_RCVTIMEO` or `SO_SNDTIMEO`, counted from now.
     pub(crate) fn socket_deadline(&self, fd: RawFd, interest: Interest) -> Option<Deadline> {
         let epoch = TIMEOUTS_EPOCH.load(Ordering::SeqCst);
-        if self.timeouts_epoch.load(Ordering::SeqCst) != epoch {
-            self.used.store(1, Ordering::SeqCst);
-            for (which, timeout) in [Interest::Read, Interest::Write]
-                .into_iter()
-                .zip(&self.timeouts)
-            {
-                timeout.store(ask_timeout(fd, which), Ordering::SeqCst);
-            }
-            self.timeouts_epoch.store(epoch, Ordering::SeqCst);
-        }
-        let nanos = self.timeouts[interest as usize].load(Ordering::SeqCst);
+        let nanos = if self.timeouts_epoch.load(Ordering::SeqCst) == epoch {
+            self.timeouts[interest as usize].load(Ordering::SeqCst)
+        } else {
+            let generation = self.generation.load(Ordering::SeqCst);
+            self.mark_used();
+            let asked = [Interest::Read, Interest::Write].map(|which| ask_timeout(fd, which));
+            self.remember(generation, || {
+                for (timeout, asked) in self.timeouts.iter().zip(asked) {
+                    timeout.store(asked, Ordering::SeqCst);
+                }
+                self.timeouts_epoch.store(epoch, Ordering::SeqCst);
+            });
+            asked[interest as usize]
+        };
         (nanos != 0).then(|| Deadline::after(std::time::Duration::from_nanos(nanos)))
     }
 }
 
-impl State {
-    fn find(&self, bits: u32) -> Option<&Waiter> {
-        let mut waiter = self.waiters;
-        // SAFETY: a queued waiter is in place.
-        while let Some(candidate) = unsafe { waiter.as_ref() } {
-            if candidate.bits & bits != 0 {
-                return Some(candidate);
-            }
-            waiter = candidate.next.get();
-        }
-        None
-    }
-
-    fn remove(&mut self, waiter: &Waiter, outcome: Outcome) {
-        let (next, previous) = (waiter.next.get(), waiter.previous.get());
-        if previous.is_null() {
-            self.waiters = next;
-        } else {
-            // SAFETY: a queued waiter is in place.
-            unsafe { (*previous).next.set(next) };
-        }
-        if !next.is_null() {
-            // SAFETY: as above.
-            unsafe { (*next).previous.set(previous) };
-        }
-        // From here on the waiter's frame may end.
-        waiter.outcome.store(outcome as u8, Ordering::Release);
-    }
-}
+/// One descriptor among those that have had a number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Opening(u32);
 
 /// The readiness word and the generation at some moment.
 #[derive(Clone, Copy, Debug)]
@@ -472,34 +391,17 @@ impl Snapshot {
 /// A token has room for this much of the generation; mio's own tokens stand above.
 const TOKEN_GENERATION: u32 = 0x7fff_ffff;
 
-/// The readiness word after one more edge, which was for `edges`.
-fn counted(word: u32, edges: Edges) -> u32 {
-    (word & !BITS).wrapping_add(EDGE).max(EDGE) | edges.bits()
-}
-
 /// An event of the epoll set: the descriptor of `token` has seen `edges`.
 pub(crate) fn ready(token: u64, edges: Edges) {
     let fd = token as u32 as RawFd;
     let Some(descriptor) = existing(fd) else {
         return;
     };
-    {
-        // Under the lock, so that the bits never land in a later generation.
-        let _state = descriptor.state.lock();
+    // Asked under the lock, so that the bits never land in a later generation.
+    descriptor.line.edge(edges, |_| {
         let generation = descriptor.generation.load(Ordering::SeqCst);
-        if u64::from(generation & TOKEN_GENERATION) != token >> 32 {
-            return;
-        }
-        let _ = descriptor
-            .readiness
-            .try_update(Ordering::SeqCst, Ordering::SeqCst, |word| {
-                Some(counted(word, edges) | word & BITS)
-            });
-    }
-    let wakes = edges - Edges::UNUSUAL;
-    if !wakes.is_empty() {
-        descriptor.wake(wakes.bits(), Outcome::Ready);
-    }
+        u64::from(generation & TOKEN_GENERATION) == token >> 32
+    });
 }
 
 fn touched(fd: RawFd) -> Option<&'static Descriptor> {
@@ -520,7 +422,7 @@ pub(crate) fn is_known(fd: RawFd) -> bool {
 #[inline]
 pub(crate) fn closing(fd: RawFd) {
     if let Some(descriptor) = touched(fd) {
-        descriptor.forget(fd, Outcome::Closed, true);
+        descriptor.forget(fd, true, true);
     }
 }
 
@@ -529,14 +431,21 @@ pub(crate) fn closing(fd: RawFd) {
 pub(crate) fn closed(fd: RawFd) {
     // Whoever waits by now has either lost the descriptor, which its next try tells, or has a new
     // one of the same number.
-    opened(fd);
+    outdated(fd);
+}
+
+/// What is known of the descriptor may be untrue; the calls in progress are those of its owner.
+pub(crate) fn outdated(fd: RawFd) {
+    if let Some(descriptor) = touched(fd) {
+        descriptor.forget(fd, false, false);
+    }
 }
 
 /// A descriptor of this number is new: whatever is known of an older one is void.
 #[inline]
 pub(crate) fn opened(fd: RawFd) {
     if let Some(descriptor) = touched(fd) {
-        descriptor.forget(fd, Outcome::Ready, false);
+        descriptor.forget(fd, true, false);
     }
 }
 
@@ -574,16 +483,16 @@ pub(crate) unsafe fn reset_after_fork() {
         let Some(descriptor) = existing(fd) else {
             return;
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: no other thread looks at the table, and no green thread holds a lock or waits, by this function's contract.
         unsafe {
-            spin::seize(&descriptor.state, |state| {
-                std::mem::forget(state.registered.take());
-                state.waiters = ptr::null();
-            });
+            descriptor
+                .line
+                .seize(|registered| std::mem::forget(registered.take()));
         }
         descriptor.accepting.store(0, Ordering::SeqCst);
+        descriptor.awaiting.store(0, Ordering::SeqCst);
         if descriptor.used.load(Ordering::SeqCst) != 0 {
-            descriptor.forget(fd, Outcome::Ready, false);
+            descriptor.forget(fd, true, false);
         }
     });
 }
@@ -593,14 +502,15 @@ pub(crate) fn abandon(reactor: &Arc<Reactor>) {
     for_range(0, u32::MAX, |fd| {
         let ours = touched(fd).filter(|descriptor| {
             descriptor
-                .state
+                .line
+                .guarded()
                 .lock()
-                .registered
+                .own
                 .as_ref()
                 .is_some_and(|of| Arc::ptr_eq(of, reactor))
         });
         if let Some(descriptor) = ours {
-            descriptor.forget(fd, Outcome::Ready, true);
+            descriptor.forget(fd, false, true);
         }
     });
 }
@@ -610,13 +520,11 @@ fn borrow(fd: RawFd) -> BorrowedFd<'static> {
     unsafe { BorrowedFd::borrow_raw(fd) }
 }
 
-fn ask_kind(fd: RawFd) -> Kind {
+fn ask_kind(fd: RawFd) -> Option<Kind> {
     use rustix::fs::{FileType, fstat};
     use rustix::net::{SocketType, sockopt};
-    let Ok(stat) = fstat(borrow(fd)) else {
-        return Kind::Other;
-    };
-    match FileType::from_raw_mode(stat.st_mode) {
+    let stat = fstat(borrow(fd)).ok()?;
+    Some(match FileType::from_raw_mode(stat.st_mode) {
         FileType::Socket => {
             // Other stream protocols, SCTP say, keep message boundaries.
             let tcp = sockopt::socket_protocol(borrow(fd))
@@ -632,7 +540,7 @@ fn ask_kind(fd: RawFd) -> Kind {
         FileType::Fifo => Kind::Pipe,
         FileType::RegularFile | FileType::Directory | FileType::BlockDevice => Kind::File,
         _ => Kind::Other,
-    }
+    })
 }
 
 /// A socket's time-out in nanoseconds; 0 is none, as for the kernel.

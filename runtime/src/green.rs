@@ -411,6 +411,18 @@ impl Green {
         left == 0
     }
 
+    /// Whether the caller, on this green thread, may be a signal handler. Exact on the green thread's own stack, but that
+    /// what a handler left behind, in an array that nobody has written since, is taken for one that runs; on any other stack,
+    /// whose extent nobody knows, true.
+    pub(crate) fn may_be_in_signal_handler(&self) -> bool {
+        let here = arch::stack_pointer();
+        if !self.slot.holds_stack(here) {
+            return true;
+        }
+        // SAFETY: the green thread's stack, from the caller's frame up to that of its first function.
+        unsafe { arch::has_signal_frame(here, self.entry_frame.get()) }
+    }
+
     pub(crate) fn set_thread_name(&self, name: [u8; 16]) {
         let before = std::mem::replace(&mut *self.name.lock(), Name::Thread(name));
         drop(before);

@@ -1,16 +1,18 @@
 //! Waiting on descriptors by poll, beside other waiters, and with numbers that mean nothing.
 
 use std::io::{Read, Write};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use greenpatch_runtime::deadline::Deadline;
 use greenpatch_runtime::hook;
 use greenpatch_runtime::net::{TcpListener, TcpStream};
 use greenpatch_runtime::{Patch, Runtime, spawn, yield_now};
+use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+use rustix::time::Timespec;
 
 fn entry(fd: i32, events: i16) -> libc::pollfd {
     libc::pollfd {
@@ -82,6 +84,179 @@ fn a_number_that_is_not_open_is_an_error_and_costs_nothing() {
         let mut entries = [entry(i32::MAX, libc::POLLIN)];
         assert_eq!(section.poll(&mut entries, None), Ok(1));
         assert_eq!(entries[0].revents, libc::POLLNVAL);
+    });
+}
+
+/// Another descriptor gets the number of `fd`, as dup2 by the shims does it.
+fn replace(fd: &mut OwnedFd, with: &impl AsFd) {
+    hook::closing(fd.as_raw_fd());
+    rustix::io::dup2(with, fd).unwrap();
+    hook::closed(fd.as_raw_fd());
+}
+
+#[test]
+fn a_call_does_not_go_on_on_a_descriptor_that_has_got_its_number() {
+    Runtime::builder().workers(1).build().unwrap().run(|| {
+        let (mut ours, _ours_peer) = rustix::pipe::pipe().unwrap();
+        let (stranger, stranger_peer) = rustix::pipe::pipe().unwrap();
+        rustix::io::write(&stranger_peer, b"theirs").unwrap();
+        let section = hook::enter_any().unwrap();
+        let fd = ours.as_raw_fd();
+        let mut attempts = 0;
+        let outcome = section.retry(
+            fd,
+            hook::Interest::Read,
+            || Ok(None),
+            || {
+                attempts += 1;
+                if attempts == 1 {
+                    // Between the attempt, which found nothing, and the wait.
+                    replace(&mut ours, &stranger);
+                    return Err(Errno::AGAIN);
+                }
+                rustix::io::read(&ours, &mut [0; 8])
+            },
+        );
+        assert_eq!((outcome, attempts), (Err(Errno::BADF), 1));
+    });
+}
+
+#[test]
+fn a_wait_on_a_new_descriptor_outlasts_the_late_end_of_the_old_ones_close() {
+    Runtime::builder().workers(1).build().unwrap().run(|| {
+        let (reader, writer) = rustix::pipe::pipe().unwrap();
+        let fd = reader.as_raw_fd();
+        let waits = spawn(move || {
+            let section = hook::enter_any().unwrap();
+            let attempt = || {
+                rustix::io::ioctl_fionread(&reader).and_then(|there| {
+                    if there == 0 {
+                        Err(Errno::AGAIN)
+                    } else {
+                        Ok(there)
+                    }
+                })
+            };
+            section.retry(fd, hook::Interest::Read, || Ok(None), attempt)
+        });
+        yield_now();
+        // As by a thread that closed what had the number before, and comes to tell only now.
+        hook::closed(fd);
+        yield_now();
+        rustix::io::write(&writer, b"x").unwrap();
+        assert_eq!(waits.join().unwrap(), Ok(1));
+    });
+}
+
+/// One thread asks what the number is while another one makes it something else: what is remembered is true.
+#[test]
+fn the_kind_of_a_descriptor_is_never_that_of_an_earlier_one() {
+    Runtime::builder().workers(1).build().unwrap().run(|| {
+        let (pipe, _writer) = rustix::pipe::pipe().unwrap();
+        let (socket, _peer) = std::os::unix::net::UnixStream::pair().unwrap();
+        let mut changing = rustix::io::dup(&pipe).unwrap();
+        let fd = changing.as_raw_fd();
+        let over = Arc::new(AtomicBool::new(false));
+        let answers = Arc::new(AtomicUsize::new(0));
+        let asker = {
+            let (over, answers) = (over.clone(), answers.clone());
+            std::thread::spawn(move || {
+                while !over.load(Ordering::Relaxed) {
+                    hook::kind(fd);
+                    answers.fetch_add(1, Ordering::SeqCst);
+                }
+            })
+        };
+        for _ in 0..5_000 {
+            replace(&mut changing, &socket);
+            replace(&mut changing, &pipe);
+            // Whoever asked before that has remembered the answer by the next one.
+            let seen = answers.load(Ordering::SeqCst);
+            while answers.load(Ordering::SeqCst) == seen {
+                yield_now();
+            }
+            assert_eq!(hook::kind(fd), hook::Kind::Pipe);
+        }
+        over.store(true, Ordering::Relaxed);
+        asker.join().unwrap();
+    });
+}
+
+/// Epoll sets, each in the next, as many as the kernel takes; and the writer of a pipe in the innermost.
+fn nested_sets() -> (Vec<OwnedFd>, OwnedFd) {
+    use rustix::event::epoll;
+    let (reader, writer) = rustix::pipe::pipe().unwrap();
+    let mut sets = vec![reader];
+    loop {
+        let set = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+        let inner = sets.last().unwrap();
+        let added = epoll::add(
+            &set,
+            inner,
+            epoll::EventData::new_u64(0),
+            epoll::EventFlags::IN,
+        );
+        if added.is_err() {
+            // The last one that was added takes part in no further set.
+            return (sets, writer);
+        }
+        sets.push(set);
+    }
+}
+
+#[test]
+fn a_poll_on_sets_nested_too_deeply_lets_others_run_and_sees_what_comes() {
+    let runtime = Runtime::builder().workers(1).compensation(false);
+    runtime.build().unwrap().run(|| {
+        let (sets, writer) = nested_sets();
+        let outermost = sets.last().unwrap().as_raw_fd();
+        let other = spawn(move || {
+            for _ in 0..10 {
+                greenpatch_runtime::time::sleep(Duration::from_millis(1));
+            }
+            rustix::io::write(&writer, b"x").unwrap();
+            writer
+        });
+        let section = hook::enter(Patch::SELECT).unwrap();
+        let mut entries = [entry(outermost, libc::POLLIN)];
+        let late = Deadline::after(Duration::from_secs(20));
+        assert_eq!(section.poll(&mut entries, Some(late)), Ok(1));
+        drop(section);
+        other.join().unwrap();
+    });
+}
+
+#[test]
+fn a_call_waits_for_a_set_nested_too_deeply() {
+    Runtime::builder().workers(1).build().unwrap().run(|| {
+        let (sets, writer) = nested_sets();
+        let outermost = sets.last().unwrap();
+        let section = hook::enter_any().unwrap();
+        let attempt = || {
+            let mut entry = [PollFd::new(outermost, PollFlags::IN)];
+            match rustix::event::poll(&mut entry, Some(&Timespec::default()))? {
+                0 => Err(Errno::AGAIN),
+                ready => Ok(ready),
+            }
+        };
+        let soon = Deadline::after(Duration::from_millis(5));
+        let waits = |until| {
+            section.retry(
+                outermost.as_raw_fd(),
+                hook::Interest::Read,
+                || Ok(until),
+                attempt,
+            )
+        };
+        assert_eq!(waits(Some(soon)), Err(Errno::AGAIN));
+        let other = spawn(move || {
+            greenpatch_runtime::time::sleep(Duration::from_millis(5));
+            rustix::io::write(&writer, b"x").unwrap();
+            writer
+        });
+        assert_eq!(waits(None), Ok(1));
+        drop(section);
+        other.join().unwrap();
     });
 }
 

@@ -16,10 +16,66 @@ use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
 mod atomic {
+    pub(crate) use loom::cell::Cell;
     pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
     pub(crate) fn order_after_exchange() {
         fence(Ordering::SeqCst);
+    }
+}
+/// A green thread that waits in a descriptor's line: its wake-ups are a counter and a condition variable.
+mod green {
+    use loom::sync::{Condvar, Mutex};
+
+    #[derive(Default)]
+    pub(crate) struct Parker {
+        woken: Mutex<bool>,
+        changed: Condvar,
+    }
+
+    impl Parker {
+        pub(crate) fn park(&self) {
+            let mut woken = self.woken.lock().unwrap();
+            while !std::mem::take(&mut *woken) {
+                woken = self.changed.wait(woken).unwrap();
+            }
+        }
+    }
+
+    /// As the real one, good for ever: the parker outlives the model's threads.
+    #[derive(Clone, Copy)]
+    pub(crate) struct GreenRef(pub(crate) *const Parker);
+
+    // SAFETY: a parker may be used by any thread.
+    unsafe impl Send for GreenRef {}
+
+    impl GreenRef {
+        pub(crate) fn unpark(self) {
+            // SAFETY: the parker outlives the model's threads.
+            let parker = unsafe { &*self.0 };
+            *parker.woken.lock().unwrap() = true;
+            parker.changed.notify_one();
+        }
+    }
+}
+/// A lock, whose own protocol has its own model.
+mod spin {
+    use loom::sync::{Mutex, MutexGuard};
+
+    pub(crate) struct SpinLock<T>(Mutex<T>);
+
+    impl<T> SpinLock<T> {
+        pub(crate) fn new(value: T) -> SpinLock<T> {
+            SpinLock(Mutex::new(value))
+        }
+
+        pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+            self.0.lock().unwrap()
+        }
+    }
+
+    pub(crate) unsafe fn seize<T>(lock: &SpinLock<T>, change: impl FnOnce(&mut T)) {
+        change(&mut lock.lock());
     }
 }
 /// Wait queues by address: as the real ones, they compare under a lock that the waker takes.
@@ -73,6 +129,8 @@ mod block_on;
 mod crew;
 #[path = "../src/idle.rs"]
 mod idle;
+#[path = "../src/descriptor/line.rs"]
+mod line;
 #[path = "../src/park.rs"]
 mod park;
 #[path = "../src/run_next.rs"]
@@ -742,6 +800,131 @@ fn a_retired_worker_does_not_miss_the_end() {
         worker.join().unwrap();
         monitor.join().unwrap();
     });
+}
+
+/// A descriptor from which `items` are to be had, one by one.
+struct Items {
+    line: line::Line<()>,
+    /// What the kernel has.
+    there: AtomicUsize,
+    taken: AtomicUsize,
+}
+
+// SAFETY: the line's cells are used under its lock only; loom checks that.
+unsafe impl Sync for Items {}
+// SAFETY: as for `Sync`: the line may be used by any thread.
+unsafe impl Send for Items {}
+
+impl Items {
+    fn new() -> Arc<Items> {
+        Arc::new(Items {
+            line: line::Line::new(()),
+            there: AtomicUsize::new(0),
+            taken: AtomicUsize::new(0),
+        })
+    }
+
+    /// Items come together, and the kernel tells once.
+    fn come(&self, count: usize) {
+        self.there.fetch_add(count, Ordering::SeqCst);
+        self.line.edge(line::Edges::READ, |()| true);
+    }
+
+    fn take(&self) -> bool {
+        let took = self
+            .there
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |there| {
+                there.checked_sub(1)
+            })
+            .is_ok();
+        self.taken.fetch_add(usize::from(took), Ordering::SeqCst);
+        took
+    }
+
+    fn is_ready(&self) -> bool {
+        self.there.load(Ordering::SeqCst) != 0
+    }
+
+    /// `Call::carry_out`. One that `gives_up` does so as it is woken, or else when it would wait for the second time.
+    fn receive(&self, parker: &green::Parker, gives_up: bool) {
+        let waiter = line::Waiter::consumer(green::GreenRef(parker), line::Edges::READ);
+        loop {
+            let seen = self.line.readiness();
+            let queues_first = waiter.is_newcomer() && self.line.is_passing(line::Edges::READ);
+            if !queues_first || !self.wait(parker, &waiter, line::Tried::Not) {
+                if self.take() {
+                    break;
+                }
+                self.line.clear(seen, line::Edges::READ);
+                self.wait(parker, &waiter, line::Tried::At(seen));
+            }
+            if gives_up {
+                break;
+            }
+        }
+        if self.line.leave(&waiter) {
+            self.line.pass_on(&waiter, self.is_ready());
+        }
+    }
+
+    /// `Place::wait`: false if it is to try at once.
+    fn wait(&self, parker: &green::Parker, waiter: &line::Waiter, tried: line::Tried) -> bool {
+        // SAFETY: `receive` has it leave before its frame ends.
+        let queued = unsafe { self.line.join(waiter, tried, |()| Ok::<_, ()>(true)) };
+        match queued.unwrap() {
+            line::Queued::TryAgain => return false,
+            line::Queued::Waiting => {}
+            line::Queued::WaitingBefore => {
+                if self.is_ready() {
+                    self.line.pass_on_to_untried(waiter);
+                }
+            }
+        }
+        while waiter.waits() {
+            parker.park();
+        }
+        true
+    }
+}
+
+/// Two threads receive, `calls` times each, what comes together in `edges` events; another one comes, is woken, and gives up.
+fn receive_all(preemptions: usize, calls: usize, edges: &'static [usize], with_quitter: bool) {
+    check(preemptions, move || {
+        let items = Items::new();
+        let parkers: Arc<[green::Parker; 3]> = Arc::default();
+        let receivers: Vec<_> = (0..2)
+            .map(|index| {
+                let (items, parkers) = (items.clone(), parkers.clone());
+                thread::spawn(move || {
+                    (0..calls).for_each(|_| items.receive(&parkers[index], false));
+                })
+            })
+            .collect();
+        if with_quitter {
+            let (quitter, others) = (items.clone(), parkers.clone());
+            let quitter = thread::spawn(move || quitter.receive(&others[2], true));
+            edges.iter().for_each(|&count| items.come(count));
+            quitter.join().unwrap();
+        } else {
+            edges.iter().for_each(|&count| items.come(count));
+        }
+        join_all(receivers);
+    });
+}
+
+#[test]
+fn an_edge_for_several_items_reaches_as_many_waiters() {
+    receive_all(4, 1, &[2], false);
+}
+
+#[test]
+fn newcomers_and_those_in_line_get_all_items() {
+    receive_all(3, 2, &[2, 2], false);
+}
+
+#[test]
+fn who_is_woken_and_gives_up_passes_the_wake_on() {
+    receive_all(2, 1, &[3], true);
 }
 
 #[test]

@@ -8,6 +8,7 @@
 //! - `call_outermost(argument, start, way_back)`, `return_from_outermost(way_back, value)`: the frame under which a thread's
 //!   start routine runs;
 //! - `saved_stack_pointer(registers)`: the one that setjmp has saved;
+//! - `has_signal_frame(from, to)`: whether a signal handler runs in that part of a stack;
 //! - `system_call(number, arguments)`: a system call without libc;
 //! - `FloatingPoint::current()` and `enter()`: how the running code rounds, and which exceptions it has seen or traps;
 //! - `ThreadPointer::set(address)`: makes another control block the running thread's;
@@ -22,8 +23,8 @@ mod x86_64;
 pub use x86_64::system_call;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{
-    FloatingPoint, ThreadPointer, call_outermost, interrupted, return_from_outermost,
-    saved_stack_pointer, stack_pointer, thread_pointer,
+    FloatingPoint, ThreadPointer, call_outermost, has_signal_frame, interrupted,
+    return_from_outermost, saved_stack_pointer, stack_pointer, thread_pointer,
 };
 
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", target_env = "gnu")))]

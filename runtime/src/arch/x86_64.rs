@@ -73,6 +73,53 @@ pub(crate) unsafe fn interrupted(context: *const c_void) -> (usize, usize) {
     (register(libc::REG_RIP), register(libc::REG_RSP))
 }
 
+/// Whether the kernel has put the frame of a signal handler into this part of a stack, and the handler has not returned.
+///
+/// Before it enters a handler, the kernel stores all registers above it on the stack: `struct rt_sigframe`, a `ucontext_t`
+/// within. One word of that holds the selectors of the code and the stack segment and two zeros between. The two selectors
+/// are the same for all 64-bit code of a process, so they can be read here; the word has its value by accident nowhere
+/// (taken for a pointer it points outside of what a process can have, taken for a number it is beyond 10^16).
+/// No handler can do without the frame: it returns by it. How the handler was installed does not matter, nor which signals
+/// it blocks, and one that is left by siglongjmp leaves no frame above the stack pointer.
+///
+/// Rejected: to wrap handlers as they are installed (there are ways past libc's sigaction), to look at the signal mask (it can be
+/// changed, and `SA_NODEFER` leaves it), to look for the address to which handlers return (whoever installs a
+/// handler chooses it), and to unwind the stack (it takes tables, and locks).
+///
+/// # Safety
+///
+/// A mapped part of the caller's stack.
+#[inline]
+pub(crate) unsafe fn has_signal_frame(from: usize, to: usize) -> bool {
+    let start = from.next_multiple_of(size_of::<u64>());
+    let end = to & !(size_of::<u64>() - 1);
+    let found: usize;
+    // SAFETY: reads the selectors, and aligned words of a mapped part of the stack. All in registers: a copy of the word on the
+    // stack would be found by a later search.
+    unsafe {
+        asm!(
+            "mov {word:e}, ss",
+            "shl {word}, 48",
+            "mov {code:e}, cs",
+            "or {word}, {code}",
+            "2:",
+            "cmp {at}, {end}",
+            "jae 3f",
+            "cmp qword ptr [{at}], {word}",
+            "je 3f",
+            "add {at}, 8",
+            "jmp 2b",
+            "3:",
+            at = inout(reg) start => found,
+            end = in(reg) end,
+            word = out(reg) _,
+            code = out(reg) _,
+            options(nostack, readonly),
+        );
+    }
+    found < end
+}
+
 /// The stack pointer among the registers that glibc's setjmp has saved on the calling thread.
 pub(crate) fn saved_stack_pointer(registers: &[usize; 8]) -> usize {
     /// glibc's `JB_RSP`.

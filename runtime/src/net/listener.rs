@@ -126,12 +126,12 @@ impl<S: AsFd> Listener<S> {
         if let Some(section) = section {
             return section.retry_accept(number, deadline, || self.accept_now());
         }
-        let _turn = hook::take_turn_to_accept(number, deadline)?;
+        let _turn = hook::take_turn_to_await(number, deadline)?;
         retry_on_os_thread(
             self.socket.as_fd(),
             Interest::Read,
             || Ok(deadline),
-            |_| hook::if_acceptable(number, || self.accept_now()),
+            |_| hook::accept_in_turn(number, deadline, || self.accept_now()),
         )
     }
 

@@ -33,7 +33,8 @@ pub(super) type Patience = Result<Option<Deadline>, Errno>;
 
 impl<S: AsFd> Socket<S> {
     pub(super) fn new(std: S) -> Socket<S> {
-        descriptor::opened(std.as_fd().as_raw_fd());
+        // A descriptor that was converted may be in use already.
+        descriptor::outdated(std.as_fd().as_raw_fd());
         Socket { std: Some(std) }
     }
 

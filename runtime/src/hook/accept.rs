@@ -1,0 +1,113 @@
+//! Accepting on a listener in blocking mode.
+//!
+//! accept has no flag for a single call that must not block. So the threads of this process that accept on one listener
+//! by the runtime take turns in looking whether a connection is there and accepting it, so that none finds it gone and
+//! blocks. Another process that shares the listener can still take it first. A turn is short: green threads wait for
+//! connections before it, in the descriptor's line. OS threads wait by poll(2), which would wake them all, so one of
+//! them waits at a time.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rustix::event::PollFlags;
+use rustix::io::Errno;
+
+use super::{Section, is_ready};
+use crate::context;
+use crate::deadline::Deadline;
+use crate::descriptor::{self, Interest};
+use crate::futex;
+use crate::interrupt::{End, Limits};
+
+/// A thread's turn: a lock of three states, as in [`sync`](crate::sync).
+pub(crate) struct Turn(&'static AtomicU32);
+
+impl Turn {
+    fn take(word: &'static AtomicU32, deadline: Option<Deadline>) -> Result<Turn, Errno> {
+        if word
+            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
+            .is_err()
+        {
+            let limits = Limits::new(deadline);
+            while word.swap(2, Ordering::Acquire) != 0 {
+                futex::wait_within(word, 2, &limits).map_err(|end| match end {
+                    End::Deadline => Errno::AGAIN,
+                    End::Interrupted(interrupted) => interrupted.into(),
+                })?;
+            }
+        }
+        Ok(Turn(word))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        if self.0.swap(0, Ordering::Release) == 2 {
+            futex::wake(self.0, 1);
+        }
+    }
+}
+
+impl Section {
+    /// Accepts on a listener in blocking mode: waits until it is readable, then calls `attempt`, a
+    /// blocking accept.
+    ///
+    /// # Errors
+    ///
+    /// As [`Call::retry`](super::Call::retry).
+    pub fn retry_accept<T>(
+        &self,
+        fd: RawFd,
+        deadline: Option<Deadline>,
+        mut attempt: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        self.retry(
+            fd,
+            Interest::Read,
+            || Ok(deadline),
+            || accept_in_turn(fd, deadline, &mut attempt),
+        )
+    }
+}
+
+/// In a process without a runtime, which may have been forked while another thread had the turn, there are no turns.
+fn take_turn(
+    fd: RawFd,
+    deadline: Option<Deadline>,
+    word: impl FnOnce(&'static descriptor::Descriptor) -> &'static AtomicU32,
+) -> Result<Option<Turn>, Errno> {
+    if !context::owns_tables() {
+        return Ok(None);
+    }
+    Turn::take(word(descriptor::entry(fd)?), deadline).map(Some)
+}
+
+/// An OS thread's turn to wait for a connection.
+///
+/// # Errors
+///
+/// As [`Call::retry`](super::Call::retry).
+pub(crate) fn take_turn_to_await(
+    fd: RawFd,
+    deadline: Option<Deadline>,
+) -> Result<Option<Turn>, Errno> {
+    take_turn(fd, deadline, |descriptor| &descriptor.awaiting)
+}
+
+/// `accept` if the listener `fd` has a connection, else `EAGAIN`.
+///
+/// # Errors
+///
+/// As [`Call::retry`](super::Call::retry).
+pub(crate) fn accept_in_turn<T>(
+    fd: RawFd,
+    deadline: Option<Deadline>,
+    accept: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let _turn = take_turn(fd, deadline, |descriptor| &descriptor.accepting)?;
+    if is_ready(fd, PollFlags::IN)? {
+        accept()
+    } else {
+        Err(Errno::AGAIN)
+    }
+}

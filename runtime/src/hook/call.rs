@@ -1,0 +1,313 @@
+//! A call on a descriptor that may have to wait: try, park until the descriptor is ready, try again.
+
+use std::cell::Cell;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+
+use super::{NO_TIME, Section, borrow};
+use crate::deadline::Deadline;
+use crate::descriptor::{self, Descriptor, Interest, Opening, Snapshot, Waiter};
+use crate::interrupt::Limits;
+use crate::reason::Packed;
+
+/// A call in progress, of one or more steps, on one descriptor.
+///
+/// It belongs to what had the number when it began: if another thread closes that, every further step fails with
+/// `EBADF`, whatever has the number by then.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    section: &'a Section,
+    descriptor: &'static Descriptor,
+    fd: RawFd,
+    opening: Opening,
+}
+
+impl Section {
+    /// Begins a call on `fd`.
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if `fd` is not open and never was.
+    pub fn call(&self, fd: RawFd) -> Result<Call<'_>, Errno> {
+        let descriptor = descriptor::entry(fd)?;
+        Ok(Call {
+            section: self,
+            descriptor,
+            fd,
+            opening: descriptor.opening(),
+        })
+    }
+
+    /// As [`Call::retry`], for a call of this one step.
+    ///
+    /// # Errors
+    ///
+    /// As [`Call::retry`].
+    pub fn retry<T>(
+        &self,
+        fd: RawFd,
+        interest: Interest,
+        patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
+        attempt: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        self.call(fd)?.retry(interest, patience, attempt)
+    }
+
+    /// As [`Call::retry_stream_read`], for a call of this one step.
+    ///
+    /// # Errors
+    ///
+    /// As [`Call::retry`].
+    pub fn retry_stream_read(
+        &self,
+        fd: RawFd,
+        length: usize,
+        patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
+        attempt: impl FnMut() -> Result<usize, Errno>,
+    ) -> Result<usize, Errno> {
+        self.call(fd)?.retry_stream_read(length, patience, attempt)
+    }
+}
+
+impl Call<'_> {
+    /// The descriptor's number.
+    pub fn number(&self) -> RawFd {
+        self.fd
+    }
+
+    /// Calls `attempt`, which must not block, until it gives something other than `EAGAIN`, and
+    /// parks in between until the descriptor is ready for `interest`. Before it parks for the first time, `patience`
+    /// says until when to wait (`None` is for ever), or that the caller does not want to.
+    ///
+    /// Those who wait are served in the order in which they came, one for each thing that there is to be had.
+    ///
+    /// An outcome that did not have to be waited for counts against the green thread's budget; when that is spent, the green
+    /// thread yields, but not inside a signal handler.
+    ///
+    /// # Errors
+    ///
+    /// What `attempt` gives; what `patience` gives; `EAGAIN` when the deadline passes first, as with
+    /// `SO_RCVTIMEO`; `ETIMEDOUT` or `ECANCELED` if a deadline scope or a cancellation cuts the wait short; `EBADF` if
+    /// another thread has closed the descriptor meanwhile; `EPERM` if it is of a kind that cannot be waited for.
+    pub fn retry<T>(
+        &self,
+        interest: Interest,
+        patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
+        mut attempt: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        self.carry_out(interest, patience, |_| attempt(), |_| false, |_| None)
+    }
+
+    /// As [`retry`](Self::retry), for reads of up to `length` bytes from a socket. After a read from a TCP socket
+    /// that gave less, the next one parks without asking the kernel.
+    ///
+    /// # Errors
+    ///
+    /// As [`retry`](Self::retry).
+    pub fn retry_stream_read(
+        &self,
+        length: usize,
+        patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
+        mut attempt: impl FnMut() -> Result<usize, Errno>,
+    ) -> Result<usize, Errno> {
+        let attempt = |snapshot| {
+            let outcome = attempt();
+            if outcome.is_ok_and(|read| 0 < read && read < length)
+                && self.descriptor.kind(self.fd) == descriptor::Kind::Tcp
+            {
+                self.descriptor.clear_after_short_read(snapshot);
+            }
+            outcome
+        };
+        let is_known_unready =
+            |snapshot| self.descriptor.is_known_unready(snapshot, Interest::Read);
+        // A datagram socket that is shut tells of its end only those whom it may let wait.
+        let end = |snapshot: Snapshot| (snapshot.is_unusual() && is_shut(self.fd)).then_some(0);
+        self.carry_out(Interest::Read, patience, attempt, is_known_unready, end)
+    }
+
+    /// The loop of a step. `attempt` is given what was known before it; what `is_known_unready` need not be attempted, but
+    /// for a caller who does not wait; `end` gives the outcome of one who would wait where nothing comes any more.
+    fn carry_out<T>(
+        &self,
+        interest: Interest,
+        patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
+        mut attempt: impl FnMut(Snapshot) -> Result<T, Errno>,
+        is_known_unready: impl Fn(Snapshot) -> bool,
+        end: impl Fn(Snapshot) -> Option<T>,
+    ) -> Result<T, Errno> {
+        let Call {
+            section,
+            descriptor,
+            opening,
+            ..
+        } = *self;
+        let waiter = Waiter::consumer(section.green, interest.edge());
+        let place = Place {
+            call: *self,
+            interest,
+            waiter: &waiter,
+            pause: Cell::new(SHORTEST_PAUSE),
+        };
+        let mut patience = Patience::Unasked(patience);
+        loop {
+            let snapshot = descriptor.look(opening)?;
+            // What there is may be meant for those who wait already.
+            if waiter.is_newcomer()
+                && descriptor.is_passing(interest)
+                && let Ok(deadline) = patience.ask()
+                && place.wait(snapshot, deadline, false)?
+            {
+                continue;
+            }
+            let is_unready = is_known_unready(snapshot);
+            if !is_unready {
+                match attempt(snapshot) {
+                    Err(Errno::AGAIN) => {}
+                    outcome => {
+                        // Others have their turn before this one goes on.
+                        drop(place);
+                        section.give_way();
+                        return outcome;
+                    }
+                }
+            }
+            let ended = end(snapshot);
+            if ended.is_none() {
+                descriptor.clear(snapshot, interest);
+            }
+            let deadline = match patience.ask() {
+                Ok(deadline) => deadline,
+                Err(error) => {
+                    // Who does not wait gets the kernel's own answer.
+                    let outcome = if is_unready {
+                        attempt(snapshot)
+                    } else {
+                        Err(error)
+                    };
+                    drop(place);
+                    section.give_way();
+                    return outcome;
+                }
+            };
+            if let Some(outcome) = ended {
+                return Ok(outcome);
+            }
+            place.wait(snapshot, deadline, true)?;
+        }
+    }
+}
+
+/// Between two looks at a descriptor that epoll does not take for now.
+const SHORTEST_PAUSE: Duration = Duration::from_micros(500);
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
+/// The next of ever longer pauses, of which this is the last.
+pub(super) fn longer(pause: &Cell<Duration>) -> Deadline {
+    let now = pause.get();
+    pause.set((now * 2).min(LONGEST_PAUSE));
+    Deadline::after(now)
+}
+
+/// The first of such pauses.
+pub(super) fn first_pause() -> Cell<Duration> {
+    Cell::new(SHORTEST_PAUSE)
+}
+
+/// Whether this refusal of epoll is no more than that it does not take the descriptor into the set: because sets are
+/// nested too deeply, or there are too many descriptors in them.
+pub(super) fn is_unwatchable(error: Errno) -> bool {
+    !matches!(error, Errno::PERM | Errno::BADF)
+}
+
+/// A step's place in the line of those who wait; it leaves when this is dropped, and passes on what it was woken for.
+struct Place<'a> {
+    call: Call<'a>,
+    interest: Interest,
+    waiter: &'a Waiter,
+    pause: Cell<Duration>,
+}
+
+impl Place<'_> {
+    /// Waits until there may be something to do. False if it need not wait to try.
+    fn wait(
+        &self,
+        snapshot: Snapshot,
+        deadline: Option<Deadline>,
+        has_tried: bool,
+    ) -> Result<bool, Errno> {
+        let Call {
+            section,
+            descriptor,
+            fd,
+            ..
+        } = self.call;
+        let (green, waiter) = (section.green, self.waiter);
+        let limits = Limits::new(deadline);
+        if let Err(cancelled) = limits.check_cancelled() {
+            return Err(section.cut_short(cancelled.into()));
+        }
+        let reason = Packed::descriptor(fd, self.interest);
+        let reactor = &green.life().shared.reactor;
+        // SAFETY: the waiter outlives this place, which takes it out as it is dropped.
+        match unsafe { descriptor.join(fd, snapshot, waiter, has_tried, reactor) } {
+            Ok(false) => return Ok(false),
+            Ok(true) => {}
+            Err(error) if is_unwatchable(error) => {
+                let next = longer(&self.pause);
+                let until = limits.until().map_or(next, |until| until.min(next));
+                green.park_until(green, Some(until), reason);
+                return match limits.check() {
+                    Ok(()) => Ok(true),
+                    Err(end) => Err(section.cut_short(end)),
+                };
+            }
+            Err(error) => return Err(error),
+        }
+        while waiter.waits() {
+            green.park_until(green, limits.until(), reason);
+            if waiter.waits()
+                && let Err(end) = limits.check()
+            {
+                return Err(section.cut_short(end));
+            }
+        }
+        if waiter.was_closed() {
+            Err(Errno::BADF)
+        } else {
+            Ok(true)
+        }
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.call.descriptor.leave(self.call.fd, self.waiter);
+    }
+}
+
+/// Until when a call may wait: asked for once, when it first has to.
+enum Patience<F> {
+    Unasked(F),
+    Known(Result<Option<Deadline>, Errno>),
+}
+
+impl<F: FnOnce() -> Result<Option<Deadline>, Errno>> Patience<F> {
+    fn ask(&mut self) -> Result<Option<Deadline>, Errno> {
+        let known = match std::mem::replace(self, Patience::Known(Ok(None))) {
+            Patience::Unasked(ask) => ask(),
+            Patience::Known(known) => known,
+        };
+        *self = Patience::Known(known);
+        known
+    }
+}
+
+/// Whether nothing will come any more.
+fn is_shut(fd: RawFd) -> bool {
+    let mut entry = [PollFd::from_borrowed_fd(borrow(fd), PollFlags::RDHUP)];
+    poll(&mut entry, Some(&NO_TIME)).is_ok() && entry[0].revents().contains(PollFlags::RDHUP)
+}

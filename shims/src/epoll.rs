@@ -62,7 +62,7 @@ unsafe fn wait_for(
     let outcome = if timeout == Some(Duration::ZERO) {
         // A loop of such calls would keep a worker to itself for ever.
         let outcome = attempt();
-        section.yield_now();
+        section.yield_outside_handlers();
         outcome
     } else {
         section.retry(

@@ -50,10 +50,11 @@ unsafe fn poll_until(
     // SAFETY: the caller's promise.
     let ready = unsafe { kernel_call!(libc::SYS_poll, entries, count, 0) }?;
     if ready > 0 {
+        section.give_way();
         return Ok(ready as c_int);
     }
     if timeout == Some(Duration::ZERO) {
-        section.yield_now();
+        section.yield_outside_handlers();
         return Ok(0);
     }
     let entries = match count {

@@ -16,7 +16,7 @@ use greenpatch_runtime::hook::{self, Interest, Section};
 use libc::{iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 use rustix::io::Errno;
 
-use crate::kernel::{self, finish, finish_count};
+use crate::kernel::{self, finish, finish_count, keeping_errno};
 use crate::socket::socket_type;
 use crate::transfer::{move_all, retry, retry_read, socket_patience};
 use crate::vectors::Vectors;
@@ -57,8 +57,7 @@ originals! {
     ) -> c_int;
 }
 
-/// Receives with these flags never block, and are the kernel's alone: a signal handler may make
-/// them, which must not be switched away from.
+/// Receives with these flags never block, and are the kernel's alone.
 const NEVER_WAITS: c_int = libc::MSG_OOB | libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT;
 
 /// With these flags, a short receive does not mean that there is no more.
@@ -96,9 +95,11 @@ pub(crate) unsafe fn receive(
     let attempt = |done| once(done, flags | libc::MSG_DONTWAIT);
     let patience = || socket_patience(section, fd, Interest::Read, flags);
     if flags & NEVER_WAITS != 0 {
-        once(0, flags)
+        let outcome = once(0, flags);
+        section.give_way();
+        outcome
     } else if fills_buffer(fd, flags) {
-        move_all(section, fd, Interest::Read, length, patience, attempt)
+        move_all(section.call(fd)?, Interest::Read, length, patience, attempt)
     } else if length == 0 || flags & LEAVES_DATA != 0 {
         retry(section, fd, Interest::Read, patience, || attempt(0))
     } else {
@@ -126,7 +127,9 @@ unsafe fn receive_message(
     // SAFETY: the caller's promise. After EAGAIN the message is as it was.
     let once = |flags: c_int| unsafe { kernel_call!(libc::SYS_recvmsg, fd, message, flags) };
     if flags & NEVER_WAITS != 0 || message.is_null() {
-        return once(flags);
+        let outcome = once(flags);
+        section.give_way();
+        return outcome;
     }
     // SAFETY: the caller's promise.
     let header = unsafe { *message };
@@ -140,8 +143,7 @@ unsafe fn receive_message(
     // Descriptors that come along end a receive, so only one without room for them goes on.
     if header.msg_controllen == 0 && fills_buffer(fd, flags) {
         move_all(
-            section,
-            fd,
+            section.call(fd)?,
             Interest::Read,
             length,
             patience,
@@ -228,6 +230,7 @@ unsafe fn receive_messages(
     flags: c_int,
     end: Option<Deadline>,
 ) -> Result<usize, Errno> {
+    let call = section.call(fd)?;
     let mut done = 0;
     while done < count {
         let patience = || {
@@ -244,7 +247,7 @@ unsafe fn receive_messages(
             // SAFETY: the caller's promise.
             unsafe { kernel_call!(libc::SYS_recvmmsg, fd, at, left, flags, 0) }
         };
-        match retry(section, fd, Interest::Read, patience, attempt) {
+        match call.retry(Interest::Read, patience, attempt) {
             Ok(0) => break,
             Ok(received) => done += received,
             Err(_) if done > 0 => break,
@@ -365,7 +368,9 @@ unsafe extern "C-unwind" fn recvmmsg(
     let limit = unsafe { kernel::timeout(timeout) };
     let (Ok(limit), true) = (limit, flags & NEVER_WAITS == 0) else {
         // SAFETY: passed on as it came; refused, or does not wait.
-        return unsafe { original::recvmmsg(fd, messages, count, flags, timeout) };
+        let received = unsafe { original::recvmmsg(fd, messages, count, flags, timeout) };
+        keeping_errno(|| section.give_way());
+        return received;
     };
     let end = limit.map(Deadline::after);
     // SAFETY: what recvmmsg asks of its caller.

@@ -115,7 +115,11 @@ unsafe fn write_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Resul
             outcome => outcome,
         },
         // A signal handler may write.
-        Kind::File => section.blocking_in_place(call),
+        Kind::File => {
+            let outcome = section.blocking_in_place(call);
+            section.give_way();
+            outcome
+        }
         Kind::Other => when_ready(section, fd, Interest::Write, vectors.total(), call),
     })
 }
@@ -126,8 +130,7 @@ unsafe fn write_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Resul
 unsafe fn write_to_pipe(section: &Section, fd: c_int, vectors: Vectors) -> Result<usize, Errno> {
     let total = vectors.total();
     move_all(
-        section,
-        fd,
+        section.call(fd)?,
         Interest::Write,
         total,
         || patience(fd),
@@ -153,8 +156,7 @@ unsafe fn write_to_pipe(section: &Section, fd: c_int, vectors: Vectors) -> Resul
 unsafe fn write_to_fifo(section: &Section, fd: c_int, vectors: Vectors) -> Result<usize, Errno> {
     let total = vectors.total();
     move_all(
-        section,
-        fd,
+        section.call(fd)?,
         Interest::Write,
         total,
         || patience(fd),
@@ -196,7 +198,7 @@ fn by_kind(
     };
     match attempt() {
         Err(Errno::NOTSOCK) => {
-            hook::opened(fd);
+            hook::outdated(fd);
             attempt()
         }
         outcome => outcome,

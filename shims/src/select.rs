@@ -129,7 +129,7 @@ unsafe fn select_until(
         }
         if kept > 0 || ready == 0 {
             if ready == 0 && timeout == Some(Duration::ZERO) {
-                section.yield_now();
+                section.yield_outside_handlers();
             }
             // SAFETY: the caller's promise.
             unsafe { write_back(sets, &entries) };

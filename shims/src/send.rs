@@ -10,7 +10,7 @@ use std::ffi::{c_int, c_uint, c_void};
 use std::ptr;
 
 use greenpatch_runtime::Patch;
-use greenpatch_runtime::hook::{self, Interest, Section};
+use greenpatch_runtime::hook::{self, Call, Interest, Section};
 use libc::{iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t};
 use rustix::io::Errno;
 
@@ -33,8 +33,7 @@ originals! {
     fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int;
 }
 
-/// Sends with these flags are the kernel's alone. One that does not wait may be made by a signal
-/// handler, which must not be switched away from.
+/// Sends with these flags are the kernel's alone.
 const AS_IT_CAME: c_int = libc::MSG_FASTOPEN | libc::MSG_DONTWAIT;
 
 /// An error after the first part belongs to the next call, and so does its SIGPIPE.
@@ -53,7 +52,9 @@ fn as_it_came(
     call: impl FnOnce() -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
     if flags & libc::MSG_DONTWAIT != 0 {
-        call()
+        let outcome = call();
+        section.give_way();
+        outcome
     } else {
         // A signal handler may send.
         section.blocking_in_place(call)
@@ -98,7 +99,13 @@ unsafe fn transmit(
         // If the peer's queue is full, poll(2) calls the socket writable all the same.
         hook::retry_by_timer(patience, || attempt(0))
     } else {
-        move_all(section, fd, Interest::Write, length, patience, attempt)
+        move_all(
+            section.call(fd)?,
+            Interest::Write,
+            length,
+            patience,
+            attempt,
+        )
     }
 }
 
@@ -109,10 +116,11 @@ unsafe fn transmit(
 /// As for sendmsg.
 unsafe fn transmit_message(
     section: &Section,
-    fd: c_int,
+    call: Call<'_>,
     message: *const msghdr,
     flags: c_int,
 ) -> Result<usize, Errno> {
+    let fd = call.number();
     // SAFETY: the caller's promise.
     let once = |flags: c_int| unsafe { kernel_call!(libc::SYS_sendmsg, fd, message, flags) };
     if flags & AS_IT_CAME != 0 || message.is_null() {
@@ -131,8 +139,7 @@ unsafe fn transmit_message(
         return hook::retry_by_timer(patience, || once(flags | attempt_flags(0)));
     }
     move_all(
-        section,
-        fd,
+        call,
         Interest::Write,
         vectors.total(),
         patience,
@@ -185,7 +192,7 @@ pub(crate) unsafe fn transmit_vectors(
     message.msg_iov = vectors.as_ptr().cast_mut();
     message.msg_iovlen = vectors.count();
     // SAFETY: the caller's promise.
-    unsafe { transmit_message(section, fd, &raw const message, 0) }
+    unsafe { transmit_message(section, section.call(fd)?, &raw const message, 0) }
 }
 
 /// sendmmsg(2) on a green thread: as many as go at once, then the next by itself, which may wait.
@@ -206,21 +213,23 @@ unsafe fn transmit_messages(
             kernel_call!(libc::SYS_sendmmsg, fd, messages, count, flags)
         });
     }
+    let call = section.call(fd)?;
     let mut done = 0;
     while done < count {
         let next = messages.wrapping_add(done);
         let (left, now) = (count - done, flags | libc::MSG_DONTWAIT);
         // SAFETY: the caller's promise.
-        let outcome = match unsafe { kernel_call!(libc::SYS_sendmmsg, fd, next, left, now) } {
+        let attempt = || unsafe { kernel_call!(libc::SYS_sendmmsg, fd, next, left, now) };
+        let outcome = match call.retry(Interest::Write, || Err(Errno::AGAIN), attempt) {
             Ok(0) => break,
             Ok(sent) => {
                 done += sent;
                 // SAFETY: the caller's promise; it is the last that the kernel took.
-                unsafe { complete(section, fd, next.wrapping_add(sent - 1), flags) }
+                unsafe { complete(section, call, next.wrapping_add(sent - 1), flags) }
             }
             Err(Errno::AGAIN) => {
                 // SAFETY: the caller's promise.
-                unsafe { transmit_message(section, fd, &raw const (*next).msg_hdr, flags) }.map(
+                unsafe { transmit_message(section, call, &raw const (*next).msg_hdr, flags) }.map(
                     |sent| {
                         // SAFETY: the caller's promise.
                         unsafe { (*next).msg_len = sent as c_uint };
@@ -246,10 +255,11 @@ unsafe fn transmit_messages(
 /// A message of which the kernel has sent `msg_len` bytes.
 unsafe fn complete(
     section: &Section,
-    fd: c_int,
+    call: Call<'_>,
     message: *mut mmsghdr,
     flags: c_int,
 ) -> Result<(), Errno> {
+    let fd = call.number();
     // SAFETY: the caller's promise.
     let mmsghdr {
         msg_hdr: header,
@@ -263,7 +273,7 @@ unsafe fn complete(
         return Ok(());
     }
     let patience = || socket_patience(section, fd, Interest::Write, flags);
-    let sent = move_all(section, fd, Interest::Write, left, patience, |done| {
+    let sent = move_all(call, Interest::Write, left, patience, |done| {
         // SAFETY: the caller's promise.
         unsafe { transmit_part(fd, header, vectors, gone + done, flags) }
     })?;
@@ -317,7 +327,8 @@ unsafe extern "C-unwind" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_
         return unsafe { original::sendmsg(fd, message, flags) };
     };
     // SAFETY: what sendmsg asks of its caller.
-    let outcome = unsafe { transmit_message(&section, fd, message, flags) };
+    let send = |call| unsafe { transmit_message(&section, call, message, flags) };
+    let outcome = section.call(fd).and_then(send);
     finish_count(section, outcome)
 }
 

@@ -1,7 +1,7 @@
 //! Making and connecting sockets.
 //!
-//! accept has no flag for a single call that must not block, so green threads take turns: one waits
-//! until the listener is readable and then makes the blocking call. Another process that shares the
+//! accept has no flag for a single call that must not block, so green threads wait until the listener is readable and
+//! then take turns in making the blocking call. Another process that shares the
 //! listener can still be faster; then the call blocks the worker until the next connection.
 //!
 //! connect has none either. The socket is put into non-blocking mode for the moment of the call,
@@ -137,7 +137,9 @@ unsafe fn accept_on(
     // What does not listen never becomes readable in this sense; the kernel has the right error for
     // it.
     let outcome = if socket_option(fd, libc::SO_ACCEPTCONN) != Ok(1) || hook::is_nonblocking(fd) {
-        call()
+        let outcome = call();
+        section.give_way();
+        outcome
     } else {
         section.retry_accept(fd, section.socket_deadline(fd, Interest::Read), call)
     };

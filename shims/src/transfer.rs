@@ -11,7 +11,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::hook::{self, Interest, Section};
+use greenpatch_runtime::hook::{self, Call, Interest, Section};
 use rustix::io::Errno;
 
 use crate::kernel::is_ready;
@@ -67,10 +67,10 @@ pub(crate) fn retry_read(
 /// Moves `total` bytes, as a blocking call does: goes on after a partial transfer for as long as
 /// patience allows. `attempt` is told how many bytes are done.
 ///
-/// What has been moved counts: an error after the first part is left for the next call to find.
+/// What has been moved counts: an error after the first part is left for the next call to find. If another thread closes the
+/// descriptor, the rest does not go to whatever has its number next.
 pub(crate) fn move_all(
-    section: &Section,
-    fd: RawFd,
+    call: Call<'_>,
     interest: Interest,
     total: usize,
     patience: impl Fn() -> Patience,
@@ -79,7 +79,7 @@ pub(crate) fn move_all(
     // A time-out holds for the whole call, so it is counted from the first wait.
     let asked = OnceCell::new();
     let patience = || *asked.get_or_init(&patience);
-    let mut outcome = retry(section, fd, interest, patience, || attempt(0));
+    let mut outcome = call.retry(interest, patience, || attempt(0));
     let mut done = 0;
     loop {
         match outcome {
@@ -94,7 +94,7 @@ pub(crate) fn move_all(
         let Ok(deadline) = patience() else {
             return Ok(done);
         };
-        outcome = section.retry(fd, interest, || Ok(deadline), || attempt(done));
+        outcome = call.retry(interest, || Ok(deadline), || attempt(done));
     }
 }
 

@@ -15,6 +15,7 @@ fn on_each_number_of_workers(test: fn()) {
     for workers in [1, 2] {
         Runtime::builder()
             .workers(workers)
+            .compensation(false)
             .build()
             .unwrap()
             .run(test);
@@ -121,14 +122,23 @@ fn datagrams_that_come_together_are_for_one_receiver_each() {
             .iter()
             .map(|received| received.load(Ordering::SeqCst))
             .collect();
-        assert_eq!(received, [2; 500]);
+        if metrics().unwrap().workers == 1 {
+            assert_eq!(received, [2; 500]);
+        } else {
+            // A receiver that comes back while others are still to be told of the next datagram may take it.
+            assert!(
+                received.iter().all(|count| (1..=4).contains(count)),
+                "{received:?}"
+            );
+        }
         receivers.end();
     });
 }
 
 #[test]
 fn receivers_are_served_in_the_order_in_which_they_came() {
-    Runtime::builder().workers(1).build().unwrap().run(|| {
+    let runtime = Runtime::builder().workers(1).compensation(false);
+    runtime.build().unwrap().run(|| {
         let receivers = Receivers::start(100);
         for _ in 0..5 {
             receivers.send(40);
@@ -301,7 +311,8 @@ fn connections_are_for_one_acceptor_each() {
 #[test]
 fn who_accepts_again_goes_to_the_end_of_the_line() {
     const ACCEPTORS: usize = 20;
-    Runtime::builder().workers(1).build().unwrap().run(|| {
+    let runtime = Runtime::builder().workers(1).compensation(false);
+    runtime.build().unwrap().run(|| {
         let foreign = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         for listener in [
             TcpListener::bind("127.0.0.1:0").unwrap(),

@@ -221,8 +221,15 @@ impl Descriptor {
 
     /// Whether a newcomer should queue before it tries, as what there is may be meant for others.
     #[inline]
-    pub(crate) fn is_passing(&self, interest: Interest) -> bool {
-        self.line.is_passing(interest.edge())
+    pub(crate) fn has_consumers(&self, interest: Interest) -> bool {
+        self.line.has_consumers(interest.edge())
+    }
+
+    /// Before a newcomer queues: if there is something of which nobody was told yet, the first in line is.
+    pub(crate) fn prompt(&self, fd: RawFd, newcomer: &Waiter) {
+        if !self.line.is_passing(newcomer.edges()) && self.is_ready(fd, newcomer.edges()) {
+            self.line.prompt(newcomer);
+        }
     }
 
     /// Queues `waiter` unless there was an edge since `snapshot`; see [`Line::join`]. False means: try again.

@@ -850,7 +850,10 @@ impl Items {
         let waiter = line::Waiter::consumer(green::GreenRef(parker), line::Edges::READ);
         loop {
             let seen = self.line.readiness();
-            let queues_first = waiter.is_newcomer() && self.line.is_passing(line::Edges::READ);
+            let queues_first = waiter.is_newcomer() && self.line.has_consumers(line::Edges::READ);
+            if queues_first && !self.line.is_passing(line::Edges::READ) && self.is_ready() {
+                self.line.prompt(&waiter);
+            }
             if !queues_first || !self.wait(parker, &waiter, line::Tried::Not) {
                 if self.take() {
                     break;

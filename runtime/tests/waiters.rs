@@ -125,7 +125,7 @@ fn datagrams_that_come_together_are_for_one_receiver_each() {
         if metrics().unwrap().workers == 1 {
             assert_eq!(received, [2; 500]);
         } else {
-            // A receiver that comes back while others are still to be told of the next datagram may take it.
+            // Between the look of one that comes back and its try, a datagram may come.
             assert!(
                 received.iter().all(|count| (1..=4).contains(count)),
                 "{received:?}"

@@ -35,9 +35,10 @@
 //! then, and it tries again, or wakes the first one in line. Each wake ends as the last paragraph says, or in a consumer that
 //! found nothing; then the same argument holds again.
 //!
-//! **Order.** A newcomer tries at once as long as no consumer is WOKEN: nothing that it could take is meant for anyone, as
-//! far as is known. Otherwise it goes to the end of the line without having tried, if it may wait at all; somebody WOKEN
-//! then answers for it. So a thread that receives in a loop does not overtake those that it has passed the wake on to.
+//! **Order.** A newcomer that may wait tries at once only if nobody is in line. Otherwise, if no consumer is WOKEN, it asks
+//! poll(2), and if there is something (of which the event is still to come), wakes the first in line. Then it goes to the end of
+//! the line without having tried; somebody WOKEN answers for it. So a thread that receives in a loop does not overtake
+//! those who wait.
 //!
 //! Rejected: waking all, who then try (500 receivers wake for one datagram, and whoever runs first gets everything); handing
 //! over the right to try with no exception (a waiter whose condition is stricter than the others' would block them for ever).
@@ -305,7 +306,8 @@ impl<T> Guarded<T> {
 /// a free lock.
 pub(crate) struct Line<T> {
     readiness: AtomicU32,
-    /// The directions in which a consumer is WOKEN; written under the lock, read without it.
+    /// The directions in which a consumer is WOKEN, and above them those in which one is WAITING; written under the lock, read
+    /// without it.
     passing: AtomicU32,
     guarded: SpinLock<Guarded<T>>,
 }
@@ -365,14 +367,42 @@ impl<T> Line<T> {
     }
 
     /// Whether some consumer in this direction was woken and has not passed on yet.
-    #[inline]
     pub(crate) fn is_passing(&self, edge: Edges) -> bool {
         self.passing.load(Ordering::Relaxed) & edge.bits() != 0
     }
 
+    /// Whether there are consumers in this direction, woken or not.
+    #[inline]
+    pub(crate) fn has_consumers(&self, edge: Edges) -> bool {
+        self.passing.load(Ordering::Relaxed) & (edge.bits() | (edge.bits() * EDGE)) != 0
+    }
+
+    /// By a newcomer that has found the descriptor ready: wakes the first in line if nobody is woken.
+    pub(crate) fn prompt(&self, newcomer: &Waiter) {
+        let mut guarded = self.guarded.lock();
+        if guarded.woken[newcomer.list] != 0 {
+            return;
+        }
+        let first = guarded.lists[newcomer.list]
+            .find(|_| true)
+            .map(|first| guarded.take(first, WOKEN));
+        self.publish(&guarded);
+        drop(guarded);
+        if let Some(first) = first {
+            first.unpark();
+        }
+    }
+
     fn publish(&self, guarded: &Guarded<T>) {
-        let [read, write] = guarded.woken.map(|woken| u32::from(woken != 0));
-        let passing = (read * Edges::READ.bits()) | (write * Edges::WRITE.bits());
+        let mut passing = 0;
+        for (direction, edge) in [Edges::READ, Edges::WRITE].into_iter().enumerate() {
+            if guarded.woken[direction] != 0 {
+                passing |= edge.bits();
+            }
+            if guarded.lists[direction].first().is_some() {
+                passing |= edge.bits() * EDGE;
+            }
+        }
         if self.passing.load(Ordering::Relaxed) != passing {
             self.passing.store(passing, Ordering::Relaxed);
         }
@@ -437,6 +467,7 @@ impl<T> Line<T> {
         let must_pass_on = match waiter.state() {
             WAITING => {
                 guarded.lists[waiter.list].remove(waiter);
+                self.publish(&guarded);
                 false
             }
             WOKEN if waiter.epoch.get() != guarded.epoch => false,

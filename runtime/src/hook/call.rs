@@ -157,11 +157,13 @@ impl Call<'_> {
             let snapshot = descriptor.look(opening)?;
             // What there is may be meant for those who wait already.
             if waiter.is_newcomer()
-                && descriptor.is_passing(interest)
+                && descriptor.has_consumers(interest)
                 && let Ok(deadline) = patience.ask()
-                && place.wait(snapshot, deadline, false)?
             {
-                continue;
+                descriptor.prompt(self.fd, &waiter);
+                if place.wait(snapshot, deadline, false)? {
+                    continue;
+                }
             }
             let is_unready = is_known_unready(snapshot);
             if !is_unready {

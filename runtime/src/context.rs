@@ -27,9 +27,9 @@ use std::thread;
 
 use crate::arch;
 use crate::green::{Green, GreenRef};
+use crate::kernel_futex;
 use crate::native_stack;
 use crate::report;
-use crate::kernel_futex;
 use crate::worker::Worker;
 
 thread_local! {

@@ -54,6 +54,10 @@
 //! [`shims::SYMBOLS`] lists them one by one. What is decided by where a call runs: green threads of a
 //! patched runtime yield; on OS threads functions do what libc's do, but that locks inherit no priorities.
 //!
+//! Two more features are off by default, as each brings a crate along that the runtime does without: `json` gives
+//! [`Dump`] and [`Metrics`] a `to_json` and serde's `Serialize`, `tracing` a span of the `tracing` crate to each green
+//! thread, and makes warnings its events.
+//!
 //! # Without the shims
 //!
 //! [`net`], [`sync`], [`thread`] and [`time`] hold yielding types with std's names and methods; they need no feature.

@@ -57,8 +57,8 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub enum OnDeadlock {
     /// Nothing.
     Off,
-    /// A warning, once, with a dump that shows where each green thread waits: as an event of the `tracing` crate if the
-    /// program listens to those, on standard error otherwise.
+    /// A warning, once, with a dump that shows where each green thread waits: as an event of the `tracing` crate, with
+    /// the feature of that name and if the program listens to those, on standard error otherwise.
     #[default]
     Warn,
     /// The warning on standard error, then the process aborts.

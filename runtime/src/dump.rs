@@ -31,6 +31,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+#[cfg(feature = "json")]
 use serde::{Serialize, Serializer};
 
 use crate::context::{self, NativeSection};
@@ -102,7 +103,8 @@ impl DumpOptions {
 }
 
 /// The green threads of a runtime, and its figures. Displayed, it is text for people.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "json", derive(Serialize))]
 #[non_exhaustive]
 pub struct Dump {
     /// The runtime's [name](crate::RuntimeBuilder::name).
@@ -116,7 +118,8 @@ pub struct Dump {
 }
 
 /// A living green thread.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug)]
+#[cfg_attr(feature = "json", derive(Serialize))]
 #[non_exhaustive]
 pub struct GreenThread {
     /// Its id, as of [`Thread::id`](crate::thread::Thread::id).
@@ -124,7 +127,7 @@ pub struct GreenThread {
     /// The name it was spawned with or has given itself.
     pub name: Option<String>,
     /// Where in the source it was spawned; `None` if by `pthread_create`.
-    #[serde(serialize_with = "as_text")]
+    #[cfg_attr(feature = "json", serde(serialize_with = "as_text"))]
     pub spawned_at: Option<&'static Location<'static>>,
     /// Bytes of stack it may use.
     pub stack_size: usize,
@@ -138,8 +141,9 @@ pub struct GreenThread {
 }
 
 /// What a green thread does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "is")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(Serialize))]
+#[cfg_attr(feature = "json", serde(rename_all = "snake_case", tag = "is"))]
 #[non_exhaustive]
 pub enum State {
     /// A worker runs it.
@@ -154,24 +158,32 @@ pub enum State {
 }
 
 /// A green thread's wait.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(Serialize))]
 #[non_exhaustive]
 pub struct Wait {
     /// What for.
     pub reason: WaitReason,
     /// How long already, to some milliseconds.
-    #[serde(rename = "for_seconds", serialize_with = "as_seconds")]
+    #[cfg_attr(
+        feature = "json",
+        serde(rename = "for_seconds", serialize_with = "as_seconds")
+    )]
     pub duration: Duration,
     /// How long still at most; `None` without a deadline.
-    #[serde(rename = "seconds_left", serialize_with = "as_seconds_or_null")]
+    #[cfg_attr(
+        feature = "json",
+        serde(rename = "seconds_left", serialize_with = "as_seconds_or_null")
+    )]
     pub time_left: Option<Duration>,
     /// Who holds what it waits for, where that is known: pthread mutexes have an owner, std's locks and ours do not.
     pub owner: Option<Owner>,
 }
 
 /// Who holds a lock.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(Serialize))]
+#[cfg_attr(feature = "json", serde(rename_all = "snake_case"))]
 #[non_exhaustive]
 pub enum Owner {
     /// A green thread.
@@ -185,6 +197,7 @@ pub enum Owner {
     OsThread(i32),
 }
 
+#[cfg(feature = "json")]
 fn as_text<S: Serializer>(
     place: &Option<&'static Location<'static>>,
     serializer: S,
@@ -195,10 +208,12 @@ fn as_text<S: Serializer>(
     }
 }
 
+#[cfg(feature = "json")]
 fn as_seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_secs_f64())
 }
 
+#[cfg(feature = "json")]
 fn as_seconds_or_null<S: Serializer>(
     duration: &Option<Duration>,
     serializer: S,
@@ -209,7 +224,8 @@ fn as_seconds_or_null<S: Serializer>(
 }
 
 impl Dump {
-    /// The fields as a JSON object of their names.
+    /// The fields as a JSON object of their names. With the feature `json` only.
+    #[cfg(feature = "json")]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("numbers and text can be written as JSON")
     }

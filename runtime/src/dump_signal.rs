@@ -1,25 +1,23 @@
 //! Dumps on demand: a signal, and all runtimes of the process are written to standard error.
 //!
-//! The handler, which `signal-hook` calls, only writes an eventfd; an OS thread of its own reads it, so a dump can be had while
-//! every worker is busy or blocked.
+//! The handler only counts the signal and wakes an OS thread that waits for it, so a dump can be had while every worker is
+//! busy or blocked. Then it calls the handler that was there before.
 
+use std::ffi::{c_int, c_void};
 use std::fmt::{self, Write};
 use std::io;
 use std::mem::MaybeUninit;
-use std::ptr;
 use std::str::FromStr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::Errno;
-use signal_hook::low_level::{self, signal_name};
+use rustix::thread::futex;
 
 use crate::context::{NativeSection, OwnWork};
 use crate::deadlock::{self, Counted};
 use crate::dump::{DumpOptions, dump_all};
-use crate::own_descriptor::{OwnDescriptor, lost};
+use crate::overflow;
 use crate::report;
 
 /// Green threads of a runtime that are listed.
@@ -27,6 +25,48 @@ const LISTED: usize = 10_000;
 
 /// The highest number of a signal.
 const LAST: i32 = 64;
+
+/// Signals that a program cannot catch, or that a fault of its own raises.
+const FORBIDDEN: [i32; 5] = [
+    libc::SIGKILL,
+    libc::SIGSTOP,
+    libc::SIGILL,
+    libc::SIGFPE,
+    libc::SIGSEGV,
+];
+
+/// Signals by the names that kill(1) gives them.
+const NAMES: [(&str, i32); 22] = [
+    ("HUP", libc::SIGHUP),
+    ("INT", libc::SIGINT),
+    ("QUIT", libc::SIGQUIT),
+    ("TRAP", libc::SIGTRAP),
+    ("ABRT", libc::SIGABRT),
+    ("BUS", libc::SIGBUS),
+    ("USR1", libc::SIGUSR1),
+    ("USR2", libc::SIGUSR2),
+    ("PIPE", libc::SIGPIPE),
+    ("ALRM", libc::SIGALRM),
+    ("TERM", libc::SIGTERM),
+    ("CHLD", libc::SIGCHLD),
+    ("CONT", libc::SIGCONT),
+    ("TSTP", libc::SIGTSTP),
+    ("TTIN", libc::SIGTTIN),
+    ("TTOU", libc::SIGTTOU),
+    ("URG", libc::SIGURG),
+    ("XCPU", libc::SIGXCPU),
+    ("PROF", libc::SIGPROF),
+    ("WINCH", libc::SIGWINCH),
+    ("IO", libc::SIGIO),
+    ("SYS", libc::SIGSYS),
+];
+
+/// How often each signal has come. Who waits for one waits on its count.
+static SENT: [AtomicU32; LAST as usize] = [const { AtomicU32::new(0) }; LAST as usize];
+
+/// What handled each signal before.
+static PREVIOUS: [OnceLock<libc::sigaction>; LAST as usize] =
+    [const { OnceLock::new() }; LAST as usize];
 
 /// Signals that are waited for in this process, a bit each.
 static WAITED_FOR: AtomicU64 = AtomicU64::new(0);
@@ -46,7 +86,7 @@ pub(crate) fn reset_after_fork() {
 /// # Errors
 ///
 /// `InvalidInput` if there is no such signal or it cannot be waited for, as `SIGKILL`; the kernel's error if it gives no
-/// thread or no pipe.
+/// thread.
 ///
 /// ```
 /// greenpatch_runtime::dump_on_signal(libc::SIGUSR2)?;
@@ -61,7 +101,7 @@ pub fn dump_on_signal(signal: i32) -> io::Result<()> {
     if !(1..=LAST).contains(&signal) {
         return Err(refused("use a number from 1 to 64"));
     }
-    if signal_hook::consts::FORBIDDEN.contains(&signal) {
+    if FORBIDDEN.contains(&signal) {
         return Err(refused("use QUIT, USR1 or USR2, say"));
     }
     let bit = 1 << (signal - 1);
@@ -74,47 +114,61 @@ pub fn dump_on_signal(signal: i32) -> io::Result<()> {
 }
 
 fn start(signal: i32) -> io::Result<()> {
-    let is_ours_alone = !is_handled(signal);
-    let sent = Arc::new(OwnDescriptor::keep(eventfd(0, EventfdFlags::CLOEXEC)?));
-    let (noted, process) = (sent.clone(), std::process::id());
-    let note = move || {
-        // A forked child has the same eventfd, and nobody of its own who reads it.
-        if std::process::id() == process {
-            let _ = rustix::io::write(&*noted, &1_u64.to_ne_bytes());
-        }
-    };
-    // SAFETY: the function makes system calls only, and leaves errno alone.
-    unsafe { low_level::register(signal, note) }?;
-    if is_ours_alone {
-        deadlock::own_signal(signal);
-    }
+    let count = &SENT[signal as usize - 1];
+    let mut seen = count.load(Ordering::Acquire);
+    install(signal)?;
     thread::Builder::new()
         .name("green-dump".to_owned())
         .spawn(move || {
             let _own = OwnWork::thread();
             loop {
                 let waiting = Counted::own_thread();
-                let waited = rustix::io::read(&*sent, &mut [0; 8]);
+                let _ = futex::wait(count, futex::Flags::PRIVATE, seen, None);
                 drop(waiting);
-                match waited {
-                    Ok(_) => write_dump(),
-                    Err(Errno::INTR) => {}
-                    Err(error) => lost("eventfd", error),
+                let sent = count.load(Ordering::Acquire);
+                if sent != seen {
+                    seen = sent;
+                    write_dump();
                 }
             }
         })?;
     Ok(())
 }
 
-/// Whether somebody handles the signal already, who will still be called.
-fn is_handled(signal: i32) -> bool {
-    let mut action = MaybeUninit::<libc::sigaction>::zeroed();
-    // SAFETY: without a new action, the call writes the present one to a valid place.
-    let action = unsafe {
-        libc::sigaction(signal, ptr::null(), action.as_mut_ptr());
-        action.assume_init()
+/// Puts the handler in front of whatever handles the signal now, unless that was done before: a forked child has it from
+/// its parent.
+fn install(signal: i32) -> io::Result<()> {
+    let place = &PREVIOUS[signal as usize - 1];
+    if place.get().is_some() {
+        return Ok(());
+    }
+    let mut previous = MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: `handle` has the type that SA_SIGINFO asks for and is async-signal-safe; both places are valid.
+    let (error, previous) = unsafe {
+        let mut action: libc::sigaction = MaybeUninit::zeroed().assume_init();
+        action.sa_sigaction = handle as *const () as usize;
+        action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
+        let error = libc::sigaction(signal, &action, previous.as_mut_ptr());
+        (error, previous.assume_init())
     };
-    ![libc::SIG_DFL, libc::SIG_IGN].contains(&action.sa_sigaction)
+    if error != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if [libc::SIG_DFL, libc::SIG_IGN].contains(&previous.sa_sigaction) {
+        deadlock::own_signal(signal);
+    }
+    place.get_or_init(|| previous);
+    Ok(())
+}
+
+unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    let index = signal as usize - 1;
+    SENT[index].fetch_add(1, Ordering::Release);
+    let _ = futex::wake(&SENT[index], futex::Flags::PRIVATE, 1);
+    if let Some(previous) = PREVIOUS[index].get() {
+        // SAFETY: the action that was installed for this signal, with the arguments that the kernel gave us.
+        unsafe { overflow::call(previous, signal, info, context) };
+    }
 }
 
 fn write_dump() {
@@ -141,18 +195,19 @@ impl FromStr for Signal {
         if let Ok(number) = word.parse() {
             return Ok(Signal(number));
         }
-        let is_called = |number: &i32| {
-            signal_name(*number)
-                .is_some_and(|name| name == word || name.strip_prefix("SIG") == Some(word))
-        };
-        (1..=LAST).find(is_called).map(Signal).ok_or(())
+        let name = word.strip_prefix("SIG").unwrap_or(word);
+        NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|&(_, number)| Signal(number))
+            .ok_or(())
     }
 }
 
 impl fmt::Display for Signal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match signal_name(self.0) {
-            Some(name) => f.write_str(name),
+        match NAMES.iter().find(|&&(_, number)| number == self.0) {
+            Some((name, _)) => write!(f, "SIG{name}"),
             None => write!(f, "signal {}", self.0),
         }
     }

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+#[cfg(feature = "json")]
 use serde::Serialize;
 
 use crate::context::{self, NativeSection};
@@ -77,7 +78,8 @@ pub(crate) struct OutsideCounters {
 /// println!("{figures}");
 /// # Ok::<(), greenpatch_runtime::BuildError>(())
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(Serialize))]
 #[non_exhaustive]
 pub struct Metrics {
     /// Green threads that were started and have not ended.
@@ -120,7 +122,8 @@ pub struct Metrics {
 }
 
 /// Slots of one size. Each holds the stack, the control block and the thread-local storage of one green thread.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(Serialize))]
 #[non_exhaustive]
 pub struct SlotMetrics {
     /// Bytes of stack.
@@ -180,7 +183,8 @@ impl Metrics {
         }
     }
 
-    /// The fields as a JSON object of their names.
+    /// The fields as a JSON object of their names. With the feature `json` only.
+    #[cfg(feature = "json")]
     pub fn to_json(&self) -> String {
         serde_json::to_string(self).expect("numbers can be written as JSON")
     }

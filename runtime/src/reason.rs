@@ -6,14 +6,19 @@
 use std::fmt;
 use std::os::fd::RawFd;
 
+#[cfg(feature = "json")]
 use serde::Serialize;
 
 use crate::descriptor::Interest;
 use crate::futex;
 
 /// Why a green thread is parked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case", tag = "kind", content = "on")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(Serialize))]
+#[cfg_attr(
+    feature = "json",
+    serde(rename_all = "snake_case", tag = "kind", content = "on")
+)]
 #[non_exhaustive]
 pub enum WaitReason {
     /// It sleeps.

@@ -177,8 +177,8 @@ impl RuntimeBuilder {
         self
     }
 
-    /// How long a green thread may run without giving way before it is reported: as a warning by the `tracing` crate, or
-    /// on standard error where nobody listens to that, or to [`on_blocked`](Self::on_blocked). It is reported again each
+    /// How long a green thread may run without giving way before it is reported: as a warning by the `tracing` crate, with
+    /// the feature of that name, or on standard error where nobody listens to that, or to [`on_blocked`](Self::on_blocked). It is reported again each
     /// time it has run twice as long. [Blocking sections](crate::blocking) are not reported. By default, and with
     /// `Duration::ZERO`, nothing is.
     ///

@@ -99,7 +99,7 @@ impl Builder {
                 pinned::stay_here();
             }
             let head = &theirs.head;
-            let own = || begin(delay).map(|()| span::of(head.id, head.name.as_deref()).in_scope(f));
+            let own = || begin(delay).map(|()| span::enter(head.id, head.name.as_deref(), f));
             theirs.store(match panic::catch_unwind(AssertUnwindSafe(own)) {
                 Ok(Ok(value)) => Ok(value),
                 Ok(Err(cancelled)) => Err(Box::new(cancelled)),

@@ -9,6 +9,7 @@ use std::ffi::c_void;
 use std::fmt;
 use std::sync::Arc;
 
+#[cfg(feature = "json")]
 use serde::Serialize;
 
 /// Frames kept of one stack, the innermost.
@@ -74,7 +75,8 @@ impl Stack {
 }
 
 /// A frame of a call stack. What the program's debug information does not tell is `None`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(Serialize))]
 #[non_exhaustive]
 pub struct Frame {
     /// The instruction to return to.

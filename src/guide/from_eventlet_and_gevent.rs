@@ -204,7 +204,7 @@
 //! | `backdoor` | `BackdoorServer` | [`dump_all`](crate::dump_all), written wherever you want it; native code has no interpreter to log in to |
 //! | `spew` | | a debugger |
 //! | `hub_prevent_multiple_readers` | | any number may read one socket; each gets what the kernel gives it |
-//! | zipkin patch | | `tracing`: each green thread runs in a span of its own |
+//! | zipkin patch | | the feature `tracing`: each green thread runs in a span of its own |
 //!
 //! [Seeing inside](super::seeing_inside) shows them.
 //!

@@ -38,7 +38,7 @@
 //!         .spawn(|| std::thread::sleep(Duration::from_millis(20)));
 //!     let dump = greenpatch::dump(DumpOptions::new().backtraces(true)).expect("this is a green thread");
 //!     assert!(dump.to_string().contains("sleeper"));
-//!     // For machines:
+//!     // For machines, with the feature `json`:
 //!     assert!(dump.to_json().starts_with('{'));
 //!     sleeper.unwrap().join().unwrap();
 //! });
@@ -51,7 +51,7 @@
 //!
 //! # Log lines
 //!
-//! The code of each green thread, and of each thread that std or C code starts on a patched runtime, runs in a `tracing` span
+//! With the feature `tracing`, the code of each green thread, and of each thread that std or C code starts on a patched runtime, runs in a `tracing` span
 //! of its own, which switches leave alone:
 //!
 //! ```

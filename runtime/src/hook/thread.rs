@@ -32,10 +32,8 @@ impl Entry {
     ///
     /// Runs on the new green thread, with this id.
     unsafe fn run(self, id: u64) -> *mut c_void {
-        let span = span::of(id, None);
-        let _inside = span.enter();
         // SAFETY: what `pthread_create` asks of its caller is that the routine may be called so.
-        unsafe { exit::call_start(self.start, self.argument) }
+        span::enter(id, None, || unsafe { exit::call_start(self.start, self.argument) })
     }
 }
 

@@ -49,7 +49,7 @@ fn reference(green: *const Green) -> Option<GreenRef> {
 fn here(word: *const Green) -> Option<GreenRef> {
     let green = reference(word)?;
     let stack_pointer = arch::stack_pointer();
-    (green.slot.holds_stack(stack_pointer) || is_users(stack_pointer)).then_some(green)
+    (green.holds_stack(stack_pointer) || is_users(stack_pointer)).then_some(green)
 }
 
 /// Whether a stack outside the slots is one that a green thread's code has switched to. It is not if this is another process,
@@ -122,6 +122,43 @@ pub(crate) fn as_native<T>(f: impl FnOnce() -> T) -> T {
 /// Last thing on a green thread.
 pub(crate) fn end_green() {
     CURRENT.set(ptr::null());
+}
+
+/// Last thing on an [adopted](crate::adoption) green thread, whose storage goes on in other use.
+pub(crate) fn forget_green() {
+    CURRENT.set(ptr::null());
+    GREEN.set(ptr::null());
+}
+
+/// What the words said of a thread before it was [adopted](crate::adoption).
+#[derive(Clone, Copy)]
+pub(crate) struct Words {
+    current: *const Green,
+    green: *const Green,
+    own: bool,
+}
+
+impl Words {
+    pub(crate) const NOBODY: Words = Words {
+        current: ptr::null(),
+        green: ptr::null(),
+        own: false,
+    };
+
+    /// Makes the calling thread's words say that nobody runs here.
+    pub(crate) fn lay_aside() -> Words {
+        Words {
+            current: CURRENT.replace(ptr::null()),
+            green: GREEN.replace(ptr::null()),
+            own: OWN.replace(false),
+        }
+    }
+
+    pub(crate) fn restore(self) {
+        OWN.set(self.own);
+        GREEN.set(self.green);
+        CURRENT.set(self.current);
+    }
 }
 
 /// OS threads that the runtime has started for itself.
@@ -240,6 +277,32 @@ pub(crate) extern "C" fn forget_after_fork() {
     WORKER.set(ptr::null());
     OWN.set(false);
     OWN_THREADS.store(0, Ordering::SeqCst);
+}
+
+/// User code that runtime code calls on a green thread's stack: until it is dropped, shims do not pass through, though the
+/// caller may stand in a native section.
+pub(crate) struct UserSection {
+    before: *const Green,
+    _not_send: PhantomData<*const ()>,
+}
+
+impl UserSection {
+    /// On the stack of `green`.
+    pub(crate) fn enter(green: GreenRef) -> UserSection {
+        UserSection {
+            before: CURRENT.replace(green.as_ptr()),
+            _not_send: PhantomData,
+        }
+    }
+}
+
+impl Drop for UserSection {
+    fn drop(&mut self) {
+        // A fork in between has cleared the identity.
+        if !GREEN.get().is_null() {
+            CURRENT.set(self.before);
+        }
+    }
 }
 
 /// Runtime code on a green thread: until it is dropped, shims pass through. Does nothing elsewhere, where they do so

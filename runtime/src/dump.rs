@@ -552,7 +552,7 @@ impl Owners {
         let mut owners: HashMap<i32, Owner> =
             ids.values().map(|&id| (id, Owner::OsThread(id))).collect();
         for green in slot::all() {
-            if let Some(owner) = owners.get_mut(&green.slot.block.thread_id(layout))
+            if let Some(owner) = owners.get_mut(&green.block().thread_id(layout))
                 && let Some(snapshot) = green.snapshot()
             {
                 *owner = Owner::GreenThread {
@@ -611,8 +611,8 @@ fn describe(seen: Seen, owners: &Owners, names: &mut Names) -> Dump {
                 id: task.head().id,
                 name: name.to_text(),
                 spawned_at: task.head().spawned_at,
-                stack_size: seen.green.slot.promised_stack_size(),
-                stack_high_water: seen.green.slot.deepest_use(),
+                stack_size: seen.green.stack_size(),
+                stack_high_water: seen.green.deepest_use(),
                 state,
                 backtrace,
             }

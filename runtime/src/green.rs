@@ -12,9 +12,11 @@
 //! | `worker` | the worker that resumes it, before the switch; read by the green thread itself |
 //! | `timer` | its own green thread, and whoever holds the lock of the wheel it stands in |
 //! | `coroutine` | the worker that runs it |
+//! | `block`, `stack` | written by the spawner, read by anyone while the green thread lives |
+//! | `waiter` | its own green thread, if that is [adopted](crate::adoption); then the worker reads `link` |
 //! | `next_free`, `previous_free` | whoever holds the pool's lock |
 //! | `links` | whoever holds the lock of the run queue's backlog that it stands in, or took it out of there |
-//! | `yielder`, `entry_frame`, `budget`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
+//! | `yielder`, `aside`, `entry_frame`, `budget`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
 //! | `pin` | written by its own green thread in its first turn, by the worker after the last; read by anyone |
 //! | `next_due`, `due` | whoever holds the lock of the due queue it stands in |
 //! | `is_early` | its own green thread; while it is parked or queued, read by whoever queues it |
@@ -36,7 +38,7 @@ use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
 use crate::arch::{self, FloatingPoint};
-use crate::context;
+use crate::context::{self, Words};
 use crate::deadline::Deadline;
 use crate::futex;
 use crate::park::{ParkState, Sight};
@@ -50,7 +52,7 @@ use crate::slot::{self, Slot};
 use crate::spawn::state;
 use crate::spin::SpinLock;
 use crate::thread::Task;
-use crate::tls;
+use crate::tls::{self, Block};
 use crate::wheel::Timer;
 use crate::worker::Worker;
 
@@ -92,6 +94,11 @@ unsafe impl Stack for SlotStack {
 }
 
 type Context = Coroutine<(), Action, (), SlotStack>;
+
+/// Of an adopted green thread: what its OS thread does meanwhile. The roles are exchanged: the green thread *resumes* this
+/// coroutine to switch to its worker, and the worker *suspends* it to switch to the green thread. Each such call saves where
+/// it stands on its own stack, and goes on where the last call of the other kind stands.
+type Waiter = Coroutine<Action, (), (), SlotStack>;
 
 /// What belongs to one green thread's life in the slot, not to the slot.
 pub(crate) struct Life {
@@ -147,11 +154,21 @@ pub(crate) struct Green {
     pub(crate) park: ParkState,
     made: AtomicU32,
     worker: Cell<*const Worker>,
+    /// Null if it is adopted.
     yielder: Cell<*const Yielder<(), Action>>,
     entry_frame: Cell<usize>,
     /// The spawner's, which a new green thread begins with.
     floating_point: Cell<FloatingPoint>,
+    /// `None` if it is adopted.
     coroutine: UnsafeCell<Option<Context>>,
+    waiter: UnsafeCell<Option<Waiter>>,
+    link: Cell<*const Yielder<Action, ()>>,
+    /// Of an adopted green thread: what `context.rs` said of its thread before.
+    pub(crate) aside: Cell<Words>,
+    /// The thread control block that it runs on: the slot's, or that of the thread which was adopted.
+    block: Cell<Block>,
+    /// Its stack, from the lowest address to the highest; in the same way.
+    stack: Cell<(usize, usize)>,
     budget: Cell<u32>,
     patch: Cell<Patch>,
     links: Links<GreenRef>,
@@ -238,6 +255,11 @@ impl Green {
             entry_frame: Cell::new(0),
             floating_point: Cell::new(FloatingPoint::current()),
             coroutine: UnsafeCell::new(None),
+            waiter: UnsafeCell::new(None),
+            link: Cell::new(ptr::null()),
+            aside: Cell::new(Words::NOBODY),
+            block: Cell::new(slot.block),
+            stack: Cell::new((slot.stack_limit, slot.stack_base)),
             budget: Cell::new(BUDGET),
             patch: Cell::new(Patch::none()),
             links: Links::new(),
@@ -301,6 +323,45 @@ impl Green {
         self.pin.store(shard.cast_mut(), Ordering::Relaxed);
     }
 
+    /// The thread control block that it runs on.
+    #[inline]
+    pub(crate) fn block(&self) -> Block {
+        self.block.get()
+    }
+
+    /// Whether `address` lies in its stack.
+    #[inline]
+    pub(crate) fn holds_stack(&self, address: usize) -> bool {
+        let (limit, base) = self.stack.get();
+        (limit..base).contains(&address)
+    }
+
+    /// Its stack, from the lowest address to the highest.
+    pub(crate) fn stack(&self) -> (usize, usize) {
+        self.stack.get()
+    }
+
+    /// Bytes of stack that it may use.
+    pub(crate) fn stack_size(&self) -> usize {
+        if self.is_adopted() {
+            let (limit, base) = self.stack.get();
+            base - limit
+        } else {
+            self.slot.promised_stack_size()
+        }
+    }
+
+    /// Bytes of its stack that are in memory; see [`slot::deepest_use`].
+    pub(crate) fn deepest_use(&self) -> usize {
+        let (limit, base) = self.stack.get();
+        slot::deepest_use(limit, base)
+    }
+
+    /// Whether it is an [adopted](crate::adoption) thread, whose stack and block are not the slot's.
+    pub(crate) fn is_adopted(&self) -> bool {
+        self.block.get() != self.slot.block
+    }
+
     /// The stack pointer of the frame that calls the green thread's body.
     pub(crate) fn entry_frame(&self) -> usize {
         self.entry_frame.get()
@@ -310,9 +371,18 @@ impl Green {
     #[inline]
     fn suspend(&self, action: Action) {
         let floating_point = FloatingPoint::current();
-        // SAFETY: set by `begin` on this stack; it lives as long as the coroutine's function.
-        unsafe { (*self.yielder.get()).suspend(action) };
+        // SAFETY: null, or set by `begin` on this stack; then it lives as long as the coroutine's function.
+        match unsafe { self.yielder.get().as_ref() } {
+            Some(yielder) => yielder.suspend(action),
+            None => self.suspend_adopted(action),
+        }
         floating_point.enter();
+    }
+
+    fn suspend_adopted(&self, action: Action) {
+        // SAFETY: only this green thread touches the waiter, which was put in before its first turn.
+        let waiter = unsafe { (*self.waiter.get()).as_mut().unwrap_unchecked() };
+        waiter.resume(action);
     }
 
     /// Runs `f` on the stack of the worker's OS thread, below the frames of the scheduler, with this green thread's
@@ -322,9 +392,14 @@ impl Green {
     ///
     /// `f` does not switch away from this green thread.
     pub(crate) unsafe fn on_workers_stack<F: FnOnce() -> T, T>(&self, f: F) -> T {
+        // SAFETY: as in `suspend`.
+        let Some(yielder) = (unsafe { self.yielder.get().as_ref() }) else {
+            // What is adopted has the stack that an OS thread has.
+            return context::as_native(f);
+        };
         let f = SameThread(f);
-        // SAFETY: as in `suspend`; the worker's frames stay as they are until this green thread switches away.
-        unsafe { (*self.yielder.get()).on_parent_stack(move || context::as_native(|| f.call())) }
+        // The worker's frames stay as they are until this green thread switches away.
+        yielder.on_parent_stack(move || context::as_native(|| f.call()))
     }
 
     /// Lets the other green threads of this worker run first. Runs on this green thread.
@@ -361,7 +436,7 @@ impl Green {
     fn answer_probe(&self) {
         self.probed.set(true);
         let id = self.life().task.head().id;
-        self.probe.answer(id, &self.slot, self.entry_frame());
+        self.probe.answer(id, self.stack.get(), self.entry_frame());
     }
 
     /// Waits for an unpark or for `deadline`; may return before either. Runs on this green thread, which waits for
@@ -567,6 +642,81 @@ impl GreenRef {
             std::mem::forget(unwinding);
         });
         green.floating_point.set(FloatingPoint::current());
+        let ending = if joinable {
+            ending::JOINABLE
+        } else {
+            ending::DETACHED
+        };
+        let slot = &green.slot;
+        green.occupy(
+            life,
+            ending,
+            slot.block,
+            (slot.stack_limit, slot.stack_base),
+        );
+        // SAFETY: the slot is ours until the green thread is queued.
+        unsafe { *green.coroutine.get() = Some(coroutine) };
+        Ok(green)
+    }
+
+    /// Makes a green thread of the calling thread, whose block and stack these are, and whose frame its body's, in a slot whose own stack has at least
+    /// `stack_size` bytes. [`hand_over`](Self::hand_over) is to follow.
+    pub(crate) fn prepare_adopted(
+        stack_size: usize,
+        life: Life,
+        block: Block,
+        stack: (usize, usize),
+        entry_frame: usize,
+    ) -> std::io::Result<GreenRef> {
+        let green = slot::acquire(stack_size)?;
+        green.occupy(life, ending::CLAIMED, block, stack);
+        green.yielder.set(ptr::null());
+        green.entry_frame.set(entry_frame);
+        Ok(green)
+    }
+
+    /// The kernel's thread leaves the calling thread, which an adopted green thread is made of: it calls `wait` on the
+    /// slot's own stack and block, and later goes back to where the green thread then stands, as
+    /// [`take_back`](Self::take_back) says. Returns when a worker has resumed the green thread.
+    ///
+    /// # Safety
+    ///
+    /// `wait` queues the green thread, and returns when it has ended.
+    pub(crate) unsafe fn hand_over(self, wait: fn(GreenRef)) {
+        let stack = SlotStack {
+            base: self.slot.stack_base,
+            limit: self.slot.stack_limit,
+        };
+        let thread_pointer = tls::layout().thread_pointer;
+        let waiter = Coroutine::with_stack(stack, move |yielder, _| {
+            self.link.set(yielder);
+            // SAFETY: nobody else runs on the slot's block, and this function uses no thread-local variable.
+            unsafe { thread_pointer.set(self.slot.block.address()) };
+            wait(self);
+            // SAFETY: the green thread has ended, and its worker has left this block; no thread-local variable is used here.
+            unsafe { thread_pointer.set(self.block().address()) };
+            yielder.suspend(());
+            unreachable!("nobody goes back to a kernel's thread that has left the slot")
+        });
+        // SAFETY: the slot is ours until the green thread is queued.
+        unsafe { *self.waiter.get() = Some(waiter) };
+        self.suspend(Action::Park);
+    }
+
+    /// Ends an adopted green thread, which goes on as the thread that it was before, on the kernel's thread that it had.
+    /// Runs on this green thread.
+    pub(crate) fn take_back(self) {
+        self.suspend(Action::Exit);
+        // SAFETY: the waiter stands at its end and is not gone back to; its stack holds nothing that is to be dropped.
+        unsafe { std::mem::forget((*self.waiter.get()).take()) };
+        self.recycle();
+    }
+
+    /// Puts a new green thread into a slot that was acquired.
+    fn occupy(self, life: Life, ending: u32, block: Block, stack: (usize, usize)) {
+        let green = self;
+        green.block.set(block);
+        green.stack.set(stack);
         green.patch.set(life.shared.patch());
         let runtime = Arc::as_ptr(&life.shared) as usize;
         green.runtime.store(runtime, Ordering::Relaxed);
@@ -574,23 +724,15 @@ impl GreenRef {
         green.cancellation.set(&life.task.head().state);
         life.task.head().set_green(green);
         green.alternate_stack.set(None);
-        let ending = if joinable {
-            ending::JOINABLE
-        } else {
-            ending::DETACHED
-        };
         green.ending.store(ending, Ordering::Relaxed);
         green.value.set(ptr::null_mut());
         green.probed.set(false);
-        // SAFETY: the slot is ours until the green thread is queued.
-        unsafe { *green.coroutine.get() = Some(coroutine) };
         green.park.start();
         let mut its_name = green.name.lock();
         *its_name = name.map_or(Name::None, Name::Given);
-        // SAFETY: as above, and whoever looks from outside waits for the lock.
+        // SAFETY: the slot is ours, and whoever looks from outside waits for the lock.
         unsafe { *green.life.get() = Some(life) };
         drop(its_name);
-        Ok(green)
     }
 
     /// First on the green thread's own stack.
@@ -637,7 +779,10 @@ impl GreenRef {
         self.budget.set(BUDGET);
         self.park.resume();
         // SAFETY: only the worker that runs a green thread touches its coroutine.
-        let coroutine = unsafe { (*self.coroutine.get()).as_mut().unwrap_unchecked() };
+        let Some(coroutine) = (unsafe { (*self.coroutine.get()).as_mut() }) else {
+            // SAFETY: set by `hand_over`; it lives as long as the waiter's function.
+            return unsafe { (*self.link.get()).suspend(()) };
+        };
         match coroutine.resume(()) {
             CoroutineResult::Yield(action) => action,
             CoroutineResult::Return(()) => Action::Exit,
@@ -730,6 +875,16 @@ impl GreenRef {
     /// Waits for the end; the caller has claimed the join. `None` if the deadline came first, and
     /// the claim is given back.
     pub(crate) fn join(self, deadline: Option<Deadline>) -> Option<*mut c_void> {
+        if !self.wait_for_end(deadline) {
+            return None;
+        }
+        let value = self.value();
+        self.recycle();
+        Some(value)
+    }
+
+    /// Waits for the end; the caller has claimed the join. False if the deadline came first, and the claim is given back.
+    pub(crate) fn wait_for_end(self, deadline: Option<Deadline>) -> bool {
         // It lives, or is still to be joined.
         let reason = Packed::join(self.life().task.head().id);
         while self.ending.load(Ordering::Acquire) & ending::ENDED == 0 {
@@ -743,13 +898,11 @@ impl GreenRef {
                     Ordering::Acquire,
                 );
                 if given_back.is_ok() {
-                    return None;
+                    return false;
                 }
             }
         }
-        let value = self.value();
-        self.recycle();
-        Some(value)
+        true
     }
 
     /// Lets the slot go as soon as the green thread ends; false if it is joined or detached already.

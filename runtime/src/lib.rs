@@ -26,13 +26,14 @@
 //! | `park`, `idle`, `standby`, `bell`, `wheel`, `futex`, `descriptor` | the protocols and data structures of waiting |
 //! | `worker`, `sleep`, `steal`, `shard`, `run_next`, `run_queue`, `due_queue`, `pinned`, `scheduler`, `reactor` | who runs what, when |
 //! | `blocking`, `monitor`, `crew`, `hog`, `sample` | what does not yield, the workers in its place, and who is told |
-//! | `runtime`, `ending`, `spawn`, `settings` | building, using and ending it |
+//! | `runtime`, `adoption`, `ending`, `spawn`, `settings` | building, using and ending it |
 //! | `metrics`, `dump`, `reason`, `probe`, `trace` | what is said when somebody asks |
 //! | `deadlock`, `dump_signal`, `span`, `report` | what is said without being asked |
 //! | `net`, `sync`, `time`, `block_on` | what blocking code uses |
 //! | `platform` | what a machine must have |
 //! | `context`, `hook` | where the shims come in |
 
+mod adoption;
 mod arch;
 mod atomic;
 mod bell;
@@ -73,6 +74,7 @@ mod reactor;
 mod reason;
 mod report;
 mod robust;
+mod rseq;
 mod run_next;
 mod run_queue;
 mod runtime;

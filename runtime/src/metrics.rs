@@ -260,9 +260,7 @@ impl Runtime {
     pub fn stack_high_water(&self) -> usize {
         let _native = NativeSection::enter();
         let ours = slot::all().filter(|green| green.is_of(&self.shared) && green.is_alive());
-        ours.map(|green| green.slot.deepest_use())
-            .max()
-            .unwrap_or(0)
+        ours.map(|green| green.deepest_use()).max().unwrap_or(0)
     }
 }
 

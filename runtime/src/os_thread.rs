@@ -1,8 +1,11 @@
 //! What the kernel tells of this process's OS threads.
 
+use std::ffi::CStr;
 use std::fs;
 use std::mem::MaybeUninit;
 use std::time::Duration;
+
+use rustix::io::Errno;
 
 use crate::arch;
 
@@ -13,6 +16,21 @@ pub(crate) fn state(os_thread: i32) -> Option<char> {
     // The name in parentheses may hold anything.
     let (_, fields) = line.rsplit_once(") ")?;
     fields.chars().next()
+}
+
+/// A thread's name with zeros after it.
+pub(crate) fn name(os_thread: i32) -> Option<[u8; 16]> {
+    let text = fs::read(format!("/proc/self/task/{os_thread}/comm")).ok()?;
+    let text = text.strip_suffix(b"\n").unwrap_or(&text);
+    let mut name = [0; 16];
+    name.get_mut(..text.len())?.copy_from_slice(text);
+    Some(name)
+}
+
+/// Gives a thread a name.
+pub(crate) fn set_name(os_thread: i32, name: &CStr) -> Result<(), Errno> {
+    fs::write(format!("/proc/self/task/{os_thread}/comm"), name.to_bytes())
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::IO))
 }
 
 /// All threads that have not ended. The kernel lists a main thread that has exited as long as there are others.

@@ -26,7 +26,6 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence};
 use crate::arch;
 use crate::deadline::Deadline;
 use crate::futex;
-use crate::slot::Slot;
 use crate::trace::Stack;
 
 /// Bytes that a green thread must have left on its stack to take it.
@@ -179,10 +178,10 @@ impl Place {
     /// knows how much is left.
     #[cold]
     #[inline(never)]
-    pub(crate) fn answer(&self, id: u64, slot: &Slot, end: usize) {
+    pub(crate) fn answer(&self, id: u64, (limit, base): (usize, usize), end: usize) {
         let Some(probe) = self.take() else { return };
         let stack_pointer = arch::stack_pointer();
-        if slot.holds_stack(stack_pointer) && stack_pointer - slot.stack_limit >= ROOM {
+        if (limit..base).contains(&stack_pointer) && stack_pointer - limit >= ROOM {
             // SAFETY: the probe was in our control block only, and `answered` is not set.
             let (who, stack) = unsafe { &mut *probe.answer.get() };
             *who = id;

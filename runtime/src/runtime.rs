@@ -1,10 +1,11 @@
 //! Runtimes, and spawning green threads on them.
 
-use std::panic::{self, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::sync::{Arc, Once};
 use std::time::Duration;
-use std::{fmt, io, mem, thread};
+use std::{fmt, io, thread};
 
+use crate::adoption;
 use crate::context::{self, NativeSection, OwnWork};
 use crate::deadlock::OnDeadlock;
 use crate::dump_signal::Signal;
@@ -51,42 +52,37 @@ impl Runtime {
         }
     }
 
-    /// Runs `f` on a new green thread and waits for its end.
+    /// Makes the calling thread a green thread of this runtime while it runs `f`.
+    ///
+    /// It stays the thread that it is, with its stack and its thread-local storage. So neither `f` nor what it returns need
+    /// be `Send`, a panic goes through, and a `main` that returns a `Result` can return what `run` does. Its kernel's
+    /// thread waits meanwhile. On a green thread of this runtime, `f` is just called.
+    ///
+    /// ```
+    /// use std::error::Error;
+    /// use std::rc::Rc;
+    ///
+    /// fn main() -> Result<(), Box<dyn Error>> {
+    ///     let runtime = greenpatch_runtime::Runtime::builder().workers(2).build()?;
+    ///     let word = Rc::new("green");
+    ///     runtime.run(|| {
+    ///         let number: i32 = "42".parse()?;
+    ///         println!("{word} {number}");
+    ///         Ok(())
+    ///     })
+    /// }
+    /// ```
     ///
     /// # Panics
     ///
-    /// If `f` panics, the panic goes on in the caller. Panics if no stack can be had, and after a
-    /// [`cancel_all`](Self::cancel_all), as nothing begins any more.
+    /// If `f` panics. Panics if there is no memory, and after a [`cancel_all`](Self::cancel_all), as nothing begins any
+    /// more.
     #[track_caller]
     pub fn run<F, T>(&self, f: F) -> T
     where
-        F: FnOnce() -> T + Send,
-        T: Send,
+        F: FnOnce() -> T,
     {
-        let mut outcome = None;
-        let slot = &mut outcome;
-        let body: Box<dyn FnOnce() + Send + '_> =
-            Box::new(move || *slot = Some(panic::catch_unwind(AssertUnwindSafe(f))));
-        // SAFETY: the green thread ends before this function returns: `join` below waits for that
-        // and neither returns earlier nor unwinds. So what `f` borrows outlives it.
-        let body: Box<dyn FnOnce() + Send + 'static> = unsafe { mem::transmute(body) };
-        let main = Builder::new()
-            .name("main".to_owned())
-            .stack_size(self.shared.settings.stack_size.max(MAIN_STACK))
-            .spawn_on(&self.shared, body);
-        let main =
-            main.unwrap_or_else(|error| panic!("cannot start the main green thread: {error}"));
-        let ended = main.join();
-        match outcome {
-            Some(Ok(value)) if ended.is_ok() => value,
-            Some(Err(payload)) => panic::resume_unwind(payload),
-            Some(Ok(_)) => {
-                unreachable!("a green thread whose body caught all panics ends in order")
-            }
-            None => {
-                panic!("Runtime::run after Runtime::cancel_all: no green thread begins any more")
-            }
-        }
+        adoption::run(&self.shared, Location::caller(), f)
     }
 
     /// Starts a green thread on this runtime.
@@ -122,9 +118,6 @@ impl Runtime {
         self.shared.live()
     }
 }
-
-/// The main green thread gets at least as much stack as Linux gives a program's main thread.
-const MAIN_STACK: usize = 8 << 20;
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -295,7 +288,8 @@ fn prepare_process() {
     executable::look();
 }
 
-/// Builds a runtime with the settings of the environment and runs `f` on it as its main green thread.
+/// Builds a runtime with the settings of the environment, and makes the calling thread its green thread while it runs `f`:
+/// see [`Runtime::run`].
 ///
 /// ```
 /// let sum: i32 = greenpatch_runtime::run(|| {
@@ -311,8 +305,7 @@ fn prepare_process() {
 #[track_caller]
 pub fn run<F, T>(f: F) -> T
 where
-    F: FnOnce() -> T + Send,
-    T: Send,
+    F: FnOnce() -> T,
 {
     match Runtime::builder().build() {
         Ok(runtime) => runtime.run(f),

@@ -137,7 +137,7 @@ fn ask(shard: &Shard, turn: u32) -> Result<Box<[usize]>, Missing> {
     QUESTION.shard.store(shard.cast_mut(), Ordering::Relaxed);
     QUESTION.turn.store(turn, Ordering::Relaxed);
     QUESTION.state.store(ASKED, Ordering::Release);
-    let is_sent = send(os_thread);
+    let is_sent = queue(os_thread, SIGNAL, token());
     loop {
         let state = QUESTION.state.load(Ordering::Acquire);
         if state == TAKEN {
@@ -176,13 +176,13 @@ fn change(from: u32, to: u32) -> bool {
 
 /// `siginfo_t` of a signal that was queued with a value.
 #[repr(C, align(8))]
-struct SignalInfo {
+pub(crate) struct SignalInfo {
     signal: c_int,
     error: c_int,
-    code: c_int,
+    pub(crate) code: c_int,
     process: c_int,
     user: u32,
-    value: usize,
+    pub(crate) value: usize,
     rest: [u64; 12],
 }
 
@@ -193,22 +193,22 @@ fn token() -> usize {
     ptr::from_ref(&QUESTION) as usize
 }
 
-/// False if there is no such thread.
-fn send(os_thread: i32) -> bool {
+/// Sends one of this process's OS threads a signal that bears a value. False if there is no such thread. Async-signal-safe.
+pub(crate) fn queue(os_thread: i32, signal: c_int, value: usize) -> bool {
     let process = rustix::process::getpid().as_raw_pid();
     let info = SignalInfo {
-        signal: SIGNAL,
+        signal,
         error: 0,
         code: libc::SI_QUEUE,
         process,
         user: rustix::process::getuid().as_raw(),
-        value: token(),
+        value,
         rest: [0; 12],
     };
     let arguments = [
         process as usize,
         os_thread as usize,
-        SIGNAL as usize,
+        signal as usize,
         ptr::from_ref(&info) as usize,
         0,
         0,
@@ -285,7 +285,7 @@ fn look(stack: &mut Stack, instruction: usize, stack_pointer: usize) -> Result<(
         return Err(Missing::Over);
     }
     let green = shard.progress.running().ok_or(Missing::Over)?;
-    if !green.slot.holds_stack(stack_pointer) {
+    if !green.holds_stack(stack_pointer) {
         return Err(Missing::Elsewhere);
     }
     let zones = INSTALLED

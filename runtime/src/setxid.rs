@@ -9,13 +9,22 @@
 //!
 //! To glibc, a green thread that calls setuid is none of the threads it knows; so the call is made twice on its worker's
 //! OS thread, which changes nothing the second time.
+//!
+//! An [adopted](crate::adoption) green thread is one that glibc knows. If it calls setuid, glibc sends no signal to
+//! what was its OS thread, which it takes for the caller; but it does to the worker that runs the green thread. That
+//! one's handler therefore has the waiting OS thread take on the ids that the worker then has.
 
+use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 
+use rustix::thread::futex;
+use rustix::time::Timespec;
+
 use crate::arch;
 use crate::context;
+use crate::sample::{self, SignalInfo};
 use crate::tls;
 
 /// glibc's `SIGSETXID`. Its own sigaction refuses it.
@@ -30,7 +39,7 @@ struct Action {
     mask: u64,
 }
 
-/// A worker's OS thread. Nodes are used again, and never freed.
+/// A worker's OS thread, or one whose thread was [adopted](crate::adoption). Nodes are used again, and never freed.
 struct Node {
     /// 0 if nobody has the node, `TAKEN` while `home` is written.
     thread: AtomicU32,
@@ -61,12 +70,17 @@ fn own_id() -> u32 {
     unsafe { arch::system_call(libc::SYS_gettid, [0; 6]) as u32 }
 }
 
-/// Says that the calling OS thread runs green threads, while it exists.
+/// Says that the calling OS thread runs on other control blocks than its own, while it exists.
 pub(crate) struct Registered(&'static Node);
 
 impl Registered {
     /// On a worker's OS thread, before its first turn.
     pub(crate) fn new() -> Registered {
+        Registered::with_home(arch::thread_pointer())
+    }
+
+    /// On an OS thread whose own thread pointer was `home`, and is another one by now.
+    pub(crate) fn with_home(home: usize) -> Registered {
         let free = nodes().find(|node| {
             let turn = node
                 .thread
@@ -74,7 +88,7 @@ impl Registered {
             turn.is_ok()
         });
         let node = free.unwrap_or_else(add_node);
-        node.home.store(arch::thread_pointer(), Ordering::Relaxed);
+        node.home.store(home, Ordering::Relaxed);
         node.thread.store(own_id(), Ordering::Release);
         Registered(node)
     }
@@ -145,6 +159,15 @@ type Handler = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
 
 /// Uses no thread-local variable: the thread pointer changes on the way.
 unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passes a valid record; of a queued signal it has these fields.
+    let (code, value) = unsafe {
+        let info = &*info.cast::<SignalInfo>();
+        (info.code, info.value)
+    };
+    if code == libc::SI_QUEUE && value == token() {
+        take_on();
+        return;
+    }
     let glibcs = GLIBCS.load(Ordering::Acquire);
     // SAFETY: stored before this handler was installed; what glibc gave the kernel as a handler of this type.
     let glibcs = unsafe { std::mem::transmute::<usize, Handler>(glibcs) };
@@ -167,6 +190,134 @@ unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
         glibcs(signal, info, context);
         thread_pointer.set(here);
     }
+    pass_on(here);
+}
+
+/// Users and groups of an OS thread: real, effective and saved ones, and the supplementary groups.
+struct Ids {
+    users: [u32; 3],
+    groups: [u32; 3],
+    supplementary: [u32; MOST_GROUPS],
+    count: usize,
+}
+
+/// The kernel's `NGROUPS_MAX`.
+const MOST_GROUPS: usize = 65_536;
+
+/// What one OS thread has another one take on.
+struct Errand {
+    /// `FREE`, or `HELD` by the handler that gives the errand.
+    turn: AtomicU32,
+    done: AtomicU32,
+    /// Written by the holder of the turn, read by the OS thread that it has sent a signal.
+    ids: UnsafeCell<Ids>,
+}
+
+// SAFETY: the fields' comments say who touches the ids when.
+unsafe impl Sync for Errand {}
+
+static ERRAND: Errand = Errand {
+    turn: AtomicU32::new(FREE),
+    done: AtomicU32::new(0),
+    ids: UnsafeCell::new(Ids {
+        users: [0; 3],
+        groups: [0; 3],
+        supplementary: [0; MOST_GROUPS],
+        count: 0,
+    }),
+};
+
+const FREE: u32 = 0;
+const HELD: u32 = 1;
+
+/// After this time it is asked whether the other OS thread still waits.
+const PAUSE: Timespec = Timespec {
+    tv_sec: 0,
+    tv_nsec: 10_000_000,
+};
+
+/// What signals of ours bear.
+fn token() -> usize {
+    ptr::from_ref(&ERRAND) as usize
+}
+
+/// In a worker's handler, whose thread pointer is `here`: if that is an adopted thread's, its OS thread takes on the
+/// worker's ids before this returns.
+fn pass_on(here: usize) {
+    let own = own_id();
+    let waits = |node: &Node| {
+        let thread = node.thread.load(Ordering::Acquire);
+        let is_other = ![0, TAKEN, own].contains(&thread);
+        (is_other && node.home.load(Ordering::Relaxed) == here).then_some(thread)
+    };
+    let Some((node, thread)) = nodes().find_map(|node| Some((node, waits(node)?))) else {
+        return;
+    };
+    let private = futex::Flags::PRIVATE;
+    while ERRAND.turn.swap(HELD, Ordering::Acquire) != FREE {
+        let _ = futex::wait(&ERRAND.turn, private, HELD, Some(&PAUSE));
+    }
+    ERRAND.done.store(0, Ordering::Relaxed);
+    // SAFETY: the turn is ours, and nobody else has an errand.
+    unsafe { (*ERRAND.ids.get()).read() };
+    if sample::queue(thread.cast_signed(), SIGNAL, token()) {
+        while ERRAND.done.load(Ordering::Acquire) == 0 && waits(node) == Some(thread) {
+            let _ = futex::wait(&ERRAND.done, private, 0, Some(&PAUSE));
+        }
+    }
+    ERRAND.turn.store(FREE, Ordering::Release);
+    let _ = futex::wake(&ERRAND.turn, private, 1);
+}
+
+/// In the handler of the OS thread that waits.
+fn take_on() {
+    // SAFETY: whoever has sent the signal holds the turn, and does not touch the ids before `done` is set.
+    unsafe { (*ERRAND.ids.get()).write() };
+    ERRAND.done.store(1, Ordering::Release);
+    let _ = futex::wake(&ERRAND.done, futex::Flags::PRIVATE, 1);
+}
+
+impl Ids {
+    /// The calling OS thread's.
+    fn read(&mut self) {
+        let [real, effective, saved] = self.users.each_mut().map(|id| ptr::from_mut(id) as usize);
+        let users = [real, effective, saved, 0, 0, 0];
+        let [real, effective, saved] = self.groups.each_mut().map(|id| ptr::from_mut(id) as usize);
+        let groups = [real, effective, saved, 0, 0, 0];
+        let list = [
+            MOST_GROUPS,
+            self.supplementary.as_mut_ptr() as usize,
+            0,
+            0,
+            0,
+            0,
+        ];
+        // SAFETY: places for three ids each, and for as many groups as there can be.
+        unsafe {
+            arch::system_call(libc::SYS_getresuid, users);
+            arch::system_call(libc::SYS_getresgid, groups);
+            self.count = arch::system_call(libc::SYS_getgroups, list).max(0) as usize;
+        }
+    }
+
+    /// Gives them to the calling OS thread, the user last, who may do the rest. The threads of a process with different ids
+    /// are a danger, so glibc ends the process if that fails, and so does this.
+    fn write(&self) {
+        let [users, groups] = [self.users, self.groups].map(|[real, effective, saved]| {
+            [real as usize, effective as usize, saved as usize, 0, 0, 0]
+        });
+        let list = [self.count, self.supplementary.as_ptr() as usize, 0, 0, 0, 0];
+        // SAFETY: the calls read the list and change the calling OS thread only.
+        unsafe {
+            // Who may not do this has them already.
+            arch::system_call(libc::SYS_setgroups, list);
+            let changed = arch::system_call(libc::SYS_setresgid, groups) == 0
+                && arch::system_call(libc::SYS_setresuid, users) == 0;
+            if !changed {
+                libc::abort();
+            }
+        }
+    }
 }
 
 fn home_of(thread: u32) -> Option<usize> {
@@ -179,4 +330,5 @@ pub(crate) fn reset_after_fork() {
     for node in nodes() {
         node.thread.store(0, Ordering::Relaxed);
     }
+    ERRAND.turn.store(FREE, Ordering::Relaxed);
 }

@@ -78,32 +78,8 @@ pub(crate) struct Slot {
 
 impl Slot {
     /// Whether `address` lies in the stack.
-    #[inline]
     pub(crate) fn holds_stack(&self, address: usize) -> bool {
         (self.stack_limit..self.stack_base).contains(&address)
-    }
-
-    /// Bytes from the stack's base down to the lowest page that is in memory: how deep it has been since the kernel
-    /// last got its memory back, be it by this green thread or an earlier one in the slot.
-    pub(crate) fn deepest_use(&self) -> usize {
-        let mut resident = [0; 512];
-        let mut page = self.stack_limit;
-        let end = self.stack_base.next_multiple_of(PAGE);
-        while page < end {
-            let count = ((end - page) / PAGE).min(resident.len());
-            let length = count * PAGE;
-            // SAFETY: pages of a region, and a vector with a byte for each.
-            let outcome =
-                unsafe { libc::mincore(page as *mut c_void, length, resident.as_mut_ptr()) };
-            if outcome != 0 {
-                return 0;
-            }
-            if let Some(first) = resident[..count].iter().position(|page| page & 1 != 0) {
-                return self.stack_base - (page + first * PAGE);
-            }
-            page += length;
-        }
-        0
     }
 
     /// Where the slot ends: above the stack stand the control block and thread-local storage.
@@ -121,6 +97,34 @@ impl Slot {
     pub(crate) fn promised_stack_size(&self) -> usize {
         CLASSES[self.class]
     }
+}
+
+/// Bytes from the base of a stack down to its lowest page that is in memory: how deep it has been since the kernel last
+/// got its memory back, be it by its present thread or by an earlier one.
+pub(crate) fn deepest_use(limit: usize, base: usize) -> usize {
+    let mut resident = [0; 512];
+    let mut page = limit & !(PAGE - 1);
+    let end = base.next_multiple_of(PAGE);
+    let mut most = resident.len();
+    while page < end {
+        let count = ((end - page) / PAGE).min(most);
+        let length = count * PAGE;
+        // SAFETY: a vector with a byte for each page; the kernel refuses pages that are not mapped.
+        let outcome = unsafe { libc::mincore(page as *mut c_void, length, resident.as_mut_ptr()) };
+        if outcome != 0 && count > 1 {
+            // A main thread's stack is mapped as far down as it has been used.
+            most = count / 2;
+            continue;
+        }
+        if outcome == 0
+            && let Some(first) = resident[..count].iter().position(|page| page & 1 != 0)
+        {
+            return base - (page + first * PAGE);
+        }
+        page += length;
+        most = resident.len();
+    }
+    0
 }
 
 /// Free slots in the order in which they were freed, linked through their control blocks: the *hottest* was freed last.

@@ -116,7 +116,8 @@ pub(crate) struct Layout {
     level2_count: usize,
     /// Where glibc notes that the thread has had a value for some key, if that is known.
     specific_used: Option<usize>,
-    rseq: Option<isize>,
+    /// Where the area for rseq(2) stands, from the thread pointer.
+    pub(crate) rseq: Option<isize>,
     resolver: Resolver,
     res_nclose: unsafe extern "C" fn(*mut ResolverState),
     robust: Option<RobustMutexes>,
@@ -437,7 +438,7 @@ fn resettable_modules(static_size: usize) -> Result<Vec<Module>, BuildError> {
     Ok(search.modules)
 }
 
-/// A thread control block in a stack slot, by its address, which is also its `pthread_t`.
+/// A thread control block, most often in a stack slot, by its address, which is also its `pthread_t`.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Block(usize);
 
@@ -487,6 +488,11 @@ impl Block {
                 address + resolver.state;
         }
         Some(Block(address))
+    }
+
+    /// The calling thread's, be it a slot's or not.
+    pub(crate) fn of_caller() -> Block {
+        Block(arch::thread_pointer())
     }
 
     /// The thread pointer that selects this block.

@@ -155,7 +155,7 @@ impl Worker {
             // SAFETY: the green thread came out of a queue, so its stack was left and no other
             // worker runs it; this function uses no thread-local variable.
             let action = unsafe {
-                self.thread_pointer.set(green.slot.block.address());
+                self.thread_pointer.set(green.block().address());
                 green.resume(self)
             };
             match action {

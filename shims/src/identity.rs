@@ -122,14 +122,12 @@ unsafe fn fill_in(attributes: *mut pthread_attr_t, base: *mut c_void, found: &At
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_setname_np(thread: pthread_t, name: *const c_char) -> c_int {
-    if !is_green(thread) {
-        // SAFETY: the original asks the same of its caller.
-        return unsafe { original::pthread_setname_np(thread, name) };
-    }
     // SAFETY: the function asks its caller for a C string.
-    status(hook::thread::set_name(thread, unsafe {
-        CStr::from_ptr(name)
-    }))
+    match hook::thread::set_name(thread, unsafe { CStr::from_ptr(name) }) {
+        // SAFETY: the thread is glibc's, and so are the arguments.
+        Err(Errno::SRCH) => unsafe { original::pthread_setname_np(thread, name) },
+        outcome => status(outcome),
+    }
 }
 
 #[unsafe(no_mangle)]

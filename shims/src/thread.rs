@@ -198,6 +198,10 @@ unsafe fn join_native(
     const FIRST: Duration = Duration::from_micros(50);
     const LONGEST: Duration = Duration::from_millis(10);
 
+    // SAFETY: always sound.
+    if thread == unsafe { libc::pthread_self() } {
+        return libc::EDEADLK;
+    }
     let mut pause = FIRST;
     loop {
         // SAFETY: the caller names a thread that is still to be joined, and null or a place for its value.
@@ -348,10 +352,15 @@ unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
     }
 }
 
+/// As [`exit::own_stack`], on green threads for which glibc cannot keep cleanup handlers and unwind.
+fn stack_unknown_to_glibc() -> Option<exit::OwnStack> {
+    exit::own_stack().filter(|stack| !stack.is_adopted())
+}
+
 /// What `pthread_cleanup_push` calls in C code that is compiled without exceptions.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn __pthread_register_cancel(buffer: *mut CleanupBuffer) {
-    match exit::own_stack() {
+    match stack_unknown_to_glibc() {
         // SAFETY: the header's macro keeps the buffer in its frame until it is popped.
         Some(_) => unsafe { exit::push_cleanup(buffer) },
         // SAFETY: an OS thread, of which the original asks the same.
@@ -362,7 +371,7 @@ unsafe extern "C-unwind" fn __pthread_register_cancel(buffer: *mut CleanupBuffer
 /// What `pthread_cleanup_pop` calls there.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn __pthread_unregister_cancel(buffer: *mut CleanupBuffer) {
-    match exit::own_stack() {
+    match stack_unknown_to_glibc() {
         // SAFETY: the header's macro pops what it has pushed.
         Some(_) => unsafe { exit::pop_cleanup(buffer) },
         // SAFETY: an OS thread, of which the original asks the same.
@@ -373,7 +382,7 @@ unsafe extern "C-unwind" fn __pthread_unregister_cancel(buffer: *mut CleanupBuff
 /// What the handler's frame calls when the handler has run.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn __pthread_unwind_next(buffer: *mut CleanupBuffer) -> ! {
-    match exit::own_stack() {
+    match stack_unknown_to_glibc() {
         // SAFETY: the header's macro calls it at the place that its buffer leads to.
         Some(stack) => unsafe { exit::exit_further(stack, buffer) },
         // SAFETY: an OS thread, of which the original asks the same.

@@ -21,6 +21,7 @@ on_every_kind_of_thread! {
     tryjoin_says_busy,
     timed_joins_end_at_their_time,
     exit_unwinds_and_gives_the_value,
+    exit_on_an_adopted_thread_is_that_threads,
     key_destructors_run_at_exit,
     attributes_tell_the_stack,
     a_stack_of_the_callers_own_is_used,
@@ -187,6 +188,25 @@ fn exit_from_below(depth: usize) -> usize {
         unsafe { pthread_exit(99 as *mut c_void) }
     }
     exit_from_below(depth - 1) + 1
+}
+
+fn exit_on_an_adopted_thread_is_that_threads() {
+    extern "C-unwind" fn start(_: *mut c_void) -> *mut c_void {
+        let mine = std::rc::Rc::new(CountWhenUnwound);
+        greenpatch_runtime::Runtime::builder()
+            .workers(1)
+            .build()
+            .unwrap()
+            .run(|| {
+                thread::sleep(SHORT);
+                exit_from_below(9);
+                drop(mine);
+            });
+        unreachable!()
+    }
+    let before = UNWOUND.load(Ordering::SeqCst);
+    assert_eq!(join(create(null(), start, 0)), 99);
+    assert!(UNWOUND.load(Ordering::SeqCst) >= before + 11);
 }
 
 fn exit_unwinds_and_gives_the_value() {

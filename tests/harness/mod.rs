@@ -1,8 +1,8 @@
 //! Runs one test body on every kind of thread, and test processes of their own.
 //!
-//! A body is an ordinary `fn()` of plain std code. [`on_every_kind_of_thread!`] turns it into three
-//! tests: on the OS thread that the test harness provides, and on a green thread of a fully patched
-//! runtime with one and with two workers. A body that hangs is the failure to expect of a runtime,
+//! A body is an ordinary `fn()` of plain std code. [`on_every_kind_of_thread!`] turns it into four
+//! tests: on the OS thread that the test harness provides, as it is and adopted by a runtime, and on a green thread of a
+//! fully patched runtime with one and with two workers. A body that hangs is the failure to expect of a runtime,
 //! so each runs under a [`Watchdog`], which is an OS thread that no worker can hold up.
 
 #![allow(
@@ -19,7 +19,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use greenpatch::{Patch, Runtime};
+use greenpatch::{Builder, Patch, Runtime};
 
 /// How long a body may take before it counts as hung.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -29,6 +29,8 @@ const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) enum Kind {
     /// The calling OS thread.
     OsThread,
+    /// The calling OS thread while it is a green one of a fully patched runtime, by `Runtime::run`.
+    Adopted,
     /// A green thread of a fully patched runtime.
     Green { workers: usize },
 }
@@ -42,7 +44,14 @@ impl Kind {
         let _watchdog = Watchdog::start(format!("{name} ({self:?})"), LIMIT);
         match self {
             Kind::OsThread => body(),
-            Kind::Green { workers } => patched_runtime(workers).run(body),
+            Kind::Adopted => patched_runtime(1).run(body),
+            Kind::Green { workers } => {
+                let stack = Builder::new().stack_size(8 << 20);
+                let green = patched_runtime(workers).spawn_with(stack, body);
+                if let Err(payload) = green.unwrap().join() {
+                    std::panic::resume_unwind(payload);
+                }
+            }
         }
     }
 }
@@ -82,7 +91,7 @@ impl Watchdog {
     }
 }
 
-/// Makes three tests of each body: `body::os_thread`, `body::green_1_worker`, `body::green_2_workers`.
+/// Makes four tests of each body: `body::os_thread`, `body::adopted`, `body::green_1_worker`, `body::green_2_workers`.
 macro_rules! on_every_kind_of_thread {
     ($($body:ident),+ $(,)?) => {$(
         mod $body {
@@ -91,6 +100,11 @@ macro_rules! on_every_kind_of_thread {
             #[test]
             fn os_thread() {
                 Kind::OsThread.run(stringify!($body), super::$body);
+            }
+
+            #[test]
+            fn adopted() {
+                Kind::Adopted.run(stringify!($body), super::$body);
             }
 
             #[test]

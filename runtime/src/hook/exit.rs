@@ -15,6 +15,7 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 use super::thread::Start;
+use crate::adoption;
 use crate::arch;
 use crate::context;
 use crate::green::GreenRef;
@@ -47,6 +48,14 @@ pub struct OwnStack {
     _not_send: PhantomData<*const ()>,
 }
 
+impl OwnStack {
+    /// Whether the green thread is an OS thread that became one for the time of [`Runtime::run`](crate::Runtime::run):
+    /// glibc knows it, its stack and its cleanup handlers.
+    pub fn is_adopted(&self) -> bool {
+        self.green.is_adopted()
+    }
+}
+
 /// `None` on other stacks.
 pub fn own_stack() -> Option<OwnStack> {
     let green = context::green().or_else(|| {
@@ -66,6 +75,15 @@ pub fn own_stack() -> Option<OwnStack> {
 ///
 /// The frames above may be unwound.
 pub unsafe fn exit(stack: OwnStack, value: *mut c_void) -> ! {
+    if stack.is_adopted() {
+        unsafe extern "C-unwind" {
+            fn pthread_exit(value: *mut c_void) -> !;
+        }
+        // It is the thread that it was before which exits.
+        adoption::leave(stack.green);
+        // SAFETY: the caller gives up the frames above, and the thread is one that glibc knows, or another green one.
+        unsafe { pthread_exit(value) }
+    }
     stack.green.set_value(value);
     // SAFETY: the caller gives up the frames above.
     unsafe { unwind(stack.green) }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::{Section, exit, process};
-use crate::context;
+use crate::context::{self, NativeSection};
 use crate::deadline::Deadline;
 use crate::green::{GreenRef, Life};
+use crate::os_thread;
 use crate::patch::Patch;
 use crate::scheduler::{self, Shared};
 use crate::slot;
@@ -33,7 +34,9 @@ impl Entry {
     /// Runs on the new green thread, with this id.
     unsafe fn run(self, id: u64) -> *mut c_void {
         // SAFETY: what `pthread_create` asks of its caller is that the routine may be called so.
-        span::enter(id, None, || unsafe { exit::call_start(self.start, self.argument) })
+        span::enter(id, None, || unsafe {
+            exit::call_start(self.start, self.argument)
+        })
     }
 }
 
@@ -238,19 +241,29 @@ pub fn attributes(thread: libc::pthread_t) -> Option<(*mut c_void, Attributes)> 
     Some((base as *mut c_void, attributes))
 }
 
-/// As `pthread_setname_np`.
+/// Whether `thread` is the caller, [adopted](crate::adoption): glibc would name the worker that runs it.
+fn is_adopted_caller(thread: libc::pthread_t) -> bool {
+    context::green()
+        .is_some_and(|green| green.is_adopted() && green.block().address() == thread as usize)
+}
+
+/// As `pthread_setname_np`, for a green thread and for the caller.
 ///
 /// # Errors
 ///
-/// `ESRCH` if it is no green thread, `ERANGE` if the name is longer than 15 bytes.
+/// `ESRCH` if it is neither, `ERANGE` if the name is longer than 15 bytes.
 pub fn set_name(thread: libc::pthread_t, name: &CStr) -> Result<(), Errno> {
-    let green = lookup(thread).ok_or(Errno::SRCH)?;
     let bytes = name.to_bytes_with_nul();
     let mut padded = [0; 16];
     padded
         .get_mut(..bytes.len())
         .ok_or(Errno::RANGE)?
         .copy_from_slice(bytes);
+    if is_adopted_caller(thread) {
+        let _native = NativeSection::enter();
+        return os_thread::set_name(tls::thread_id(), name);
+    }
+    let green = lookup(thread).ok_or(Errno::SRCH)?;
     green.set_thread_name(padded);
     if context::green() == Some(green) {
         span::record_name(name);
@@ -258,8 +271,12 @@ pub fn set_name(thread: libc::pthread_t, name: &CStr) -> Result<(), Errno> {
     Ok(())
 }
 
-/// As `pthread_getname_np`: at most 15 bytes and zeros.
+/// As `pthread_getname_np`, for a green thread and for the caller: at most 15 bytes and zeros.
 pub fn name(thread: libc::pthread_t) -> Option<[u8; 16]> {
+    if is_adopted_caller(thread) {
+        let _native = NativeSection::enter();
+        return os_thread::name(tls::thread_id());
+    }
     Some(lookup(thread)?.thread_name())
 }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use greenpatch_runtime::{Patch, Runtime};
+use greenpatch_runtime::{Builder, Patch, Runtime};
 // For its symbols.
 use greenpatch_shims as _;
 
@@ -20,6 +20,8 @@ pub(crate) const SHORT: Duration = Duration::from_millis(20);
 #[derive(Clone, Copy)]
 pub(crate) enum Kind {
     OsThread,
+    /// An OS thread that is a green one for the time; its runtime has one worker and calls in spare ones.
+    Adopted,
     /// Of a runtime that calls in no spare worker, so that with one worker a call that blocks instead of yielding hangs.
     Green {
         workers: usize,
@@ -41,20 +43,28 @@ impl Kind {
         });
         let (workers, compensation) = match self {
             Kind::OsThread => return body(),
+            Kind::Adopted => return runtime(1, true).run(body),
             Kind::Green { workers } => (workers, false),
             Kind::Compensated { workers } => (workers, true),
         };
-        Runtime::builder()
-            .workers(workers)
-            .patch(Patch::all())
-            .compensation(compensation)
-            .build()
-            .unwrap()
-            .run(body);
+        let stack = Builder::new().stack_size(8 << 20);
+        let green = runtime(workers, compensation).spawn_with(stack, body);
+        if let Err(payload) = green.unwrap().join() {
+            std::panic::resume_unwind(payload);
+        }
     }
 }
 
-/// Makes three tests of each body: on an OS thread, and on a green thread with one and with two workers. Those that are
+fn runtime(workers: usize, compensation: bool) -> Runtime {
+    Runtime::builder()
+        .workers(workers)
+        .patch(Patch::all())
+        .compensation(compensation)
+        .build()
+        .unwrap()
+}
+
+/// Makes four tests of each body: on an OS thread, on an adopted one, and on a green thread with one and with two workers. Those that are
 /// `blocking` do what is a blocking section, which spare workers compensate for.
 macro_rules! on_every_kind_of_thread {
     ($($body:ident),+ $(,)? $(; blocking: $($blocking:ident),+ $(,)?)?) => {
@@ -68,6 +78,11 @@ macro_rules! on_every_kind_of_thread {
             #[test]
             fn os_thread() {
                 Kind::OsThread.run(stringify!($body), super::$body);
+            }
+
+            #[test]
+            fn adopted() {
+                Kind::Adopted.run(stringify!($body), super::$body);
             }
 
             #[test]

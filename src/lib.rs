@@ -65,6 +65,61 @@
 
 pub mod guide;
 
+/// Makes the program's main thread a green thread while it runs the body of `main`.
+///
+/// `#[greenpatch::main]` before `fn main` is [`run`] around its body. So it may return whatever `main` may: nothing, a
+/// `Result`, an [`ExitCode`](std::process::ExitCode). Arguments are the settings of [`RuntimeBuilder`] with these names:
+/// `workers`, `stack_size` (of the green threads that the body starts; it has the main thread's own stack) and `patch`. What
+/// is not given comes from the environment, see [`SETTINGS`].
+///
+/// ```
+/// use std::error::Error;
+/// use greenpatch::Patch;
+///
+/// #[greenpatch::main(workers = 2, stack_size = 128 * 1024, patch = Patch::TIME | Patch::LOCK | Patch::THREAD)]
+/// fn main() -> Result<(), Box<dyn Error>> {
+///     let number: i32 = "42".parse()?;
+///     assert_eq!(std::thread::spawn(move || number + 1).join().unwrap(), 43);
+///     Ok(())
+/// }
+/// ```
+///
+/// What it does not know it refuses:
+///
+/// ```compile_fail
+/// #[greenpatch::main(threads = 2)]
+/// fn main() {}
+/// ```
+pub use greenpatch_macros::main;
+
+/// Makes a test of a function, whose body runs on a green thread of a runtime of its own.
+///
+/// `#[greenpatch::test]` stands in the place of `#[test]`, takes the arguments of [`main`](macro@main), and goes together
+/// with `#[should_panic]` and `#[ignore]`. To run all tests of a package so, also those that know nothing of it, see
+/// [`guide::testing`].
+///
+/// ```
+/// # fn main() {}
+/// #[greenpatch::test(workers = 1)]
+/// fn a_thousand_sleeps_take_as_long_as_one() {
+///     let sleep = || std::thread::sleep(std::time::Duration::from_millis(100));
+///     let threads: Vec<_> = (0..1000).map(|_| std::thread::spawn(sleep)).collect();
+///     threads.into_iter().for_each(|thread| thread.join().unwrap());
+/// }
+///
+/// #[greenpatch::test]
+/// #[should_panic(expected = "odd")]
+/// fn odd_numbers_are_refused() {
+///     panic!("3 is odd");
+/// }
+/// ```
+///
+/// ```compile_fail
+/// #[greenpatch::test]
+/// async fn not_blocking() {}
+/// ```
+pub use greenpatch_macros::test;
+
 pub use greenpatch_runtime::{
     Blocked, BuildError, OnDrop, Patch, Runtime, RuntimeBuilder, ShutdownError,
 };

@@ -1,6 +1,7 @@
 //! Unmodified programs under `greenpatch run`: small ones in C, compiled here, and real ones.
 
 mod attributes;
+mod cargo;
 mod doctor;
 mod ends;
 mod options;

@@ -491,7 +491,7 @@ impl Green {
     /// whose extent nobody knows, true.
     pub(crate) fn may_be_in_signal_handler(&self) -> bool {
         let here = arch::stack_pointer();
-        if !self.slot.holds_stack(here) {
+        if !self.holds_stack(here) {
             return true;
         }
         // SAFETY: the green thread's stack, from the caller's frame up to that of its first function.

@@ -12,6 +12,11 @@
 //! the kernel compares the word; the waker changes the word, fences, then reads the count. One of
 //! the two sees the other.
 //!
+//! **Nobody is woken in vain for ever.** A lock of std is free once it is unlocked, and who runs can take it again before the one
+//! that was woken has had a turn; with one worker that may go on without end. So a green thread that is woken from the same
+//! address again and again, and each time waits there again at once, is *starving*: whoever wakes it then owes it a turn,
+//! and lets it run before going on ([`hook::pay_turn`](crate::hook::pay_turn)).
+//!
 //! The table is static, so that a waker of any kind, at any time, needs no memory. Its buckets' locks
 //! are spin locks: nobody parks, allocates or calls out under one.
 
@@ -77,6 +82,8 @@ struct Waiter {
     address: AtomicUsize,
     bitset: u32,
     green: GreenRef,
+    /// It was woken from this address many times in a row, in vain.
+    is_starving: bool,
     /// Where the lock that the word belongs to has its owner's thread id, or null.
     owner: *const AtomicI32,
     /// In the frame of [`wait_for_waker`], or null.
@@ -165,13 +172,14 @@ impl Queue {
         None
     }
 
-    /// Takes out up to `BATCH` waiters at `address`, and gives how many.
+    /// Takes out up to `BATCH` waiters at `address`, gives how many, and says whether one of them is `starving`.
     fn take(
         &mut self,
         address: usize,
         bitset: u32,
         count: u32,
         batch: &mut [Option<GreenRef>; BATCH],
+        starving: &mut bool,
     ) -> usize {
         let mut taken = 0;
         let mut from = self.head;
@@ -186,6 +194,7 @@ impl Queue {
             self.remove(waiter);
             batch[taken] = Some(waiter.green);
             taken += 1;
+            *starving |= waiter.is_starving;
             // From here on the waiter's frame may end.
             waiter.woken.store(true, Ordering::Release);
         }
@@ -476,6 +485,7 @@ unsafe fn park<E>(
         address: AtomicUsize::new(address as usize),
         bitset: place.bitset,
         green,
+        is_starving: green.vain_wakes.waits_at(address as usize, green.turn()),
         owner: place.owner,
         prospect: place.prospect,
         woken: AtomicBool::new(false),
@@ -494,6 +504,7 @@ unsafe fn park<E>(
     loop {
         green.park_until(green, deadline, place.reason);
         if waiter.woken.load(Ordering::Acquire) {
+            green.vain_wakes.wakes(green.turn());
             return Ok(Wait::Woken);
         }
         if let Err(end) = give_up() {
@@ -503,6 +514,38 @@ unsafe fn park<E>(
                 Ok(Wait::Woken)
             };
         }
+    }
+}
+
+/// Wake-ups in a row after which a green thread that waits for the same again is starving.
+const VAIN_WAKES: u32 = 8;
+
+/// How often a green thread was woken in vain, in a row. Used by that green thread alone.
+#[derive(Default)]
+pub(crate) struct VainWakes {
+    address: Cell<usize>,
+    count: Cell<u32>,
+    /// The worker's turn in which it was last woken.
+    turn: Cell<u32>,
+}
+
+impl VainWakes {
+    /// The green thread waits at `address`, in this turn: whether it is starving.
+    fn waits_at(&self, address: usize, turn: u32) -> bool {
+        let is_vain = self.address.replace(address) == address && self.turn.get() == turn;
+        let is_starving = is_vain && self.count.get() >= VAIN_WAKES;
+        let count = if is_vain && !is_starving {
+            self.count.get() + 1
+        } else {
+            0
+        };
+        self.count.set(count);
+        is_starving
+    }
+
+    /// The green thread was woken, and goes on in this turn.
+    fn wakes(&self, turn: u32) {
+        self.turn.set(turn);
     }
 }
 
@@ -532,12 +575,12 @@ pub fn wake_green(address: *const u32, count: u32, bitset: u32) -> u32 {
     let bucket = bucket(address);
     let _native = NativeSection::enter();
     let mut woken = 0;
+    let mut starving = false;
     while woken < count {
         let mut batch = [None; BATCH];
-        let taken = bucket
-            .queue
-            .lock()
-            .take(address, bitset, count - woken, &mut batch);
+        let mut queue = bucket.queue.lock();
+        let taken = queue.take(address, bitset, count - woken, &mut batch, &mut starving);
+        drop(queue);
         if taken == 0 {
             break;
         }
@@ -545,6 +588,9 @@ pub fn wake_green(address: *const u32, count: u32, bitset: u32) -> u32 {
         for green in batch.into_iter().flatten() {
             green.unpark();
         }
+    }
+    if starving && let Some(green) = context::green() {
+        green.owes_turn.set(true);
     }
     woken
 }

@@ -16,7 +16,7 @@
 //! | `waiter` | its own green thread, if that is [adopted](crate::adoption); then the worker reads `link` |
 //! | `next_free`, `previous_free` | whoever holds the pool's lock |
 //! | `links` | whoever holds the lock of the run queue's backlog that it stands in, or took it out of there |
-//! | `yielder`, `aside`, `entry_frame`, `budget`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
+//! | `yielder`, `aside`, `entry_frame`, `budget`, `vain_wakes`, `owes_turn`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
 //! | `pin` | written by its own green thread in its first turn, by the worker after the last; read by anyone |
 //! | `next_due`, `due` | whoever holds the lock of the due queue it stands in |
 //! | `is_early` | its own green thread; while it is parked or queued, read by whoever queues it |
@@ -40,7 +40,7 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 use crate::arch::{self, FloatingPoint};
 use crate::context::{self, Words};
 use crate::deadline::Deadline;
-use crate::futex;
+use crate::futex::{self, VainWakes};
 use crate::park::{ParkState, Sight};
 use crate::patch::Patch;
 use crate::probe;
@@ -187,6 +187,9 @@ pub(crate) struct Green {
     pub(crate) due: Cell<u32>,
     /// Its next turn comes early, however many others are ready; see `shard.rs`.
     pub(crate) is_early: Cell<bool>,
+    pub(crate) vain_wakes: VainWakes,
+    /// It has woken one that starves, and lets others run before it goes on.
+    pub(crate) owes_turn: Cell<bool>,
     pub(crate) timer: Timer<GreenRef>,
     wheel: Cell<*const Shard>,
     pub(crate) probe: probe::Place,
@@ -271,6 +274,8 @@ impl Green {
             next_due: Cell::new(None),
             due: Cell::new(0),
             is_early: Cell::new(false),
+            vain_wakes: VainWakes::default(),
+            owes_turn: Cell::new(false),
             timer: Timer::new(),
             wheel: Cell::new(ptr::null()),
             probe: probe::Place::empty(),
@@ -305,6 +310,11 @@ impl Green {
     pub(crate) fn worker(&self) -> &Worker {
         // SAFETY: set on each resume to the worker that runs us, which outlives our turn.
         unsafe { &*self.worker.get() }
+    }
+
+    /// The turn that the worker is in. Runs on this green thread.
+    pub(crate) fn turn(&self) -> u32 {
+        self.worker().shard().progress.turn()
     }
 
     #[inline]

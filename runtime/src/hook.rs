@@ -35,6 +35,7 @@ mod poll;
 pub mod process;
 pub mod thread;
 
+pub use accept::Accepting;
 pub(crate) use accept::{accept_in_turn, take_turn_to_await};
 pub use call::Call;
 
@@ -90,6 +91,17 @@ pub(crate) fn give_way() {
         && section.green.spend_budget()
     {
         section.yield_now();
+    }
+}
+
+/// Lets a starving green thread run that the caller has just woken, before the caller goes on; see
+/// [`futex`](crate::futex). To be called where user code has woken somebody.
+#[inline]
+pub fn pay_turn() {
+    if let Some(section) = enter(Patch::LOCK)
+        && section.green.owes_turn.take()
+    {
+        section.yield_outside_handlers();
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Programs close descriptors that they have not opened: all from 3 on before they go into the background, or whatever
 //! number a bug gives them. They also expect low numbers to be free, and put files there by `dup2`. So ours have high numbers,
-//! and the shims of what closes and replaces descriptors ask here, and treat ours as not open.
+//! but for mio's epoll set, which has the number that the kernel gave it; and the shims of what closes and replaces descriptors
+//! ask here, and treat ours as not open.
 //!
 //! System calls that pass by libc reach them all the same. Whoever finds a descriptor of ours gone then ends the process
 //! with [`lost`]: no worker could be woken any more, and its number may be a file of the program's.
@@ -37,10 +38,45 @@ static USED: AtomicUsize = AtomicUsize::new(0);
 /// No own descriptor was ever lower.
 static LOWEST: AtomicI32 = AtomicI32::new(RawFd::MAX);
 
+/// The number of a descriptor of the runtime's own, known as such until this is dropped: before the descriptor is closed.
+#[derive(Debug)]
+pub(crate) struct OwnNumber {
+    number: RawFd,
+    place: Option<&'static AtomicI32>,
+}
+
+impl OwnNumber {
+    /// For a descriptor that others made and that keeps its number.
+    pub(crate) fn note(number: RawFd) -> OwnNumber {
+        LOWEST.fetch_min(number, Ordering::SeqCst);
+        let place = TABLE.iter().position(|place| {
+            place
+                .compare_exchange(NONE, number, Ordering::SeqCst, Ordering::Relaxed)
+                .is_ok()
+        });
+        if let Some(index) = place {
+            USED.fetch_max(index + 1, Ordering::SeqCst);
+        }
+        OwnNumber {
+            number,
+            place: place.map(|index| &TABLE[index]),
+        }
+    }
+}
+
+impl Drop for OwnNumber {
+    fn drop(&mut self) {
+        if let Some(place) = self.place {
+            // After a fork the place may be another's.
+            let _ = place.compare_exchange(self.number, NONE, Ordering::SeqCst, Ordering::Relaxed);
+        }
+    }
+}
+
 /// A descriptor of the runtime's own; closed when this is dropped.
 #[derive(Debug)]
 pub(crate) struct OwnDescriptor {
-    place: Option<&'static AtomicI32>,
+    _number: OwnNumber,
     descriptor: OwnedFd,
 }
 
@@ -51,18 +87,8 @@ impl OwnDescriptor {
         let least = LEAST.min(limit.saturating_sub(ROOM)) as RawFd;
         // Without a free number up there it stays where it is.
         let descriptor = io::fcntl_dupfd_cloexec(&descriptor, least).unwrap_or(descriptor);
-        let number = descriptor.as_raw_fd();
-        LOWEST.fetch_min(number, Ordering::SeqCst);
-        let place = TABLE.iter().position(|place| {
-            place
-                .compare_exchange(NONE, number, Ordering::SeqCst, Ordering::Relaxed)
-                .is_ok()
-        });
-        if let Some(index) = place {
-            USED.fetch_max(index + 1, Ordering::SeqCst);
-        }
         OwnDescriptor {
-            place: place.map(|index| &TABLE[index]),
+            _number: OwnNumber::note(descriptor.as_raw_fd()),
             descriptor,
         }
     }
@@ -71,16 +97,6 @@ impl OwnDescriptor {
 impl AsFd for OwnDescriptor {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.descriptor.as_fd()
-    }
-}
-
-impl Drop for OwnDescriptor {
-    fn drop(&mut self) {
-        let number = self.descriptor.as_raw_fd();
-        if let Some(place) = self.place {
-            // After a fork the place may be another's.
-            let _ = place.compare_exchange(number, NONE, Ordering::SeqCst, Ordering::Relaxed);
-        }
     }
 }
 

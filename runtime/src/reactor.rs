@@ -1,6 +1,7 @@
 //! The reactor: one epoll set for descriptors, the next timer, and the signal that wakes a worker.
 //!
-//! Any number of idle workers wait on the set at once (see `idle.rs`). Everything in it is edge-triggered, so
+//! mio makes and fills the set. It is waited on directly, because any number of idle workers wait at
+//! once (see `idle.rs`) and `mio::Poll` can be polled by one. Everything in it is edge-triggered, so
 //! the kernel wakes one waiter for each event.
 //!
 //! The next timer is a timerfd: exact to the microsecond where `epoll_wait` counts milliseconds, and
@@ -11,10 +12,12 @@
 //! at its next use, and as far as the timer's is concerned, soon after it should have gone off.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use mio::unix::SourceFd;
+use mio::{Interest, Poll, Token};
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll::EventFlags as Flags;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll};
@@ -27,11 +30,11 @@ use rustix::time::{
 use crate::deadline::Deadline;
 use crate::descriptor::{self, Edges};
 use crate::error::BuildError;
-use crate::own_descriptor::{OwnDescriptor, lost};
+use crate::own_descriptor::{OwnDescriptor, OwnNumber, lost};
 use crate::spin::SpinLock;
 
-const SIGNAL: u64 = u64::MAX;
-const TIMER: u64 = u64::MAX - 1;
+const SIGNAL: Token = Token(usize::MAX);
+const TIMER: Token = Token(usize::MAX - 1);
 
 /// How long after its time the timer counts as overdue.
 const GRACE: Duration = Duration::from_secs(1);
@@ -44,7 +47,9 @@ pub(crate) const EVENTS: usize = 256;
 
 /// The reactor of one runtime.
 pub(crate) struct Reactor {
-    set: OwnDescriptor,
+    // The number is forgotten before the set is closed.
+    _set: OwnNumber,
+    poll: Poll,
     /// An eventfd that is only ever written: each write is an edge.
     signal: OwnDescriptor,
     timer: OwnDescriptor,
@@ -59,7 +64,8 @@ pub(crate) type Events = Vec<epoll::Event>;
 impl Reactor {
     pub(crate) fn new() -> Result<Reactor, BuildError> {
         let made = || -> io::Result<Reactor> {
-            let set = OwnDescriptor::keep(epoll::create(epoll::CreateFlags::CLOEXEC)?);
+            let poll = Poll::new()?;
+            let set = OwnNumber::note(poll.as_raw_fd());
             let signal = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
             let signal = OwnDescriptor::keep(signal);
             let timer = timerfd_create(
@@ -68,11 +74,13 @@ impl Reactor {
             )?;
             let timer = OwnDescriptor::keep(timer);
             for (descriptor, token) in [(&signal, SIGNAL), (&timer, TIMER)] {
-                let data = epoll::EventData::new_u64(token);
-                epoll::add(&set, descriptor, data, Flags::IN | Flags::ET)?;
+                let number = descriptor.as_fd().as_raw_fd();
+                poll.registry()
+                    .register(&mut SourceFd(&number), token, Interest::READABLE)?;
             }
             Ok(Reactor {
-                set,
+                _set: set,
+                poll,
                 signal,
                 timer,
                 armed: AtomicU64::new(u64::MAX),
@@ -80,6 +88,11 @@ impl Reactor {
             })
         };
         made().map_err(|error| BuildError::io("set up epoll, eventfd and timerfd", error))
+    }
+
+    fn set(&self) -> BorrowedFd<'_> {
+        // SAFETY: mio's descriptor stays open as long as the `Poll`.
+        unsafe { BorrowedFd::borrow_raw(self.poll.as_raw_fd()) }
     }
 
     /// Wakes one worker that waits, or the next one to wait.
@@ -132,7 +145,7 @@ impl Reactor {
 
     /// Waits until there may be events, or `other` is readable, or `limit` is over.
     pub(crate) fn wait_beside(&self, other: Option<BorrowedFd<'_>>, limit: Option<Duration>) {
-        let set = self.set.as_fd();
+        let set = self.set();
         let mut entries =
             [set, other.unwrap_or(set)].map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN));
         let limit = limit.map(|limit| Deadline::after(limit).timeout());
@@ -153,17 +166,17 @@ impl Reactor {
     pub(crate) fn turn(&self, events: &mut Events, wait: bool) -> bool {
         events.clear();
         let limit = if wait { self.limit() } else { Some(NO_TIME) };
-        match epoll::wait(&self.set, spare_capacity(events), limit.as_ref()) {
+        match epoll::wait(self.set(), spare_capacity(events), limit.as_ref()) {
             Ok(0) if wait && limit.is_some() => self.check_timer(),
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => lost("epoll set", error),
         }
         let mut signalled = false;
         for event in events.iter() {
-            match event.data.u64() {
+            match Token(event.data.u64() as usize) {
                 SIGNAL => signalled = true,
                 TIMER => self.armed.store(u64::MAX, Ordering::SeqCst),
-                token => descriptor::ready(token, edges(event.flags)),
+                Token(token) => descriptor::ready(token as u64, edges(event.flags)),
             }
         }
         signalled
@@ -196,21 +209,20 @@ impl Reactor {
 
     /// Adds a descriptor, edge-triggered in both directions; `token` comes back with its events.
     pub(crate) fn register(&self, fd: RawFd, token: u64) -> io::Result<()> {
-        let flags = Flags::IN | Flags::OUT | Flags::PRI | Flags::RDHUP | Flags::ET;
-        // SAFETY: only lent to the system calls, which refuse a number that is not open.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        let data = epoll::EventData::new_u64(token);
-        Ok(match epoll::add(&self.set, fd, data, flags) {
-            Err(Errno::EXIST) => epoll::modify(&self.set, fd, data, flags),
+        let interest = Interest::READABLE | Interest::WRITABLE | Interest::PRIORITY;
+        let (mut source, token) = (SourceFd(&fd), Token(token as usize));
+        let registry = self.poll.registry();
+        match registry.register(&mut source, token, interest) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                registry.reregister(&mut source, token, interest)
+            }
             outcome => outcome,
-        }?)
+        }
     }
 
     /// Takes a descriptor out; it may be out already.
     pub(crate) fn deregister(&self, fd: RawFd) {
-        // SAFETY: only lent to the system call, which refuses a number that is not open.
-        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        let _ = epoll::delete(&self.set, fd);
+        let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
     }
 }
 

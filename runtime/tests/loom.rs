@@ -108,7 +108,7 @@ mod kernel_futex {
     use loom::sync::atomic::AtomicU32;
 
     pub(crate) fn wait(word: &AtomicU32, expected: u32) {
-        crate::futex::wait(word, expected, None);
+        crate::futex::wait_for_waker(word, expected, &|| true);
     }
 
     pub(crate) fn wake(word: *const AtomicU32, count: u32) {

@@ -247,7 +247,15 @@ unsafe fn call_cancellable(number: c_long, arguments: &[usize; 6]) -> isize {
     result
 }
 
-pub(crate) use greenpatch_runtime::futex::wake_bitset as wake;
+/// Wakes up to `count` waiters of `word` whose bitset meets `bitset`, and gives how many. One that was woken in vain for long
+/// runs before the caller goes on.
+pub(crate) fn wake(word: *const u32, count: u32, bitset: u32) -> u32 {
+    let woken = futex::wake_bitset(word, count, bitset);
+    if woken != 0 {
+        hook::pay_turn();
+    }
+    woken
+}
 
 /// Makes a call that blocks in the kernel for a lock that only the kernel knows: on a green thread, as a
 /// blocking section.

@@ -17,6 +17,7 @@ use crate::context;
 use crate::deadline::Deadline;
 use crate::descriptor::{self, Interest};
 use crate::futex;
+use crate::green::GreenRef;
 use crate::interrupt::{End, Limits};
 
 /// A thread's turn: a lock of three states, as in [`sync`](crate::sync).
@@ -61,12 +62,29 @@ impl Section {
         deadline: Option<Deadline>,
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
+        let _early = self.accepting();
         self.retry(
             fd,
             Interest::Read,
             || Ok(deadline),
             || accept_in_turn(fd, deadline, &mut attempt),
         )
+    }
+
+    /// Until this is dropped, the green thread accepts connections and has its turns early: behind it stand all the clients
+    /// that have connected.
+    pub fn accepting(&self) -> Accepting {
+        self.green.is_early.set(true);
+        Accepting(self.green)
+    }
+}
+
+/// A green thread that accepts connections; see [`Section::accepting`].
+pub struct Accepting(GreenRef);
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.0.is_early.set(false);
     }
 }
 

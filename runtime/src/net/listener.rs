@@ -21,7 +21,7 @@ use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags};
 
 use super::socket::{Socket, retry_on_os_thread};
-use crate::hook::{self, Interest};
+use crate::hook::{self, Interest, Section};
 
 /// std's listener `S`.
 pub(super) struct Listener<S: AsFd> {
@@ -108,6 +108,8 @@ impl<S: AsFd> Listener<S> {
         if mode == AS_IT_IS && !hook::is_nonblocking(self.socket.number()) {
             return Ok(self.accept_in_turn()?);
         }
+        let section = hook::enter_own();
+        let _early = section.as_ref().map(Section::accepting);
         self.socket.retry_patiently(
             Interest::Read,
             |section| match mode {

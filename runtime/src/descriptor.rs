@@ -15,11 +15,15 @@
 //!
 //! **Calls.** A call belongs to the descriptor that had the number when it first looked: to the entry's *opening*. `closing`
 //! and `opened` begin the next one, and whatever the call has yet to do (a retry, the rest of a send) fails with `EBADF`
-//! instead of going to a stranger. `closed` begins none: by then another thread may have the number for a descriptor of its
-//! own, and be waiting on it. The generation alone would not tell the two apart.
+//! instead of going to a stranger. A call may also begin between `closing` and the real close. `closed` ends that one too,
+//! but only if the opening is still the one that `closing` left behind: otherwise another thread has the number for a descriptor of
+//! its own by then, of which `opened` has told, and the calls are that one's. The generation alone would not tell the two apart.
 //!
-//! `closing` and `opened` have nothing to do as long as the entry is not *used*; so a call, and whoever asks the kernel for
-//! something to be remembered, marks it as used before the kernel is asked.
+//! Between a call's look at the opening and the kernel's own look at the number, the number could still change hands. So an
+//! attempt that is not the call's first is counted before that look, and `closing` waits for those that are under way.
+//!
+//! `closing` and `closed` have nothing to do as long as the entry is not *used*; so a call, and whoever asks the kernel for
+//! something to be remembered, marks it as used before the kernel is asked. `opened` counts in any case.
 
 mod line;
 
@@ -28,6 +32,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -39,6 +44,21 @@ use crate::reactor::Reactor;
 
 use line::{EDGE, Line, Queued, Tried};
 pub(crate) use line::{Edges, Waiter};
+
+/// How long a close waits for attempts under way. They do not block, but whoever makes one may lose the processor.
+const LONGEST_ATTEMPT: Duration = Duration::from_millis(100);
+
+/// How often it gives up its own processor before it sleeps.
+const YIELDS: u32 = 10;
+
+/// An attempt of a call that has begun before, on the descriptor that it began on.
+pub(crate) struct GoingOn<'a>(&'a Descriptor);
+
+impl Drop for GoingOn<'_> {
+    fn drop(&mut self) {
+        self.0.going_on.fetch_sub(1, Ordering::SeqCst);
+    }
+}
 
 /// Which way a green thread waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +100,8 @@ pub(crate) struct Descriptor {
     generation: AtomicU32,
     /// To which of the number's descriptors a call belongs.
     opening: AtomicU32,
+    /// Attempts under way of calls that have begun before; see [`go_on`](Descriptor::go_on).
+    going_on: AtomicU32,
     /// Whether anything has to be undone when the descriptor is closed.
     used: AtomicU8,
     kind: AtomicU8,
@@ -172,6 +194,40 @@ impl Descriptor {
     fn mark_used(&self) {
         if self.used.load(Ordering::SeqCst) == 0 {
             self.used.store(1, Ordering::SeqCst);
+        }
+    }
+
+    /// A call attempts once more. As long as this is not dropped, the number has the descriptor that the call began on:
+    /// whoever closes it waits for a while.
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if the number has another descriptor by now than when the call first looked, or none.
+    pub(crate) fn go_on(&self, opening: Opening) -> Result<GoingOn<'_>, Errno> {
+        self.going_on.fetch_add(1, Ordering::SeqCst);
+        let going_on = GoingOn(self);
+        if self.opening.load(Ordering::SeqCst) == opening.0 {
+            Ok(going_on)
+        } else {
+            Err(Errno::BADF)
+        }
+    }
+
+    /// After the opening was ended: waits until no attempt is under way that has not seen it. Not for ever: this may be a signal
+    /// handler that has interrupted such an attempt.
+    fn await_attempts(&self) {
+        for _ in 0..YIELDS {
+            if self.going_on.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            rustix::thread::sched_yield();
+        }
+        let until = Deadline::after(LONGEST_ATTEMPT);
+        while self.going_on.load(Ordering::SeqCst) != 0 && !until.has_passed() {
+            let _ = rustix::thread::nanosleep(&Timespec {
+                tv_sec: 0,
+                tv_nsec: 100_000,
+            });
         }
     }
 
@@ -308,20 +364,36 @@ impl Descriptor {
         poll(&mut entry, Some(&NOW)) != Ok(0)
     }
 
-    /// Ends the generation: forgets readiness, registration and kind, and wakes the waiters. `ends_calls` if those
-    /// in progress belong to another descriptor than what has the number from now on.
-    fn forget(&self, fd: RawFd, ends_calls: bool, deregister: bool) {
+    /// Ends the generation: forgets readiness, registration and kind, and wakes the waiters; ends calls in progress as `calls`
+    /// says.
+    fn forget(&self, fd: RawFd, calls: Calls, deregister: bool) {
         let _native = NativeSection::enter();
-        let registered = self.line.reset(ends_calls, |registered| {
-            // Before what follows: see `mark_used`.
-            self.used.store(0, Ordering::SeqCst);
-            self.generation.fetch_add(1, Ordering::SeqCst);
-            if ends_calls {
-                self.opening.fetch_add(1, Ordering::SeqCst);
+        let registered = self.line.reset(|registered| {
+            if let Calls::End = calls {
+                // Before what follows: see `mark_used`. As long as a call may be in progress, the mark stays.
+                self.used.store(0, Ordering::SeqCst);
             }
+            self.generation.fetch_add(1, Ordering::SeqCst);
+            let ends_calls = match calls {
+                Calls::End => {
+                    self.opening.fetch_add(1, Ordering::SeqCst);
+                    true
+                }
+                Calls::EndOf(Closing(opening)) => opening.is_some_and(|seen| {
+                    let next = seen.wrapping_add(1);
+                    let exchange = self.opening.compare_exchange(
+                        seen,
+                        next,
+                        Ordering::SeqCst,
+                        Ordering::SeqCst,
+                    );
+                    exchange.is_ok()
+                }),
+                Calls::GoOn => false,
+            };
             self.kind.store(0, Ordering::SeqCst);
             self.timeouts_epoch.store(0, Ordering::SeqCst);
-            registered.take()
+            (ends_calls, registered.take())
         });
         if let (true, Some(reactor)) = (deregister, &registered) {
             reactor.deregister(fd);
@@ -373,7 +445,7 @@ impl Descriptor {
             });
             asked[interest as usize]
         };
-        (nanos != 0).then(|| Deadline::after(std::time::Duration::from_nanos(nanos)))
+        (nanos != 0).then(|| Deadline::after(Duration::from_nanos(nanos)))
     }
 }
 
@@ -411,12 +483,16 @@ pub(crate) fn ready(token: u64, edges: Edges) {
     });
 }
 
-fn touched(fd: RawFd) -> Option<&'static Descriptor> {
+/// The entry of this number, if there is one and it is this process's.
+fn owned(fd: RawFd) -> Option<&'static Descriptor> {
     if context::is_passive() {
         return None;
     }
-    existing(fd)
-        .filter(|descriptor| descriptor.used.load(Ordering::SeqCst) != 0 && context::owns_tables())
+    existing(fd).filter(|_| context::owns_tables())
+}
+
+fn touched(fd: RawFd) -> Option<&'static Descriptor> {
+    owned(fd).filter(|descriptor| descriptor.used.load(Ordering::SeqCst) != 0)
 }
 
 /// Whether something is known of the descriptor of this number.
@@ -425,34 +501,70 @@ pub(crate) fn is_known(fd: RawFd) -> bool {
     touched(fd).is_some()
 }
 
+/// A close that is under way: the opening of which calls may still begin, though their descriptor goes. `None` if there was
+/// no entry.
+#[derive(Clone, Copy, Debug)]
+pub struct Closing(Option<u32>);
+
+/// What becomes of calls in progress as an entry's generation ends.
+#[derive(Clone, Copy)]
+enum Calls {
+    /// They belong to another descriptor than what has the number from now on.
+    End,
+    /// They do if the opening is still the one that this close has left behind.
+    EndOf(Closing),
+    /// They belong to what has the number.
+    GoOn,
+}
+
 /// Before a descriptor is closed: its waiters get `EBADF`. Any thread may call this.
 #[inline]
-pub(crate) fn closing(fd: RawFd) {
+pub(crate) fn closing(fd: RawFd) -> Closing {
     if let Some(descriptor) = touched(fd) {
-        descriptor.forget(fd, true, true);
+        descriptor.forget(fd, Calls::End, true);
+        descriptor.await_attempts();
+    }
+    glance(fd)
+}
+
+/// As [`closing`], for a descriptor of which nothing is known, or that may stay: ends nothing.
+#[inline]
+pub(crate) fn glance(fd: RawFd) -> Closing {
+    Closing(owned(fd).map(|descriptor| descriptor.opening.load(Ordering::SeqCst)))
+}
+
+/// After a descriptor was closed: clears away what came in between. A call that has begun since belongs to what was closed,
+/// unless the number was [`opened`] anew.
+#[inline]
+pub(crate) fn closed(fd: RawFd, closing: Closing) {
+    if let Some(descriptor) = touched(fd) {
+        descriptor.forget(fd, Calls::EndOf(closing), false);
     }
 }
 
-/// After a descriptor was closed: clears away what came in between.
-#[inline]
-pub(crate) fn closed(fd: RawFd) {
-    // Whoever waits by now has either lost the descriptor, which its next try tells, or has a new
-    // one of the same number.
+/// As [`closed`], for one of many of which it is not known when their calls began: ends none.
+pub(crate) fn closed_in_range(fd: RawFd) {
     outdated(fd);
 }
 
 /// What is known of the descriptor may be untrue; the calls in progress are those of its owner.
 pub(crate) fn outdated(fd: RawFd) {
     if let Some(descriptor) = touched(fd) {
-        descriptor.forget(fd, false, false);
+        descriptor.forget(fd, Calls::GoOn, false);
     }
 }
 
 /// A descriptor of this number is new: whatever is known of an older one is void.
 #[inline]
 pub(crate) fn opened(fd: RawFd) {
-    if let Some(descriptor) = touched(fd) {
-        descriptor.forget(fd, true, false);
+    let Some(descriptor) = owned(fd) else {
+        return;
+    };
+    if descriptor.used.load(Ordering::SeqCst) != 0 {
+        descriptor.forget(fd, Calls::End, false);
+    } else {
+        // Whoever closes the number at this moment must see that the calls to come are not of what it closes.
+        descriptor.opening.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -498,8 +610,9 @@ pub(crate) unsafe fn reset_after_fork() {
         }
         descriptor.accepting.store(0, Ordering::SeqCst);
         descriptor.awaiting.store(0, Ordering::SeqCst);
+        descriptor.going_on.store(0, Ordering::SeqCst);
         if descriptor.used.load(Ordering::SeqCst) != 0 {
-            descriptor.forget(fd, true, false);
+            descriptor.forget(fd, Calls::End, false);
         }
     });
 }
@@ -517,7 +630,7 @@ pub(crate) fn abandon(reactor: &Arc<Reactor>) {
                 .is_some_and(|of| Arc::ptr_eq(of, reactor))
         });
         if let Some(descriptor) = ours {
-            descriptor.forget(fd, false, true);
+            descriptor.forget(fd, Calls::GoOn, true);
         }
     });
 }

@@ -26,7 +26,7 @@ use crate::reason::Packed;
 use crate::time;
 
 pub use crate::arch::system_call;
-pub use crate::descriptor::Interest;
+pub use crate::descriptor::{Closing, Interest};
 
 mod accept;
 mod call;
@@ -303,17 +303,23 @@ pub fn is_known(fd: RawFd) -> bool {
     descriptor::is_known(fd)
 }
 
+/// As [`closing`], for a descriptor of which nothing is known: what [`closed`] needs to know.
+#[inline]
+pub fn glance(fd: RawFd) -> Closing {
+    descriptor::glance(fd)
+}
+
 /// Before `fd` is closed, or replaced by dup2: wakes those who wait on it, with `EBADF`. Any thread
 /// may call this.
 #[inline]
-pub fn closing(fd: RawFd) {
-    descriptor::closing(fd);
+pub fn closing(fd: RawFd) -> Closing {
+    descriptor::closing(fd)
 }
 
 /// After `fd` was closed or replaced.
 #[inline]
-pub fn closed(fd: RawFd) {
-    descriptor::closed(fd);
+pub fn closed(fd: RawFd, closing: Closing) {
+    descriptor::closed(fd, closing);
 }
 
 /// Whether `fd` is one of the runtime's own, which the program cannot have meant. Any thread may call this.
@@ -329,12 +335,14 @@ pub fn first_own(first: u32, last: u32) -> Option<u32> {
 
 /// As [`closing`] for each of `first..=last`.
 pub fn closing_range(first: u32, last: u32) {
-    descriptor::for_range(first, last, descriptor::closing);
+    descriptor::for_range(first, last, |fd| {
+        descriptor::closing(fd);
+    });
 }
 
 /// As [`closed`] for each of `first..=last`.
 pub fn closed_range(first: u32, last: u32) {
-    descriptor::for_range(first, last, descriptor::closed);
+    descriptor::for_range(first, last, descriptor::closed_in_range);
 }
 
 /// The kernel has given out a new descriptor. Any thread may call this.

@@ -89,9 +89,9 @@ fn a_number_that_is_not_open_is_an_error_and_costs_nothing() {
 
 /// Another descriptor gets the number of `fd`, as dup2 by the shims does it.
 fn replace(fd: &mut OwnedFd, with: &impl AsFd) {
-    hook::closing(fd.as_raw_fd());
-    rustix::io::dup2(with, fd).unwrap();
-    hook::closed(fd.as_raw_fd());
+    let closing = hook::closing(fd.as_raw_fd());
+    rustix::io::dup2(with, &mut *fd).unwrap();
+    hook::closed(fd.as_raw_fd(), closing);
 }
 
 #[test]
@@ -126,6 +126,9 @@ fn a_wait_on_a_new_descriptor_outlasts_the_late_end_of_the_old_ones_close() {
     Runtime::builder().workers(1).build().unwrap().run(|| {
         let (reader, writer) = rustix::pipe::pipe().unwrap();
         let fd = reader.as_raw_fd();
+        // By a thread that closed what had the number before, and comes to tell only below.
+        let closing = hook::closing(fd);
+        hook::opened(fd);
         let waits = spawn(move || {
             let section = hook::enter_any().unwrap();
             let attempt = || {
@@ -140,8 +143,7 @@ fn a_wait_on_a_new_descriptor_outlasts_the_late_end_of_the_old_ones_close() {
             section.retry(fd, hook::Interest::Read, || Ok(None), attempt)
         });
         yield_now();
-        // As by a thread that closed what had the number before, and comes to tell only now.
-        hook::closed(fd);
+        hook::closed(fd, closing);
         yield_now();
         rustix::io::write(&writer, b"x").unwrap();
         assert_eq!(waits.join().unwrap(), Ok(1));
@@ -292,5 +294,35 @@ fn a_poll_on_what_epoll_refuses_does_not_keep_others_from_running() {
             "the poll kept its worker"
         );
         other.join().unwrap();
+    });
+}
+
+/// As by threads of which one closes while the other begins a call: after the close was announced and before it is done.
+#[test]
+fn a_call_that_begins_during_a_close_does_not_go_on_on_what_gets_the_number() {
+    Runtime::builder().workers(1).build().unwrap().run(|| {
+        let (reader, _writer) = rustix::pipe::pipe().unwrap();
+        let (stranger, strangers) = rustix::pipe::pipe().unwrap();
+        let fd = reader.as_raw_fd();
+        // Something was known of the number before.
+        hook::enter_any().unwrap().call(fd).unwrap();
+        hook::opened(fd);
+        let closing = hook::closing(fd);
+        let waits = spawn(move || {
+            let section = hook::enter_any().unwrap();
+            // SAFETY: only lent to the system call.
+            let number = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+            let attempt = || match rustix::io::ioctl_fionread(number) {
+                Ok(0) => Err(Errno::AGAIN),
+                outcome => outcome,
+            };
+            section.retry(fd, hook::Interest::Read, || Ok(None), attempt)
+        });
+        yield_now();
+        let mut reader = reader;
+        rustix::io::dup2(&stranger, &mut reader).unwrap();
+        hook::closed(fd, closing);
+        rustix::io::write(&strangers, b"x").unwrap();
+        assert_eq!(waits.join().unwrap(), Err(Errno::BADF));
     });
 }

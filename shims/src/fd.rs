@@ -16,7 +16,7 @@ use std::ffi::c_long;
 use std::ffi::{c_char, c_int, c_uint};
 
 use greenpatch_runtime::Patch;
-use greenpatch_runtime::hook::{self, Section};
+use greenpatch_runtime::hook::{self, Closing, Section};
 use libc::{DIR, FILE, sigset_t};
 use rustix::io::Errno;
 
@@ -53,9 +53,7 @@ originals! {
 
 /// Tells the runtime of a descriptor that the kernel has just given out, and hands it on.
 pub(crate) fn opened(fd: c_int) -> c_int {
-    if hook::is_known(fd) {
-        keeping_errno(|| hook::opened(fd));
-    }
+    keeping_errno(|| hook::opened(fd));
     fd
 }
 
@@ -76,14 +74,14 @@ pub(crate) unsafe fn opened_pair(status: c_int, pair: *const c_int) -> c_int {
 
 /// Around a `call` that closes `fd`.
 pub(crate) fn closing<T>(fd: c_int, call: impl FnOnce() -> T) -> T {
-    hook::closing(fd);
-    after(fd, call())
+    let closing = hook::closing(fd);
+    after(fd, closing, call())
 }
 
 /// Tells that `fd` is no longer what it was, after a call that gave `value`.
-fn after<T>(fd: c_int, value: T) -> T {
+fn after<T>(fd: c_int, closing: Closing, value: T) -> T {
     if hook::is_known(fd) {
-        keeping_errno(|| hook::closed(fd));
+        keeping_errno(|| hook::closed(fd, closing));
     }
     value
 }
@@ -270,7 +268,8 @@ fn replacing<T>(fd: c_int, to: c_int, call: impl FnOnce() -> T) -> T {
         return call();
     }
     if !hook::is_known(to) {
-        return after(to, call());
+        let closing = hook::glance(to);
+        return after(to, closing, call());
     }
     // SAFETY: F_GETFD takes no argument.
     if unsafe { kernel_call!(libc::SYS_fcntl, fd, libc::F_GETFD) }.is_ok() {

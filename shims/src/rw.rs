@@ -176,8 +176,8 @@ unsafe fn write_to_fifo(section: &Section, fd: c_int, vectors: Vectors) -> Resul
 
 /// Acts by what `fd` is; if that is of a family that is off, makes the `call`.
 ///
-/// What the runtime remembers of it is out of date if the number was closed and used again inside libc; a socket that
-/// turns out to be none is looked at again.
+/// What the runtime remembers of it is out of date if the number was closed and used again inside libc, or since it was asked; a
+/// socket that turns out to be none is looked at again.
 fn by_kind(
     section: &Section,
     fd: c_int,
@@ -196,12 +196,11 @@ fn by_kind(
             call()
         }
     };
-    match attempt() {
-        Err(Errno::NOTSOCK) => {
-            hook::outdated(fd);
-            attempt()
+    loop {
+        match attempt() {
+            Err(Errno::NOTSOCK) => hook::outdated(fd),
+            outcome => return outcome,
         }
-        outcome => outcome,
     }
 }
 

@@ -94,7 +94,9 @@ pub(crate) fn move_all(
         let Ok(deadline) = patience() else {
             return Ok(done);
         };
-        outcome = call.retry(interest, || Ok(deadline), || attempt(done));
+        outcome = call
+            .rest()
+            .retry(interest, || Ok(deadline), || attempt(done));
     }
 }
 

@@ -547,7 +547,7 @@ impl<T> Line<T> {
 
     /// What is known of the descriptor is void: puts all waiters out of line, to find that it was closed, or to try again.
     /// `change` is called under the lock.
-    pub(crate) fn reset<R>(&self, is_closed: bool, change: impl FnOnce(&mut T) -> R) -> R {
+    pub(crate) fn reset<R>(&self, change: impl FnOnce(&mut T) -> (bool, R)) -> R {
         let mut guarded = self.guarded.lock();
         // As if there had been an edge for both: the count goes on, so that no word seen before
         // matches, and whoever comes next tries first.
@@ -559,7 +559,7 @@ impl<T> Line<T> {
             });
         guarded.epoch = guarded.epoch.wrapping_add(1);
         guarded.woken = [0; DIRECTIONS];
-        let result = change(&mut guarded.own);
+        let (is_closed, result) = change(&mut guarded.own);
         let mut wake = Wake {
             pollers: both,
             first: Edges::empty(),

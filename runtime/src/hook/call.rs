@@ -23,6 +23,7 @@ pub struct Call<'a> {
     descriptor: &'static Descriptor,
     fd: RawFd,
     opening: Opening,
+    has_begun: bool,
 }
 
 impl Section {
@@ -38,6 +39,7 @@ impl Section {
             descriptor,
             fd,
             opening: descriptor.opening(),
+            has_begun: false,
         })
     }
 
@@ -73,6 +75,14 @@ impl Section {
 }
 
 impl Call<'_> {
+    /// The call after its first step, which was carried out in part.
+    pub fn rest(self) -> Self {
+        Call {
+            has_begun: true,
+            ..self
+        }
+    }
+
     /// The descriptor's number.
     pub fn number(&self) -> RawFd {
         self.fd
@@ -143,6 +153,7 @@ impl Call<'_> {
             section,
             descriptor,
             opening,
+            mut has_begun,
             ..
         } = *self;
         let waiter = Waiter::consumer(section.green, interest.edge());
@@ -167,7 +178,11 @@ impl Call<'_> {
             }
             let is_unready = is_known_unready(snapshot);
             if !is_unready {
-                match attempt(snapshot) {
+                let going_on = has_begun.then(|| descriptor.go_on(opening)).transpose()?;
+                let outcome = attempt(snapshot);
+                drop(going_on);
+                has_begun = true;
+                match outcome {
                     Err(Errno::AGAIN) => {}
                     outcome => {
                         // Others have their turn before this one goes on.

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags};
 
-use super::socket::{Socket, retry_on_os_thread};
+use super::socket::{Socket, fresh, retry_on_os_thread};
 use crate::hook::{self, Interest, Section};
 
 /// std's listener `S`.
@@ -39,7 +39,7 @@ const AS_IT_IS: u8 = 2;
 impl<S: AsFd> Listener<S> {
     /// One that nobody else knows.
     pub(super) fn bound(std: S) -> Listener<S> {
-        let socket = Socket::new(std);
+        let socket = Socket::new(fresh(std));
         // Fails for what is no socket only, as accept will.
         let _ = socket.set_nonblocking(true);
         Listener::in_mode(socket, WAITS)
@@ -138,6 +138,7 @@ impl<S: AsFd> Listener<S> {
     }
 
     fn accept_now(&self) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {
-        rustix::net::acceptfrom_with(&self.socket, SocketFlags::CLOEXEC)
+        let (accepted, peer) = rustix::net::acceptfrom_with(&self.socket, SocketFlags::CLOEXEC)?;
+        Ok((fresh(accepted), peer))
     }
 }

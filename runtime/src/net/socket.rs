@@ -31,6 +31,12 @@ pub(super) struct Socket<S: AsFd> {
 /// Until when a call may wait; `Ok(None)` is without limit, `Err` says what it returns instead.
 pub(super) type Patience = Result<Option<Deadline>, Errno>;
 
+/// Tells the runtime of a descriptor that the kernel has just given out, and hands it on.
+pub(super) fn fresh<S: AsFd>(std: S) -> S {
+    descriptor::opened(std.as_fd().as_raw_fd());
+    std
+}
+
 impl<S: AsFd> Socket<S> {
     pub(super) fn new(std: S) -> Socket<S> {
         // A descriptor that was converted may be in use already.
@@ -45,7 +51,7 @@ impl<S: AsFd> Socket<S> {
     {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-        Ok(Socket::new(S::from(fd)))
+        Ok(Socket::new(S::from(fresh(fd))))
     }
 
     /// The socket in blocking mode. Nobody else has seen it in the other.
@@ -71,7 +77,9 @@ impl<S: AsFd> Socket<S> {
         S: From<OwnedFd>,
     {
         let _native = NativeSection::enter();
-        Ok(Socket::new(S::from(self.as_fd().try_clone_to_owned()?)))
+        Ok(Socket::new(S::from(fresh(
+            self.as_fd().try_clone_to_owned()?,
+        ))))
     }
 
     pub(super) fn set_nonblocking(&self, nonblocking: bool) -> io::Result<()> {
@@ -284,9 +292,9 @@ impl<S: AsFd> Drop for Socket<S> {
         if let Some(std) = self.std.take() {
             let _native = NativeSection::enter();
             let number = std.as_fd().as_raw_fd();
-            descriptor::closing(number);
+            let closing = descriptor::closing(number);
             drop(std);
-            descriptor::closed(number);
+            descriptor::closed(number, closing);
         }
     }
 }

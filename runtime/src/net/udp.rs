@@ -4,7 +4,7 @@ use std::io;
 use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use super::address;
-use super::socket::{SEND, Socket};
+use super::socket::{SEND, Socket, fresh};
 use crate::hook::Interest;
 
 /// A UDP socket; mirrors [`std::net::UdpSocket`].
@@ -72,7 +72,7 @@ impl UdpSocket {
     ///
     /// That of the last address; `InvalidInput` if there is none.
     pub fn bind<A: ToSocketAddrs>(address: A) -> io::Result<UdpSocket> {
-        address::first_that_works(address, net::UdpSocket::bind).map(UdpSocket::from)
+        address::first_that_works(address, net::UdpSocket::bind).map(|socket| fresh(socket).into())
     }
 
     /// Sets the address that [`send`](Self::send) sends to and [`recv`](Self::recv) receives from: the first that can be.

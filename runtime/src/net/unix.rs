@@ -8,7 +8,7 @@ use rustix::net::AddressFamily;
 
 use super::address;
 use super::listener::Listener;
-use super::socket::{SEND, Socket};
+use super::socket::{SEND, Socket, fresh};
 use crate::hook::{self, Interest};
 
 #[doc(no_inline)]
@@ -100,7 +100,7 @@ impl UnixStream {
 
     /// Two streams that are connected to each other.
     pub fn pair() -> io::Result<(UnixStream, UnixStream)> {
-        net::UnixStream::pair().map(|(one, other)| (one.into(), other.into()))
+        net::UnixStream::pair().map(|(one, other)| (fresh(one).into(), fresh(other).into()))
     }
 }
 
@@ -128,7 +128,7 @@ datagrams!(UnixDatagram);
 impl UnixDatagram {
     /// A socket at `path`, which must not exist.
     pub fn bind<P: AsRef<Path>>(path: P) -> io::Result<UnixDatagram> {
-        net::UnixDatagram::bind(path).map(UnixDatagram::from)
+        net::UnixDatagram::bind(path).map(|socket| fresh(socket).into())
     }
 
     /// A socket at `address`.
@@ -138,12 +138,12 @@ impl UnixDatagram {
 
     /// A socket without an address.
     pub fn unbound() -> io::Result<UnixDatagram> {
-        net::UnixDatagram::unbound().map(UnixDatagram::from)
+        net::UnixDatagram::unbound().map(|socket| fresh(socket).into())
     }
 
     /// Two sockets that are connected to each other.
     pub fn pair() -> io::Result<(UnixDatagram, UnixDatagram)> {
-        net::UnixDatagram::pair().map(|(one, other)| (one.into(), other.into()))
+        net::UnixDatagram::pair().map(|(one, other)| (fresh(one).into(), fresh(other).into()))
     }
 
     /// Sets the path that [`send`](Self::send) sends to and [`recv`](Self::recv) receives from.

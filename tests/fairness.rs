@@ -170,3 +170,112 @@ fn a_computation_delays_nobody_on_another_worker() {
         check("timers beside a computation", delays);
     });
 }
+
+/// Green threads that are always ready, and how many turns they have had in all.
+struct Busy {
+    turns: Arc<AtomicU64>,
+    is_over: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+const BUSY: u64 = 1_000;
+
+impl Busy {
+    fn start() -> Busy {
+        let (turns, is_over) = (
+            Arc::new(AtomicU64::new(0)),
+            Arc::new(AtomicBool::new(false)),
+        );
+        let threads = (0..BUSY)
+            .map(|_| {
+                let (turns, is_over) = (turns.clone(), is_over.clone());
+                thread::spawn(move || {
+                    while !is_over.load(Ordering::SeqCst) {
+                        turns.fetch_add(1, Ordering::SeqCst);
+                        (0..200).for_each(|_| hint::spin_loop());
+                        thread::yield_now();
+                    }
+                })
+            })
+            .collect();
+        Busy {
+            turns,
+            is_over,
+            threads,
+        }
+    }
+
+    fn stop(self) {
+        self.is_over.store(true, Ordering::SeqCst);
+        for thread in self.threads {
+            thread.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn clients_that_have_connected_wait_for_no_round_of_the_busy() {
+    const CLIENTS: usize = 100;
+    alone("accepts of many", || {
+        patched_runtime(1).run(|| {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let address = listener.local_addr().unwrap();
+            let clients: Vec<_> = (0..CLIENTS)
+                .map(|_| TcpStream::connect(address).unwrap())
+                .collect();
+            let busy = Busy::start();
+            let turns = busy.turns.clone();
+            let acceptor = thread::spawn(move || {
+                let mut accepted = vec![listener.accept().unwrap()];
+                let first = turns.load(Ordering::SeqCst);
+                accepted.extend((1..CLIENTS).map(|_| listener.accept().unwrap()));
+                turns.load(Ordering::SeqCst) - first
+            });
+            let turns = acceptor.join().unwrap();
+            busy.stop();
+            drop(clients);
+            println!("{CLIENTS} accepts in {turns} turns of {BUSY} others");
+            assert!(turns < BUSY, "{turns} turns of {BUSY} others");
+        });
+    });
+}
+
+#[test]
+fn an_acceptor_is_woken_before_a_round_of_the_busy_is_over() {
+    const CLIENTS: usize = 25;
+    alone("accepts one by one", || {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let (connect, connects) = std::sync::mpsc::channel::<Arc<AtomicU64>>();
+        let connected_at = Arc::new(AtomicU64::new(0));
+        let at = connected_at.clone();
+        let client = thread::spawn(move || {
+            for turns in connects {
+                // By then the acceptor waits.
+                thread::sleep(TIMER);
+                at.store(turns.load(Ordering::SeqCst), Ordering::SeqCst);
+                drop(TcpStream::connect(address).unwrap());
+            }
+        });
+        let mut waits = patched_runtime(1).run(move || {
+            let busy = Busy::start();
+            let turns = busy.turns.clone();
+            let acceptor = thread::spawn(move || {
+                let accept = |_| {
+                    connect.send(turns.clone()).unwrap();
+                    listener.accept().unwrap();
+                    turns.load(Ordering::SeqCst) - connected_at.load(Ordering::SeqCst)
+                };
+                (0..CLIENTS).map(accept).collect::<Vec<_>>()
+            });
+            let waits = acceptor.join().unwrap();
+            busy.stop();
+            waits
+        });
+        client.join().unwrap();
+        waits.sort_unstable();
+        let median = waits[CLIENTS / 2];
+        println!("an accept waits for {median} turns of {BUSY} others");
+        assert!(median < BUSY, "{median} turns of {BUSY} others");
+    });
+}

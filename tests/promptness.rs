@@ -258,10 +258,9 @@ fn a_new_thread_runs_while_its_spawner_computes() {
 }
 
 /// The owner sleeps with the lock, and computes without it. An OS thread gets the lock at the first unlock.
-#[test]
-fn a_mutex_that_is_held_across_a_sleep_is_got_by_another_thread() {
+fn a_mutex_held_across_a_sleep_is_got(workers: usize) {
     const MOST_ROUNDS: u64 = 50;
-    alone("mutex", patched_runtime(2), || {
+    alone("mutex", patched_runtime(workers), || {
         let mut worst = 0;
         for _ in 0..5 {
             let mutex = Arc::new(Mutex::new(()));
@@ -290,6 +289,17 @@ fn a_mutex_that_is_held_across_a_sleep_is_got_by_another_thread() {
             "another thread did not get the mutex in {worst} rounds"
         );
     });
+}
+
+#[test]
+fn a_mutex_that_is_held_across_a_sleep_is_got_by_another_thread() {
+    a_mutex_held_across_a_sleep_is_got(2);
+}
+
+/// The one worker goes on with the owner, which takes the lock again before the other has had a turn.
+#[test]
+fn a_mutex_that_is_held_across_a_sleep_is_got_by_another_thread_on_one_worker() {
+    a_mutex_held_across_a_sleep_is_got(1);
 }
 
 /// Some threads give way again and again. Another one computes until other workers are busy with nothing but these; then it

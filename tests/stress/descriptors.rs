@@ -74,7 +74,8 @@ fn until_it_waits<T>(thread: &JoinHandle<T>, fd: RawFd) {
         if dump.green_threads.iter().any(is_so) {
             return;
         }
-        thread::sleep(Duration::from_micros(100));
+        // A dump asks the kernel about every stack, so it takes long among many threads.
+        thread::sleep(Duration::from_millis(2));
     }
 }
 

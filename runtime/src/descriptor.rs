@@ -264,8 +264,12 @@ impl Descriptor {
 
     /// The kernel said "would block" to a call made after `snapshot`.
     pub(crate) fn clear(&self, snapshot: Snapshot, interest: Interest) {
-        self.line
-            .clear(snapshot.readiness, interest.edge() | Edges::UNUSUAL);
+        // What is unusual concerns who reads: an end that was not read yet is not forgotten because there is no room to write.
+        let edges = match interest {
+            Interest::Read => Edges::READ | Edges::UNUSUAL,
+            Interest::Write => Edges::WRITE,
+        };
+        self.line.clear(snapshot.readiness, edges);
     }
 
     /// A read of a TCP socket gave less than was asked for.

@@ -105,6 +105,15 @@ pub fn pay_turn() {
     }
 }
 
+/// As [`pay_turn`], for the runtime's own types, whatever the patch set.
+pub(crate) fn pay_own_turn() {
+    if let Some(section) = enter_own()
+        && section.green.owes_turn.take()
+    {
+        section.yield_outside_handlers();
+    }
+}
+
 impl Section {
     pub(crate) fn green(&self) -> GreenRef {
         self.green

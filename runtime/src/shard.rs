@@ -45,7 +45,8 @@ const EXPIRED: usize = 64;
 /// the next look, and those that have expired can run.
 const LOOKS: usize = 16;
 
-/// Turns that others have before it is the turn of a green thread that is to have it early.
+/// Turns that others have, at most, before it is the turn of a green thread that is to have it early: as many as it accepts
+/// connections in a turn of its own, so that those who come and those who are there get about as much of the worker.
 const EARLY_TURNS: u32 = 32;
 
 /// What a worker tells of itself as it goes along, by plain stores. Two cache lines, as processors fetch them in pairs.
@@ -279,7 +280,8 @@ impl Shard {
 
     /// Queues a green thread that is to have its turn early. Only the worker itself calls this.
     pub(crate) fn push_early(&self, green: GreenRef) {
-        let due = self.progress.turn().wrapping_add(EARLY_TURNS);
+        let ahead = u32::try_from(self.queued() + 1).unwrap_or(EARLY_TURNS);
+        let due = self.progress.turn().wrapping_add(ahead.min(EARLY_TURNS));
         self.early.push(green, due);
     }
 

@@ -9,8 +9,9 @@
 //!
 //! **Queues.** A green thread that another one has just woken stands in the run-next slot: its data is
 //! warm. The slot is passed over after some turns in a row, so that a pair cannot keep the worker to
-//! itself. One that accepts connections has its turn early, whatever stands in the queue (`due_queue.rs`). All others stand in the worker's run queue (see `run_queue.rs`), first-in first-out, which others
-//! steal from. What is woken from outside the workers goes to the injector.
+//! itself. One that accepts connections has its turn early, at most every second one (`due_queue.rs`). All others stand in
+//! the worker's run queue (see `run_queue.rs`), first-in first-out, which others steal from. What is woken from outside the
+//! workers goes to the injector.
 //!
 //! **Fairness.** Every [`CLOCK_TURNS`] turns the worker looks at the clock and, if some time has passed, at
 //! timers, reactor, injector and other workers' queues, even if its own queue is full (`steal.rs`). While turns are so
@@ -80,6 +81,8 @@ pub(crate) struct Worker {
     at_home: Cell<bool>,
     turn: Cell<u32>,
     next_turns: Cell<u32>,
+    /// The latest turn of a green thread that had it early.
+    early_turn: Cell<u32>,
     last_look: Cell<u64>,
     pub(crate) balanced: Cell<u64>,
     pub(crate) pace: Pace,
@@ -107,6 +110,7 @@ impl Worker {
             // Goes on from the last worker's here: a mark of its must not be taken for this one's.
             turn: Cell::new(turn),
             next_turns: Cell::new(0),
+            early_turn: Cell::new(turn),
             last_look: Cell::new(0),
             balanced: Cell::new(0),
             pace: Pace::default(),
@@ -218,15 +222,28 @@ impl Worker {
         self.queue().pop().or_else(|| self.shard.take_next())
     }
 
+    /// Takes a green thread whose turn has come, or any of those that have one, if there is nothing else to do.
     #[cold]
     fn take_due(&self) -> Option<GreenRef> {
-        let queues = [&self.shard.pinned.queue, &self.shard.early];
-        let is_free = self.queue().is_empty() && !self.shard.has_next();
+        let (pinned, early) = (&self.shard.pinned.queue, &self.shard.early);
         let turn = self.turn.get();
-        queues.into_iter().find_map(|queue| match is_free {
-            true => queue.take(),
-            false => queue.take_due(turn),
-        })
+        // Many of them together do not take the turns of all others.
+        let may_be_early = turn.wrapping_sub(self.early_turn.get()) > 1;
+        let due_early = if may_be_early {
+            early.take_due(turn)
+        } else {
+            None
+        };
+        if due_early.is_some() {
+            self.early_turn.set(turn);
+            return due_early;
+        }
+        let due = pinned.take_due(turn);
+        let is_free = self.queue().is_empty() && !self.shard.has_next();
+        if due.is_some() || !is_free {
+            return due;
+        }
+        pinned.take().or_else(|| early.take())
     }
 
     /// Queues a green thread behind all others, between two turns.

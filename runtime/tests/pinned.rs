@@ -240,3 +240,32 @@ fn a_worker_stays_while_it_has_pinned_green_threads() {
         pinned.into_iter().for_each(|thread| thread.join().unwrap());
     });
 }
+
+#[test]
+fn one_that_is_always_ready_leaves_turns_to_who_accepts() {
+    runtime(1).run(|| {
+        let is_over = Arc::new(AtomicBool::new(false));
+        let over = is_over.clone();
+        let busy = spawn_pinned(move || {
+            while !over.load(Ordering::SeqCst) {
+                yield_now();
+            }
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = spawn(move || {
+            for _ in 0..10 {
+                listener.accept().unwrap();
+            }
+        });
+        let clients = thread::spawn(move || {
+            for _ in 0..10 {
+                std::net::TcpStream::connect(address).unwrap();
+            }
+        });
+        acceptor.join().unwrap();
+        is_over.store(true, Ordering::SeqCst);
+        busy.join().unwrap();
+        clients.join().unwrap();
+    });
+}

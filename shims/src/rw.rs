@@ -81,10 +81,10 @@ unsafe fn read_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Result
         Kind::Socket => call(),
         Kind::Pipe => match retry(section, fd, Interest::Read, || patience(fd), attempt) {
             Err(Errno::OPNOTSUPP) => when_ready(section, fd, Interest::Read, vectors.total(), call),
-            Err(Errno::PERM) => section.blocking(call),
+            Err(Errno::PERM) => on_file(section, call),
             outcome => outcome,
         },
-        Kind::File => section.blocking(call),
+        Kind::File => on_file(section, call),
         Kind::Other => when_ready(section, fd, Interest::Read, vectors.total(), call),
     })
 }
@@ -111,17 +111,19 @@ unsafe fn write_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Resul
         Kind::Pipe => match unsafe { write_to_pipe(section, fd, vectors) } {
             // SAFETY: the caller's promise.
             Err(Errno::OPNOTSUPP) => unsafe { write_to_fifo(section, fd, vectors) },
-            Err(Errno::PERM) => section.blocking_in_place(call),
+            Err(Errno::PERM) => on_file(section, call),
             outcome => outcome,
         },
-        // A signal handler may write.
-        Kind::File => {
-            let outcome = section.blocking_in_place(call);
-            section.give_way();
-            outcome
-        }
+        Kind::File => on_file(section, call),
         Kind::Other => when_ready(section, fd, Interest::Write, vectors.total(), call),
     })
+}
+
+/// Makes a call on a file, which may block. A signal handler may do so, too, and is not switched away from.
+fn on_file(section: &Section, call: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    let outcome = section.blocking_in_place(call);
+    section.give_way();
+    outcome
 }
 
 /// # Safety

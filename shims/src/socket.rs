@@ -134,7 +134,6 @@ unsafe fn accept_on(
 ) -> Result<c_int, Errno> {
     // SAFETY: the caller's promise.
     let call = || unsafe { kernel_call!(libc::SYS_accept4, fd, address, length, flags) };
-    let _early = section.accepting();
     // What does not listen never becomes readable in this sense; the kernel has the right error for
     // it.
     let outcome = if socket_option(fd, libc::SO_ACCEPTCONN) != Ok(1) || hook::is_nonblocking(fd) {

@@ -152,7 +152,7 @@ impl Call<'_> {
         let Call {
             section,
             descriptor,
-            opening,
+            mut opening,
             mut has_begun,
             ..
         } = *self;
@@ -165,7 +165,14 @@ impl Call<'_> {
         };
         let mut patience = Patience::Unasked(patience);
         loop {
-            let snapshot = descriptor.look(opening)?;
+            let snapshot = match descriptor.look(opening) {
+                // A call that has done nothing yet belongs to whatever has the number now.
+                Err(Errno::BADF) if !has_begun => {
+                    opening = descriptor.opening();
+                    continue;
+                }
+                looked => looked?,
+            };
             // What there is may be meant for those who wait already.
             if waiter.is_newcomer()
                 && descriptor.has_consumers(interest)
@@ -173,6 +180,7 @@ impl Call<'_> {
             {
                 descriptor.prompt(self.fd, &waiter);
                 if place.wait(snapshot, deadline, false)? {
+                    has_begun = true;
                     continue;
                 }
             }
@@ -213,7 +221,7 @@ impl Call<'_> {
             if let Some(outcome) = ended {
                 return Ok(outcome);
             }
-            place.wait(snapshot, deadline, true)?;
+            has_begun |= place.wait(snapshot, deadline, true)?;
         }
     }
 }

@@ -109,7 +109,8 @@ impl<S: AsFd> Listener<S> {
             return Ok(self.accept_in_turn()?);
         }
         let section = hook::enter_own();
-        let _early = section.as_ref().map(Section::accepting);
+        let waiting = section.as_ref().filter(|_| mode == WAITS);
+        let _early = waiting.map(Section::accepting);
         self.socket.retry_patiently(
             Interest::Read,
             |section| match mode {

@@ -13,9 +13,9 @@
 //! the two sees the other.
 //!
 //! **Nobody is woken in vain for ever.** A lock of std is free once it is unlocked, and who runs can take it again before the one
-//! that was woken has had a turn; with one worker that may go on without end. So a green thread that is woken from the same
-//! address again and again, and each time waits there again at once, is *starving*: whoever wakes it then owes it a turn,
-//! and lets it run before going on ([`hook::pay_turn`](crate::hook::pay_turn)).
+//! that was woken has had a turn; with one worker that may go on without end. So a green thread that for some milliseconds is
+//! woken from the same address again and again, and each time waits there again in the same turn, is *starving*: whoever wakes it
+//! then owes it a turn, and lets it run before going on ([`hook::pay_turn`](crate::hook::pay_turn)).
 //!
 //! The table is static, so that a waker of any kind, at any time, needs no memory. Its buckets' locks
 //! are spin locks: nobody parks, allocates or calls out under one.
@@ -23,6 +23,7 @@
 use std::cell::Cell;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering, fence};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::thread::futex;
@@ -517,33 +518,59 @@ unsafe fn park<E>(
     }
 }
 
-/// Wake-ups in a row after which a green thread that waits for the same again is starving.
+/// Wake-ups in a row after which it is asked for how long they have gone on.
 const VAIN_WAKES: u32 = 8;
+
+/// How long a green thread is woken and waits for the same again before it is starving. Those that answer each other are woken
+/// so, too; to let them run costs little, as rarely as that.
+const VAIN_TIME: Duration = Duration::from_millis(5);
 
 /// How often a green thread was woken in vain, in a row. Used by that green thread alone.
 #[derive(Default)]
 pub(crate) struct VainWakes {
     address: Cell<usize>,
     count: Cell<u32>,
+    /// When there had been so many for the first time.
+    since: Cell<Option<Deadline>>,
     /// The worker's turn in which it was last woken.
     turn: Cell<u32>,
 }
 
 impl VainWakes {
     /// The green thread waits at `address`, in this turn: whether it is starving.
+    #[inline]
     fn waits_at(&self, address: usize, turn: u32) -> bool {
         let is_vain = self.address.replace(address) == address && self.turn.get() == turn;
-        let is_starving = is_vain && self.count.get() >= VAIN_WAKES;
-        let count = if is_vain && !is_starving {
-            self.count.get() + 1
-        } else {
-            0
-        };
-        self.count.set(count);
-        is_starving
+        if !is_vain {
+            self.count.set(0);
+            self.since.set(None);
+            return false;
+        }
+        let count = self.count.get() + 1;
+        self.count.set(count % VAIN_WAKES);
+        count == VAIN_WAKES && self.have_lasted()
+    }
+
+    #[cold]
+    fn have_lasted(&self) -> bool {
+        let now = Deadline::now_coarse();
+        match self.since.get() {
+            None => {
+                self.since.set(Some(now));
+                false
+            }
+            Some(since) => {
+                let have_lasted = since.plus(VAIN_TIME) <= now;
+                if have_lasted {
+                    self.since.set(None);
+                }
+                have_lasted
+            }
+        }
     }
 
     /// The green thread was woken, and goes on in this turn.
+    #[inline]
     fn wakes(&self, turn: u32) {
         self.turn.set(turn);
     }

@@ -377,8 +377,9 @@ impl Green {
         self.entry_frame.get()
     }
 
-    /// Switches to the worker, and returns when a worker resumes this green thread.
-    #[inline]
+    /// Switches to the worker, and returns when a worker resumes this green thread. Always inlined: a processor guesses where a
+    /// function returns to, and after a switch it guesses wrong.
+    #[inline(always)]
     fn suspend(&self, action: Action) {
         let floating_point = FloatingPoint::current();
         // SAFETY: null, or set by `begin` on this stack; then it lives as long as the coroutine's function.
@@ -389,6 +390,8 @@ impl Green {
         floating_point.enter();
     }
 
+    #[cold]
+    #[inline(never)]
     fn suspend_adopted(&self, action: Action) {
         // SAFETY: only this green thread touches the waiter, which was put in before its first turn.
         let waiter = unsafe { (*self.waiter.get()).as_mut().unwrap_unchecked() };
@@ -783,20 +786,30 @@ impl GreenRef {
     ///
     /// Runs on a worker whose queue handed out this green thread, with the thread pointer set to
     /// its block.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn resume(self, worker: &Worker) -> Action {
         self.worker.set(worker);
         self.budget.set(BUDGET);
         self.park.resume();
         // SAFETY: only the worker that runs a green thread touches its coroutine.
         let Some(coroutine) = (unsafe { (*self.coroutine.get()).as_mut() }) else {
-            // SAFETY: set by `hand_over`; it lives as long as the waiter's function.
-            return unsafe { (*self.link.get()).suspend(()) };
+            // SAFETY: the caller's worker runs this green thread, which has no coroutine and is thus adopted.
+            return unsafe { self.resume_adopted() };
         };
         match coroutine.resume(()) {
             CoroutineResult::Yield(action) => action,
             CoroutineResult::Return(()) => Action::Exit,
         }
+    }
+
+    /// # Safety
+    ///
+    /// The calling worker is to run this green thread, which is adopted.
+    #[cold]
+    #[inline(never)]
+    unsafe fn resume_adopted(self) -> Action {
+        // SAFETY: set by `hand_over`; it lives as long as the waiter's function.
+        unsafe { (*self.link.get()).suspend(()) }
     }
 
     /// On the worker, after the green thread has ended and its stack was left.

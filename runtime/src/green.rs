@@ -149,29 +149,38 @@ mod ending {
 }
 
 /// The control block; see the module's page.
-#[repr(align(64))]
+/// What each turn uses stands in the first two cache lines.
+#[repr(C, align(64))]
 pub(crate) struct Green {
     pub(crate) park: ParkState,
-    made: AtomicU32,
+    budget: Cell<u32>,
     worker: Cell<*const Worker>,
     /// Null if it is adopted.
     yielder: Cell<*const Yielder<(), Action>>,
-    entry_frame: Cell<usize>,
-    /// The spawner's, which a new green thread begins with.
-    floating_point: Cell<FloatingPoint>,
+    /// The thread control block that it runs on: the slot's, or that of the thread which was adopted.
+    block: Cell<Block>,
+    /// The only shard that may run it, or null.
+    pin: AtomicPtr<Shard>,
+    /// Its stack, from the lowest address to the highest: the slot's, or that of the thread which was adopted.
+    stack: Cell<(usize, usize)>,
+    patch: Cell<Patch>,
+    /// Its next turn comes early, however many others are ready; see `shard.rs`.
+    pub(crate) is_early: Cell<bool>,
+    /// It has woken one that starves, and lets others run before it goes on.
+    pub(crate) owes_turn: Cell<bool>,
+    /// The last park may have returned for a probe only.
+    probed: Cell<bool>,
     /// `None` if it is adopted.
     coroutine: UnsafeCell<Option<Context>>,
+    links: Links<GreenRef>,
+    entry_frame: Cell<usize>,
+    made: AtomicU32,
+    /// The spawner's, which a new green thread begins with.
+    floating_point: Cell<FloatingPoint>,
     waiter: UnsafeCell<Option<Waiter>>,
     link: Cell<*const Yielder<Action, ()>>,
     /// Of an adopted green thread: what `context.rs` said of its thread before.
     pub(crate) aside: Cell<Words>,
-    /// The thread control block that it runs on: the slot's, or that of the thread which was adopted.
-    block: Cell<Block>,
-    /// Its stack, from the lowest address to the highest; in the same way.
-    stack: Cell<(usize, usize)>,
-    budget: Cell<u32>,
-    patch: Cell<Patch>,
-    links: Links<GreenRef>,
     pub(crate) slot: Slot,
     /// The runtime of the present green thread, or of the last one, to be compared only; for those who look from
     /// outside.
@@ -180,21 +189,13 @@ pub(crate) struct Green {
     cancellation: Cell<*const AtomicU32>,
     /// What it waits for (see `reason.rs`), since when and until when, in nanoseconds; for those who look from outside.
     wait: [AtomicU64; 3],
-    /// The only shard that may run it, or null.
-    pin: AtomicPtr<Shard>,
     pub(crate) next_due: Cell<Option<GreenRef>>,
     /// The worker's turn in which it is its turn, in a due queue.
     pub(crate) due: Cell<u32>,
-    /// Its next turn comes early, however many others are ready; see `shard.rs`.
-    pub(crate) is_early: Cell<bool>,
     pub(crate) vain_wakes: VainWakes,
-    /// It has woken one that starves, and lets others run before it goes on.
-    pub(crate) owes_turn: Cell<bool>,
     pub(crate) timer: Timer<GreenRef>,
     wheel: Cell<*const Shard>,
     pub(crate) probe: probe::Place,
-    /// The last park may have returned for a probe only.
-    probed: Cell<bool>,
     life: UnsafeCell<Option<Life>>,
     name: SpinLock<Name>,
     ending: AtomicU32,
@@ -416,7 +417,7 @@ impl Green {
     }
 
     /// Lets the other green threads of this worker run first. Runs on this green thread.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn yield_now(&self) {
         self.suspend(Action::Yield);
     }

@@ -395,7 +395,7 @@ pub(crate) fn started<H>(handle: io::Result<H>) -> H {
 }
 
 /// Lets the other green threads of this worker run; on an OS thread, yields the processor.
-#[inline]
+#[inline(always)]
 pub fn yield_now() {
     match context::green() {
         Some(green) => green.yield_now(),

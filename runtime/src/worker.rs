@@ -247,7 +247,7 @@ impl Worker {
     }
 
     /// Queues a green thread behind all others, between two turns.
-    #[inline]
+    #[inline(always)]
     fn requeue(&self, green: GreenRef) {
         if green.pin().is_some() {
             return self.shard.push_pinned(green);
@@ -256,7 +256,7 @@ impl Worker {
     }
 
     /// Queues a green thread as it waits for its turn.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn enqueue(&self, green: GreenRef) {
         if green.is_early.get() {
             self.shard.push_early(green);

@@ -101,30 +101,34 @@ impl Slot {
 
 /// Bytes from the base of a stack down to its lowest page that is in memory: how deep it has been since the kernel last
 /// got its memory back, be it by its present thread or by an earlier one.
+///
+/// The search goes down from the base and ends where nothing is mapped. A main thread's stack is mapped as far down as it
+/// has been used, which is little of what its limit allows, if there is one at all.
 pub(crate) fn deepest_use(limit: usize, base: usize) -> usize {
     let mut resident = [0; 512];
-    let mut page = limit & !(PAGE - 1);
-    let end = base.next_multiple_of(PAGE);
+    let bottom = limit & !(PAGE - 1);
+    let mut above = base.next_multiple_of(PAGE);
     let mut most = resident.len();
-    while page < end {
-        let count = ((end - page) / PAGE).min(most);
-        let length = count * PAGE;
+    let mut lowest = base;
+    while above > bottom {
+        let count = ((above - bottom) / PAGE).min(most);
+        let page = above - count * PAGE;
         // SAFETY: a vector with a byte for each page; the kernel refuses pages that are not mapped.
-        let outcome = unsafe { libc::mincore(page as *mut c_void, length, resident.as_mut_ptr()) };
-        if outcome != 0 && count > 1 {
-            // A main thread's stack is mapped as far down as it has been used.
+        let outcome =
+            unsafe { libc::mincore(page as *mut c_void, count * PAGE, resident.as_mut_ptr()) };
+        if outcome == 0 {
+            if let Some(first) = resident[..count].iter().position(|page| page & 1 != 0) {
+                lowest = page + first * PAGE;
+            }
+            above = page;
+        } else if count > 1 {
+            // The end of what is mapped lies in between.
             most = count / 2;
-            continue;
+        } else {
+            break;
         }
-        if outcome == 0
-            && let Some(first) = resident[..count].iter().position(|page| page & 1 != 0)
-        {
-            return base - (page + first * PAGE);
-        }
-        page += length;
-        most = resident.len();
     }
-    0
+    base - lowest
 }
 
 /// Free slots in the order in which they were freed, linked through their control blocks: the *hottest* was freed last.
@@ -550,4 +554,38 @@ fn slot_around(address: usize) -> Option<(usize, usize)> {
         let size = region.slot_size.load(Ordering::Relaxed);
         Some((start + (address - start) / size * size, size))
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the stack of a main thread without a limit is: little of it is mapped.
+    #[test]
+    fn the_deepest_use_of_a_stack_is_found_though_it_is_mapped_only_near_its_base() {
+        const PAGES: usize = 2000;
+        // SAFETY: a new mapping, most of which is given up before any of it is used.
+        let base = unsafe {
+            let start = mmap_anonymous(
+                ptr::null_mut(),
+                PAGES * PAGE,
+                ProtFlags::READ | ProtFlags::WRITE,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+            .unwrap();
+            madvise(start, PAGES * PAGE, Advice::LinuxNoHugepage).unwrap();
+            rustix::mm::munmap(start, PAGES / 2 * PAGE).unwrap();
+            start.addr() + PAGES * PAGE
+        };
+        let unlimited = base.saturating_sub(1 << 46);
+        assert_eq!(deepest_use(unlimited, base), 0);
+        for depth in [1, 2, 600, 999] {
+            let page = base - depth * PAGE;
+            // SAFETY: a page of the mapping.
+            unsafe { (page as *mut u8).write_volatile(1) };
+            assert_eq!(deepest_use(unlimited, base), depth * PAGE);
+            // A limit counts as well.
+            assert_eq!(deepest_use(page, base), depth * PAGE);
+        }
+    }
 }

@@ -30,6 +30,7 @@ use crate::green::{Green, GreenRef};
 use crate::kernel_futex;
 use crate::native_stack;
 use crate::report;
+use crate::rseq;
 use crate::worker::Worker;
 
 thread_local! {
@@ -272,6 +273,12 @@ pub(crate) fn end_passiveness(reset: impl FnOnce()) {
 pub(crate) extern "C" fn forget_after_fork() {
     FORKS.fetch_add(1, Ordering::Relaxed);
     PASSIVE.store(CHILD, Ordering::Relaxed);
+    // On a worker's stack, as a signal handler may be, the word may be that of a green thread which has gone on elsewhere.
+    if !native_stack::holds(arch::stack_pointer())
+        && let Some(green) = reference(GREEN.get())
+    {
+        rseq::move_after_fork(green.worker().home());
+    }
     CURRENT.set(ptr::null());
     GREEN.set(ptr::null());
     WORKER.set(ptr::null());

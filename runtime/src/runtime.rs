@@ -268,7 +268,7 @@ fn prepare_process() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         overflow::install_handler();
-        // SAFETY: the handler only writes thread-local words and atomics.
+        // SAFETY: the handler writes thread-local words and atomics and makes system calls, no more.
         unsafe { libc::pthread_atfork(None, None, Some(context::forget_after_fork)) };
     });
     // SAFETY: a passive process looks at none of the tables and has no green thread.

@@ -177,6 +177,11 @@ impl Worker {
         }
     }
 
+    /// The thread pointer of its OS thread, which is its alone.
+    pub(crate) fn home(&self) -> usize {
+        self.home
+    }
+
     /// Goes back to the worker's own thread pointer, and to its own floating-point environment.
     #[inline(always)]
     fn go_home(&self) {

@@ -6,7 +6,7 @@ mod threads;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
-use std::sync::mpsc;
+use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -107,4 +107,53 @@ fn a_child_of_a_green_thread_opens_files_and_waits_for_its_own_child() {
             }
         });
     });
+}
+
+/// In a child: threads that live at once, so that they take the stacks of threads which the parent had.
+fn threads_run() -> bool {
+    for _ in 0..3 {
+        let all = Arc::new(Barrier::new(41));
+        let threads: Vec<_> = (0..40)
+            .map(|_| {
+                let all = all.clone();
+                thread::spawn(move || {
+                    std::hint::black_box([0x41_u8; 200 << 10]);
+                    all.wait();
+                })
+            })
+            .collect();
+        all.wait();
+        threads
+            .into_iter()
+            .for_each(|thread| thread.join().unwrap());
+        // Time slices end meanwhile, and the kernel writes where it is told to.
+        thread::sleep(Duration::from_millis(5));
+    }
+    true
+}
+
+#[test]
+fn a_child_of_a_green_thread_may_use_threads() {
+    let runtime = Runtime::builder().workers(2).build().unwrap();
+    runtime.spawn(|| in_child(threads_run)).join().unwrap();
+    runtime.run(|| in_child(threads_run));
+}
+
+#[test]
+fn the_kernel_tells_the_processor_to_a_child_of_a_green_thread() {
+    /// What the kernel has written in the calling thread's own block; negative if that is not registered.
+    fn processor() -> Option<i32> {
+        // SAFETY: a name; and where there is such a symbol, it is an offset from the thread pointer.
+        unsafe {
+            let offset = libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr());
+            let offset = offset.cast::<isize>().as_ref()?;
+            let area = (libc::pthread_self() as usize).wrapping_add_signed(*offset);
+            Some(((area + 4) as *const i32).read_volatile())
+        }
+    }
+    let told = processor().map(|processor| processor >= 0);
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    let child = move || processor().map(|processor| processor >= 0) == told;
+    runtime.spawn(move || in_child(child)).join().unwrap();
+    runtime.run(|| in_child(child));
 }

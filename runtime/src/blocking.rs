@@ -58,9 +58,10 @@ where
     F: FnOnce() -> T,
 {
     let value = in_place(green, f);
-    let gives_way = green.spend_budget() || green.worker().shard().is_stuck();
-    // In a forked child there is no worker to switch to.
-    if gives_way && context::green().is_some() {
+    // In a forked child there is no worker to look at or to switch to.
+    if context::green() == Some(green)
+        && (green.spend_budget() || green.worker().shard().is_stuck())
+    {
         green.yield_now();
     }
     value
@@ -75,6 +76,7 @@ where
     shard.counters.blocking_sections.add();
     let _mark = Mark {
         green,
+        forks: context::forks(),
         is_outermost: shard.progress.open_section(),
     };
     f()
@@ -83,13 +85,15 @@ where
 /// The mark of a section on its worker; see the module's page.
 struct Mark {
     green: GreenRef,
+    forks: u32,
     is_outermost: bool,
 }
 
 impl Drop for Mark {
     #[inline]
     fn drop(&mut self) {
-        if self.is_outermost {
+        // In a forked child, the worker may be where a new thread has its stack.
+        if self.is_outermost && self.forks == context::forks() {
             // The worker of now, which need not be the one that was marked.
             self.green.worker().shard().progress.close_section();
         }

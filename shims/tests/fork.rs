@@ -157,3 +157,45 @@ fn the_kernel_tells_the_processor_to_a_child_of_a_green_thread() {
     runtime.spawn(move || in_child(child)).join().unwrap();
     runtime.run(|| in_child(child));
 }
+
+/// As [`in_child`], but the child returns from where it was forked, and ends later.
+fn fork_in(body: impl FnOnce(&dyn Fn() -> libc::pid_t) -> libc::pid_t) {
+    let fork = || {
+        // SAFETY: the child uses threads of its own, and nothing that another thread could have locked.
+        let pid = ok(unsafe { libc::fork() });
+        if pid == 0 {
+            threads_run();
+        }
+        pid
+    };
+    match body(&fork) {
+        // SAFETY: ends the child at once.
+        0 => unsafe { libc::_exit(0) },
+        pid => {
+            let mut status = 0;
+            // SAFETY: a place for the status.
+            ok(unsafe { libc::waitpid(pid, &mut status, 0) });
+            assert_eq!(status, 0, "the child failed");
+        }
+    }
+}
+
+#[test]
+fn a_child_with_threads_leaves_the_sections_that_it_was_forked_in() {
+    let (first, second) = (
+        Runtime::builder().workers(1).build().unwrap(),
+        Runtime::builder().workers(1).build().unwrap(),
+    );
+    let second = Arc::new(second);
+    first
+        .spawn(|| fork_in(|fork| greenpatch_runtime::blocking(fork)))
+        .join()
+        .unwrap();
+    first.run(|| fork_in(|fork| greenpatch_runtime::blocking(fork)));
+    let others = second.clone();
+    first
+        .spawn(move || fork_in(|fork| others.run(fork)))
+        .join()
+        .unwrap();
+    first.run(|| fork_in(|fork| second.run(fork)));
+}

@@ -46,6 +46,17 @@ pub(crate) fn holds(address: usize) -> bool {
     })
 }
 
+/// In a forked child, which has none of its parent's workers; where their stacks were, others may be by now.
+///
+/// # Safety
+///
+/// The child has no worker of its own yet.
+pub(crate) unsafe fn reset_after_fork() {
+    for entry in entries() {
+        entry.start.store(FREE, Ordering::Release);
+    }
+}
+
 /// A native stack, until it is dropped.
 pub(crate) struct NativeStack(&'static Entry);
 

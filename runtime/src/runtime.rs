@@ -17,8 +17,8 @@ use crate::scheduler::Shared;
 use crate::settings::{Given, Switch};
 use crate::spawn::{self, Builder, JoinHandle};
 use crate::{
-    deadlock, descriptor, dump_signal, executable, futex, monitor, overflow, own_descriptor, probe,
-    sample, setxid, signal_wake, slot, tls,
+    deadlock, descriptor, dump_signal, executable, futex, monitor, native_stack, overflow,
+    own_descriptor, probe, sample, setxid, signal_wake, slot, tls,
 };
 
 /// A scheduler with its workers, on which green threads run.
@@ -283,6 +283,7 @@ fn prepare_process() {
         descriptor::reset_after_fork();
         own_descriptor::reset_after_fork();
         slot::reset_after_fork();
+        native_stack::reset_after_fork();
     });
     context::set_process();
     executable::look();

@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 use std::{process, thread};
 
@@ -323,4 +323,57 @@ fn main_may_be_deep_in_its_stack() {
         .unwrap();
     let deep = caller.spawn(move || runtime.run(|| depth(4000))).unwrap();
     assert_eq!(deep.join().unwrap(), 4000);
+}
+
+#[test]
+fn a_childs_coroutines_are_green_where_its_parents_workers_had_their_stacks() {
+    use corosensei::{Coroutine, stack::DefaultStack};
+
+    /// As many stacks as the parent's workers had, and more, are used and then unmapped.
+    fn give_stacks_back() {
+        let all = Arc::new(Barrier::new(61));
+        let threads: Vec<_> = (0..60)
+            .map(|_| {
+                let all = all.clone();
+                thread::spawn(move || all.wait())
+            })
+            .collect();
+        all.wait();
+        for thread in threads {
+            thread.join().unwrap();
+        }
+    }
+    fn coroutines_are_green() -> bool {
+        let mut coroutines: Vec<_> = (0..2000)
+            .map(|_| {
+                let stack = DefaultStack::new(256 << 10).unwrap();
+                Coroutine::<(), bool, (), _>::with_stack(stack, |yielder, ()| {
+                    yielder.suspend(is_green());
+                })
+            })
+            .collect();
+        let mut are_green = true;
+        for coroutine in &mut coroutines {
+            are_green &= coroutine.resume(()).as_yield() == Some(true);
+        }
+        for coroutine in &mut coroutines {
+            coroutine.resume(());
+        }
+        are_green
+    }
+    let runtime = runtime(8);
+    // SAFETY: the child does nothing that another thread could have locked.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        give_stacks_back();
+        give_stacks_back();
+        let are_green = run(coroutines_are_green);
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(!are_green)) };
+    }
+    let mut status = 0;
+    // SAFETY: a place for the status.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    drop(runtime);
 }

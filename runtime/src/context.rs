@@ -289,6 +289,7 @@ pub(crate) extern "C" fn forget_after_fork() {
 /// User code that runtime code calls on a green thread's stack: until it is dropped, shims do not pass through, though the
 /// caller may stand in a native section.
 pub(crate) struct UserSection {
+    green: *const Green,
     before: *const Green,
     _not_send: PhantomData<*const ()>,
 }
@@ -297,6 +298,7 @@ impl UserSection {
     /// On the stack of `green`.
     pub(crate) fn enter(green: GreenRef) -> UserSection {
         UserSection {
+            green: green.as_ptr(),
             before: CURRENT.replace(green.as_ptr()),
             _not_send: PhantomData,
         }
@@ -305,8 +307,8 @@ impl UserSection {
 
 impl Drop for UserSection {
     fn drop(&mut self) {
-        // A fork in between has cleared the identity.
-        if !GREEN.get().is_null() {
+        // A fork in between has cleared the identity, and an adopted green thread may have been left.
+        if GREEN.get() == self.green {
             CURRENT.set(self.before);
         }
     }
@@ -315,8 +317,10 @@ impl Drop for UserSection {
 /// Runtime code on a green thread: until it is dropped, shims pass through. Does nothing elsewhere, where they do so
 /// anyway.
 pub(crate) struct NativeSection {
-    /// What `CURRENT` was, if this is a green thread.
-    before: Option<*const Green>,
+    /// Null elsewhere.
+    green: *const Green,
+    /// What `CURRENT` was.
+    before: *const Green,
     _not_send: PhantomData<*const ()>,
 }
 
@@ -334,8 +338,13 @@ impl NativeSection {
 
     #[inline]
     fn begin(green: Option<GreenRef>) -> NativeSection {
+        let (green, before) = match green {
+            Some(green) => (green.as_ptr().cast_const(), CURRENT.replace(ptr::null())),
+            None => (ptr::null(), ptr::null()),
+        };
         NativeSection {
-            before: green.map(|_| CURRENT.replace(ptr::null())),
+            green,
+            before,
             _not_send: PhantomData,
         }
     }
@@ -344,11 +353,10 @@ impl NativeSection {
 impl Drop for NativeSection {
     #[inline]
     fn drop(&mut self) {
-        // A fork in between has cleared the identity; then the section stays native.
-        if let Some(before) = self.before
-            && !GREEN.get().is_null()
-        {
-            CURRENT.set(before);
+        // A fork in between has cleared the identity, and an adopted green thread may have been left; what runs here then is
+        // not what this section was entered by.
+        if !self.green.is_null() && GREEN.get() == self.green {
+            CURRENT.set(self.before);
         }
     }
 }

@@ -22,6 +22,7 @@ on_every_kind_of_thread! {
     timed_joins_end_at_their_time,
     exit_unwinds_and_gives_the_value,
     exit_on_an_adopted_thread_is_that_threads,
+    exit_in_nested_runs_unwinds_as_the_green_thread_that_called_the_outer_one,
     key_destructors_run_at_exit,
     attributes_tell_the_stack,
     a_stack_of_the_callers_own_is_used,
@@ -207,6 +208,39 @@ fn exit_on_an_adopted_thread_is_that_threads() {
     let before = UNWOUND.load(Ordering::SeqCst);
     assert_eq!(join(create(null(), start, 0)), 99);
     assert!(UNWOUND.load(Ordering::SeqCst) >= before + 11);
+}
+
+fn exit_in_nested_runs_unwinds_as_the_green_thread_that_called_the_outer_one() {
+    use greenpatch_runtime::{Runtime, thread::current, thread::is_green, yield_now};
+
+    fn green_id() -> Option<u64> {
+        is_green().then(|| current().id())
+    }
+    struct Same<'a>(Option<u64>, &'a AtomicU32);
+    impl Drop for Same<'_> {
+        fn drop(&mut self) {
+            let same = green_id() == self.0;
+            if same && is_green() {
+                for _ in 0..10 {
+                    thread::sleep(Duration::from_millis(1));
+                    yield_now();
+                }
+            }
+            self.1.store(u32::from(same), Ordering::SeqCst);
+        }
+    }
+    extern "C-unwind" fn start(argument: *mut c_void) -> *mut c_void {
+        // SAFETY: the test's word, which outlives this thread.
+        let outcome = unsafe { &*argument.cast::<AtomicU32>() };
+        let other = Runtime::builder().workers(1).build().unwrap();
+        let _same = Same(green_id(), outcome);
+        other.run(|| other.run(|| exit_from_below(0)));
+        unreachable!()
+    }
+    let same = AtomicU32::new(0);
+    let argument = std::ptr::from_ref(&same) as usize;
+    assert_eq!(join(create(null(), start, argument)), 99);
+    assert_eq!(same.load(Ordering::SeqCst), 1);
 }
 
 fn exit_unwinds_and_gives_the_value() {

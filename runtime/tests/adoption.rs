@@ -258,6 +258,34 @@ fn signals_to_the_adopted_thread_leave_what_is_its_own_alone() {
     });
 }
 
+/// 0 until the handler has run; then 1, and 2 if it was on a green thread's stack.
+static STOOD: AtomicU32 = AtomicU32::new(0);
+
+extern "C" fn tell_where_it_stands(_: libc::c_int) {
+    let is_own = greenpatch_runtime::hook::exit::own_stack().is_some();
+    STOOD.store(1 + u32::from(is_own), Ordering::SeqCst);
+}
+
+#[test]
+fn signal_handlers_of_the_thread_that_waits_are_on_no_green_threads_stack() {
+    watch();
+    // SAFETY: the handler is async-signal-safe.
+    unsafe { libc::signal(libc::SIGUSR2, tell_where_it_stands as *const () as usize) };
+    let own = this_pthread();
+    run(|| {
+        // A thread's signals to itself are handled where it stands.
+        let sender = blocking(|| {
+            // SAFETY: the thread lives.
+            thread::spawn(move || unsafe { libc::pthread_kill(own, libc::SIGUSR2) })
+        });
+        blocking(|| sender.join().unwrap());
+        while STOOD.load(Ordering::SeqCst) == 0 {
+            yield_now();
+        }
+    });
+    assert_eq!(STOOD.load(Ordering::SeqCst), 1);
+}
+
 /// The processor that the kernel has told in the calling thread's block; negative if that is not registered.
 fn told_processor() -> Option<i32> {
     // SAFETY: a name; and where there is such a symbol, it is an offset from the thread pointer.

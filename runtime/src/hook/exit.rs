@@ -60,7 +60,8 @@ impl OwnStack {
 pub fn own_stack() -> Option<OwnStack> {
     let green = context::green().or_else(|| {
         let pointer = arch::stack_pointer();
-        slot::find(pointer).filter(|green| green.slot.holds_stack(pointer))
+        // On the slot's stack of an adopted one, its kernel's thread waits.
+        slot::find(pointer).filter(|green| green.slot.holds_stack(pointer) && !green.is_adopted())
     })?;
     Some(OwnStack {
         green,

@@ -591,6 +591,8 @@ fn describe(seen: Seen, owners: &Owners, names: &mut Names) -> Dump {
                 name,
                 sight,
                 waiting,
+                stack: (limit, base),
+                stack_size,
                 ..
             } = seen.snapshot;
             let worker = workers.get(&ptr::from_ref(&*seen.green));
@@ -611,8 +613,8 @@ fn describe(seen: Seen, owners: &Owners, names: &mut Names) -> Dump {
                 id: task.head().id,
                 name: name.to_text(),
                 spawned_at: task.head().spawned_at,
-                stack_size: seen.green.stack_size(),
-                stack_high_water: seen.green.deepest_use(),
+                stack_size,
+                stack_high_water: slot::deepest_use(limit, base),
                 state,
                 backtrace,
             }

@@ -12,7 +12,7 @@
 //! | `worker` | the worker that resumes it, before the switch; read by the green thread itself |
 //! | `timer` | its own green thread, and whoever holds the lock of the wheel it stands in |
 //! | `coroutine` | the worker that runs it |
-//! | `block`, `stack` | written by the spawner, read by anyone while the green thread lives |
+//! | `block`, `stack` | written by the spawner under the lock of `name`; read by its own green thread and its worker, and under that lock by anyone |
 //! | `waiter` | its own green thread, if that is [adopted](crate::adoption); then the worker reads `link` |
 //! | `next_free`, `previous_free` | whoever holds the pool's lock |
 //! | `links` | whoever holds the lock of the run queue's backlog that it stands in, or took it out of there |
@@ -239,6 +239,10 @@ pub(crate) struct Snapshot {
     pub(crate) sight: Sight,
     /// If it is parked.
     pub(crate) waiting: Waiting,
+    /// From the lowest address to the highest; see [`slot::deepest_use`].
+    pub(crate) stack: (usize, usize),
+    /// Bytes of stack that it may use.
+    pub(crate) stack_size: usize,
 }
 
 /// A parked green thread's wait, as its words say. Of one that is about to park or to go on it may be half new.
@@ -353,19 +357,13 @@ impl Green {
     }
 
     /// Bytes of stack that it may use.
-    pub(crate) fn stack_size(&self) -> usize {
+    fn stack_size(&self) -> usize {
         if self.is_adopted() {
             let (limit, base) = self.stack.get();
             base - limit
         } else {
             self.slot.promised_stack_size()
         }
-    }
-
-    /// Bytes of its stack that are in memory; see [`slot::deepest_use`].
-    pub(crate) fn deepest_use(&self) -> usize {
-        let (limit, base) = self.stack.get();
-        slot::deepest_use(limit, base)
     }
 
     /// Whether it is an [adopted](crate::adoption) thread, whose stack and block are not the slot's.
@@ -729,8 +727,6 @@ impl GreenRef {
     /// Puts a new green thread into a slot that was acquired.
     fn occupy(self, life: Life, ending: u32, block: Block, stack: (usize, usize)) {
         let green = self;
-        green.block.set(block);
-        green.stack.set(stack);
         green.patch.set(life.shared.patch());
         let runtime = Arc::as_ptr(&life.shared) as usize;
         green.runtime.store(runtime, Ordering::Relaxed);
@@ -744,6 +740,8 @@ impl GreenRef {
         green.park.start();
         let mut its_name = green.name.lock();
         *its_name = name.map_or(Name::None, Name::Given);
+        green.block.set(block);
+        green.stack.set(stack);
         // SAFETY: the slot is ours, and whoever looks from outside waits for the lock.
         unsafe { *green.life.get() = Some(life) };
         drop(its_name);
@@ -855,11 +853,6 @@ impl GreenRef {
         self.ending.load(Ordering::Relaxed) & ending::DETACHED != 0
     }
 
-    /// Whether a green thread lives here.
-    pub(crate) fn is_alive(self) -> bool {
-        self.snapshot().is_some()
-    }
-
     /// What the green thread that lives here is and does, if one does. From any thread, at any time.
     pub(crate) fn snapshot(self) -> Option<Snapshot> {
         let name = self.name.lock();
@@ -874,6 +867,8 @@ impl GreenRef {
             name: name.clone(),
             sight: self.park.look(),
             waiting: self.waiting(),
+            stack: self.stack(),
+            stack_size: self.stack_size(),
         })
     }
 

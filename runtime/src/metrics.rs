@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 use crate::context::{self, NativeSection};
+use crate::green::{GreenRef, Snapshot};
 use crate::runtime::Runtime;
 use crate::scheduler::Shared;
 use crate::slot;
@@ -259,8 +260,12 @@ impl Runtime {
     /// ```
     pub fn stack_high_water(&self) -> usize {
         let _native = NativeSection::enter();
-        let ours = slot::all().filter(|green| green.is_of(&self.shared) && green.is_alive());
-        ours.map(|green| green.deepest_use()).max().unwrap_or(0)
+        slot::all()
+            .filter(|green| green.is_of(&self.shared))
+            .filter_map(GreenRef::snapshot)
+            .map(|Snapshot { stack, .. }| slot::deepest_use(stack.0, stack.1))
+            .max()
+            .unwrap_or(0)
     }
 }
 

@@ -274,10 +274,8 @@ fn signal_handlers_of_the_thread_that_waits_are_on_no_green_threads_stack() {
     let own = this_pthread();
     run(|| {
         // A thread's signals to itself are handled where it stands.
-        let sender = blocking(|| {
-            // SAFETY: the thread lives.
-            thread::spawn(move || unsafe { libc::pthread_kill(own, libc::SIGUSR2) })
-        });
+        // SAFETY: the thread lives.
+        let sender = thread::spawn(move || unsafe { libc::pthread_kill(own, libc::SIGUSR2) });
         blocking(|| sender.join().unwrap());
         while STOOD.load(Ordering::SeqCst) == 0 {
             yield_now();

@@ -23,6 +23,7 @@ on_every_kind_of_thread! {
     exit_unwinds_and_gives_the_value,
     exit_on_an_adopted_thread_is_that_threads,
     exit_in_nested_runs_unwinds_as_the_green_thread_that_called_the_outer_one,
+    exit_unwinds_a_stack_of_the_callers_own_wherever_that_is,
     key_destructors_run_at_exit,
     attributes_tell_the_stack,
     a_stack_of_the_callers_own_is_used,
@@ -208,6 +209,71 @@ fn exit_on_an_adopted_thread_is_that_threads() {
     let before = UNWOUND.load(Ordering::SeqCst);
     assert_eq!(join(create(null(), start, 0)), 99);
     assert!(UNWOUND.load(Ordering::SeqCst) >= before + 11);
+}
+
+fn exit_unwinds_a_stack_of_the_callers_own_wherever_that_is() {
+    const SIZE: usize = 256 << 10;
+
+    struct Set<'a>(&'a AtomicU32);
+    impl Drop for Set<'_> {
+        fn drop(&mut self) {
+            self.0.store(1, Ordering::SeqCst);
+        }
+    }
+    thread_local! {
+        static UNWOUND: Cell<*const AtomicU32> = const { Cell::new(null()) };
+    }
+    extern "C-unwind" fn exits() {
+        // SAFETY: the test's word, which outlives this thread.
+        let _set = Set(unsafe { &*UNWOUND.get() });
+        // SAFETY: the frames above are this one, with a destructor, and the C library's.
+        unsafe { pthread_exit(7 as *mut c_void) }
+    }
+    /// Memory above the calling thread's stack, if the kernel finds it such.
+    fn memory_above() -> *mut c_void {
+        let mut here = 0_u8;
+        let here = (&raw mut here).addr() & !0xfff;
+        let above = (1..4096).map(|distance| here + distance * (64 << 20));
+        above
+            .map(|hint| {
+                // SAFETY: a new mapping.
+                let memory = unsafe {
+                    libc::mmap(
+                        hint as *mut c_void,
+                        SIZE,
+                        libc::PROT_READ | libc::PROT_WRITE,
+                        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                        -1,
+                        0,
+                    )
+                };
+                assert_ne!(memory, libc::MAP_FAILED);
+                memory
+            })
+            .find(|memory| memory.addr() > here)
+            .expect("there is room above")
+    }
+    extern "C-unwind" fn start(argument: *mut c_void) -> *mut c_void {
+        UNWOUND.set(argument.cast());
+        let mut context = MaybeUninit::<libc::ucontext_t>::uninit();
+        // SAFETY: the context has a stack of its own, which nobody else uses, and its function takes no argument.
+        unsafe {
+            assert_eq!(libc::getcontext(context.as_mut_ptr()), 0);
+            let context = context.assume_init_mut();
+            context.uc_stack.ss_sp = memory_above();
+            context.uc_stack.ss_size = SIZE;
+            context.uc_link = null_mut();
+            let exits: extern "C-unwind" fn() = exits;
+            let exits = std::mem::transmute::<extern "C-unwind" fn(), extern "C" fn()>(exits);
+            libc::makecontext(context, exits, 0);
+            libc::setcontext(context);
+        }
+        unreachable!()
+    }
+    let unwound = AtomicU32::new(0);
+    let argument = std::ptr::from_ref(&unwound) as usize;
+    assert_eq!(join(create(null(), start, argument)), 7);
+    assert_eq!(unwound.load(Ordering::SeqCst), 1);
 }
 
 fn exit_in_nested_runs_unwinds_as_the_green_thread_that_called_the_outer_one() {

@@ -215,8 +215,10 @@ extern "C-unwind" fn stop(
     // SAFETY: `unwind` passes a control block, which is never freed.
     let green = unsafe { GreenRef::new(NonNull::new_unchecked(green.cast())) };
     let frame = _Unwind_GetCFA(context);
-    // The unwinder gives each frame's own stack pointer; those of the frames to leave are lower.
-    if actions & END_OF_STACK != 0 || frame >= green.entry_frame() || frame >= next_cleanup() {
+    // The unwinder gives each frame's own stack pointer; those of the frames to leave are lower, if they are on the same stack.
+    // The program may have switched to one of its own, which may be anywhere.
+    let is_at = |goal| frame >= goal && green.holds_stack(frame) == green.holds_stack(goal);
+    if actions & END_OF_STACK != 0 || is_at(green.entry_frame()) || is_at(next_cleanup()) {
         // SAFETY: made by `unwind`, and the unwinder is done with it, as this function does not return. It runs
         // on the green thread, of which every frame below the one to go to has been unwound.
         unsafe { leave(exception, green) }

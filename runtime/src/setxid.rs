@@ -183,8 +183,10 @@ unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
         return;
     }
     let thread_pointer = tls::layout().thread_pointer;
-    // SAFETY: this OS thread's own control block, which nobody else runs on; nothing here is thread-local. What was there
-    // is put back before anything else runs, as all signals are blocked.
+    // SAFETY: `home` is the control block by which glibc knows this kernel's thread. Nobody else runs on it, unless it is that of
+    // an adopted green thread, for which this kernel's thread waits. There glibc's handler is all that runs twice: of the block,
+    // it uses by atomic operations the two words by which it answers the caller of setxid, and no errno. Nothing here is
+    // thread-local. What was there is put back before anything else runs, as all signals are blocked.
     unsafe {
         thread_pointer.set(home);
         glibcs(signal, info, context);

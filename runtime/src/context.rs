@@ -155,6 +155,11 @@ impl Words {
         }
     }
 
+    /// The green thread that it was.
+    pub(crate) fn green(self) -> Option<GreenRef> {
+        reference(self.green)
+    }
+
     pub(crate) fn restore(self) {
         OWN.set(self.own);
         GREEN.set(self.green);

@@ -371,6 +371,11 @@ impl Green {
         self.block.get() != self.slot.block
     }
 
+    /// Whether it is an adopted OS thread, one that glibc knows, and not another green thread.
+    pub(crate) fn is_adopted_os_thread(&self) -> bool {
+        self.is_adopted() && slot::find(self.block.get().address()).is_none()
+    }
+
     /// The stack pointer of the frame that calls the green thread's body.
     pub(crate) fn entry_frame(&self) -> usize {
         self.entry_frame.get()
@@ -400,14 +405,20 @@ impl Green {
     /// Runs `f` on the stack of the worker's OS thread, below the frames of the scheduler, with this green thread's
     /// storage. Runs on this green thread.
     ///
+    /// An adopted OS thread has the stack that OS threads have, where `f` runs. If another green thread was adopted, the
+    /// stack is that of its worker, which waits meanwhile, on a slot's.
+    ///
     /// # Safety
     ///
     /// `f` does not switch away from this green thread.
     pub(crate) unsafe fn on_workers_stack<F: FnOnce() -> T, T>(&self, f: F) -> T {
         // SAFETY: as in `suspend`.
         let Some(yielder) = (unsafe { self.yielder.get().as_ref() }) else {
-            // What is adopted has the stack that an OS thread has.
-            return context::as_native(f);
+            return match self.aside.get().green() {
+                // SAFETY: the caller's `f` switches away from neither; what was adopted stands below this one, as its worker does.
+                Some(host) => unsafe { host.on_workers_stack(f) },
+                None => context::as_native(f),
+            };
         };
         let f = SameThread(f);
         // The worker's frames stay as they are until this green thread switches away.

@@ -403,3 +403,60 @@ fn a_childs_coroutines_are_green_where_its_parents_workers_had_their_stacks() {
     assert_eq!(status, 0);
     drop(runtime);
 }
+
+#[test]
+fn on_another_green_thread_run_knows_that_glibc_does_not_know_it() {
+    use greenpatch_runtime::hook;
+
+    fn is_known_to_glibc() -> bool {
+        let stack = hook::exit::own_stack().expect("this is a green thread");
+        stack.is_known_to_glibc()
+    }
+    let (first, second) = (runtime(1), Arc::new(runtime(1)));
+    assert!(first.run(is_known_to_glibc));
+    assert!(first.run(|| second.run(is_known_to_glibc)));
+    let other = second.clone();
+    let nested = first.spawn(move || {
+        other.run(|| {
+            let this = this_pthread();
+            hook::thread::set_name(this, c"nested").unwrap();
+            (is_known_to_glibc(), hook::thread::name(this).unwrap())
+        })
+    });
+    let (is_known, name) = nested.join().unwrap();
+    assert!(!is_known);
+    assert!(name.starts_with(b"nested\0"));
+}
+
+#[test]
+fn what_needs_a_workers_stack_finds_one_in_run_on_a_small_green_thread() {
+    use greenpatch_runtime::hook;
+
+    fn use_much_stack() -> usize {
+        let bytes = std::hint::black_box([1_u8; 300 << 10]);
+        bytes.iter().map(|&byte| usize::from(byte)).sum()
+    }
+    fn in_section() -> usize {
+        let section = hook::enter_any().expect("this is a green thread's own code");
+        // SAFETY: the function uses no section.
+        let sum = unsafe { section.blocking_on_workers_stack(use_much_stack) };
+        drop(section);
+        assert!(is_green());
+        yield_now();
+        sum
+    }
+    let small = Runtime::builder()
+        .workers(1)
+        .stack_size(64 << 10)
+        .build()
+        .unwrap();
+    let (second, third) = (Arc::new(runtime(1)), Arc::new(runtime(1)));
+    let sums = small.spawn(move || {
+        let direct = in_section();
+        let nested = second.run(|| (in_section(), third.run(in_section), in_section()));
+        (direct, nested, in_section())
+    });
+    let sum = 300 << 10;
+    assert_eq!(sums.join().unwrap(), (sum, (sum, sum, sum), sum));
+    assert_eq!(small.run(in_section), sum);
+}

@@ -354,7 +354,7 @@ unsafe extern "C-unwind" fn pthread_exit(value: *mut c_void) -> ! {
 
 /// As [`exit::own_stack`], on green threads for which glibc cannot keep cleanup handlers and unwind.
 fn stack_unknown_to_glibc() -> Option<exit::OwnStack> {
-    exit::own_stack().filter(|stack| !stack.is_adopted())
+    exit::own_stack().filter(|stack| !stack.is_known_to_glibc())
 }
 
 /// What `pthread_cleanup_push` calls in C code that is compiled without exceptions.

@@ -51,8 +51,8 @@ pub struct OwnStack {
 impl OwnStack {
     /// Whether the green thread is an OS thread that became one for the time of [`Runtime::run`](crate::Runtime::run):
     /// glibc knows it, its stack and its cleanup handlers.
-    pub fn is_adopted(&self) -> bool {
-        self.green.is_adopted()
+    pub fn is_known_to_glibc(&self) -> bool {
+        self.green.is_adopted_os_thread()
     }
 }
 
@@ -76,7 +76,7 @@ pub fn own_stack() -> Option<OwnStack> {
 ///
 /// The frames above may be unwound.
 pub unsafe fn exit(stack: OwnStack, value: *mut c_void) -> ! {
-    if stack.is_adopted() {
+    if stack.green.is_adopted() {
         unsafe extern "C-unwind" {
             fn pthread_exit(value: *mut c_void) -> !;
         }

@@ -35,7 +35,6 @@
 //! work of others.
 
 use std::ffi::c_void;
-use std::fs;
 use std::mem::MaybeUninit;
 use std::panic::Location;
 use std::sync::Arc;
@@ -176,14 +175,13 @@ fn wait_on_os_thread(green: GreenRef) {
     wait_on_worker(green);
 }
 
-/// The calling OS thread's stack, from the lowest address to the highest.
+/// The calling OS thread's stack, from the lowest address to the highest. Empty if it stands on one of the program's own
+/// making: nobody knows how far that reaches, and what is mapped around it may be other stacks.
 fn stack_of_os_thread() -> (usize, usize) {
     let here = arch::stack_pointer();
-    let holds = |stack: &(usize, usize)| (stack.0..stack.1).contains(&here);
     stack_of_pthread()
-        .filter(holds)
-        .or_else(|| mappings().find(holds))
-        .unwrap_or((here.saturating_sub(STACK), here + 1))
+        .filter(|&(lowest, end)| (lowest..end).contains(&here))
+        .unwrap_or((here, here))
 }
 
 fn stack_of_pthread() -> Option<(usize, usize)> {
@@ -198,20 +196,4 @@ fn stack_of_pthread() -> Option<(usize, usize)> {
         libc::pthread_attr_destroy(attributes.as_mut_ptr());
         (error == 0).then_some((lowest as usize, lowest as usize + size))
     }
-}
-
-/// What is mapped in this process: a thread may stand on a stack of its own making.
-fn mappings() -> impl Iterator<Item = (usize, usize)> {
-    let maps = fs::read_to_string("/proc/self/maps").unwrap_or_default();
-    let ranges: Vec<_> = maps
-        .lines()
-        .filter_map(|line| {
-            let (start, end) = line.split(' ').next()?.split_once('-')?;
-            Some((
-                usize::from_str_radix(start, 16).ok()?,
-                usize::from_str_radix(end, 16).ok()?,
-            ))
-        })
-        .collect();
-    ranges.into_iter()
 }

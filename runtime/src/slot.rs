@@ -128,7 +128,7 @@ pub(crate) fn deepest_use(limit: usize, base: usize) -> usize {
             break;
         }
     }
-    base - lowest
+    base - lowest.max(limit)
 }
 
 /// Free slots in the order in which they were freed, linked through their control blocks: the *hottest* was freed last.

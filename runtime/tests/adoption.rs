@@ -460,3 +460,30 @@ fn what_needs_a_workers_stack_finds_one_in_run_on_a_small_green_thread() {
     assert_eq!(sums.join().unwrap(), (sum, (sum, sum, sum), sum));
     assert_eq!(small.run(in_section), sum);
 }
+
+#[test]
+fn of_a_caller_on_a_stack_of_its_own_making_no_extent_is_claimed() {
+    use corosensei::{Coroutine, stack::DefaultStack};
+
+    let body = || {
+        let dump = greenpatch_runtime::dump(greenpatch_runtime::DumpOptions::new()).unwrap();
+        let me = greenpatch_runtime::thread::current().id();
+        let all = dump.green_threads.iter();
+        let (size, used) = all
+            .filter(|green| green.id == me)
+            .map(|green| (green.stack_size, green.stack_high_water))
+            .next()
+            .unwrap();
+        yield_now();
+        assert_eq!(spawn(|| 7).join().unwrap(), 7);
+        time::sleep(Duration::from_millis(1));
+        (is_green(), size, used)
+    };
+    let stack = DefaultStack::new(256 << 10).unwrap();
+    let mut coroutine = Coroutine::<(), (), _, _>::with_stack(stack, move |_, ()| run(body));
+    let outcome = coroutine.resume(()).as_return();
+    assert_eq!(outcome, Some((true, 0, 0)));
+    // On its own stack, it has that.
+    let (_, size, used) = run(body);
+    assert!(0 < used && used < size);
+}

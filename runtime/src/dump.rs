@@ -129,7 +129,7 @@ pub struct GreenThread {
     /// Where in the source it was spawned; `None` if by `pthread_create`.
     #[cfg_attr(feature = "json", serde(serialize_with = "as_text"))]
     pub spawned_at: Option<&'static Location<'static>>,
-    /// Bytes of stack it may use.
+    /// Bytes of stack it may use; 0 if nobody knows, as where [`run`](crate::run) was called on a stack of the program's own making.
     pub stack_size: usize,
     /// Bytes of stack that are in memory: see [`Runtime::stack_high_water`].
     pub stack_high_water: usize,

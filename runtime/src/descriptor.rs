@@ -52,7 +52,7 @@ const LONGEST_ATTEMPT: Duration = Duration::from_millis(100);
 const YIELDS: u32 = 10;
 
 /// An attempt of a call that has begun before, on the descriptor that it began on.
-pub(crate) struct GoingOn<'a>(&'a Descriptor);
+pub struct GoingOn<'a>(&'a Descriptor);
 
 impl Drop for GoingOn<'_> {
     fn drop(&mut self) {

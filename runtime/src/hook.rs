@@ -26,7 +26,7 @@ use crate::reason::Packed;
 use crate::time;
 
 pub use crate::arch::system_call;
-pub use crate::descriptor::{Closing, Interest};
+pub use crate::descriptor::{Closing, GoingOn, Interest};
 
 mod accept;
 mod call;

@@ -97,7 +97,7 @@ unsafe fn transmit(
     // SAFETY: the caller's promise.
     } else if unsafe { is_unix_address(address.cast(), address_length) } {
         // If the peer's queue is full, poll(2) calls the socket writable all the same.
-        hook::retry_by_timer(patience, || attempt(0))
+        section.call(fd)?.retry_by_timer(patience, || attempt(0))
     } else {
         move_all(
             section.call(fd)?,
@@ -136,7 +136,7 @@ unsafe fn transmit_message(
     // SAFETY: the caller's promise.
     if unsafe { is_unix_address(header.msg_name, header.msg_namelen) } {
         // As in `transmit`.
-        return hook::retry_by_timer(patience, || once(flags | attempt_flags(0)));
+        return call.retry_by_timer(patience, || once(flags | attempt_flags(0)));
     }
     move_all(
         call,

@@ -19,7 +19,7 @@ use rustix::io::Errno;
 
 use crate::fd::{opened, opened_pair};
 use crate::kernel::{finish, is_ready};
-use crate::transfer::{retry, socket_patience};
+use crate::transfer::socket_patience;
 
 originals! {
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
@@ -178,6 +178,7 @@ unsafe fn connect_on(
     if !socket_type(fd).is_ok_and(waits) || hook::is_nonblocking(fd) {
         return call();
     }
+    let whole = section.call(fd)?;
     let attempt = || {
         set_nonblocking(fd, true)?;
         let outcome = call();
@@ -188,14 +189,17 @@ unsafe fn connect_on(
     // SAFETY: the caller's promise.
     if unsafe { is_unix_address(address.cast(), length) } {
         // If the listener's queue is full, nothing tells of its end.
-        return hook::retry_by_timer(patience, attempt);
+        return whole.retry_by_timer(patience, attempt);
     }
     match attempt() {
         // EALREADY: an earlier connect of a socket that was in non-blocking mode then.
         Err(Errno::INPROGRESS | Errno::ALREADY) => {}
-        outcome => return outcome,
+        outcome => {
+            section.give_way();
+            return outcome;
+        }
     }
-    let outcome = retry(section, fd, Interest::Write, patience, || {
+    let outcome = whole.rest().retry(Interest::Write, patience, || {
         if !is_ready(fd, libc::POLLOUT) {
             return Err(Errno::AGAIN);
         }

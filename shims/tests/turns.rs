@@ -5,7 +5,8 @@ use std::ffi::{c_int, c_void};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -225,6 +226,18 @@ fn all_are_served_that_send_many_messages_with_dontwait() {
             assert_eq!(libc::sendmmsg(one, &mut message, 1, flags), 1);
             assert_eq!(libc::recvmmsg(other, &mut message, 1, flags, none), 1);
         }
+    });
+}
+
+#[test]
+fn all_are_served_that_send_to_a_unix_address() {
+    let make = || {
+        let sender = unix_socket(libc::SOCK_DGRAM);
+        (sender, with_address(unix_socket(libc::SOCK_DGRAM)))
+    };
+    all_are_served(make, |one, other| {
+        assert_eq!(send_to(one, &UnixAddress::of(other)), 8);
+        drain(other, 8);
     });
 }
 
@@ -449,6 +462,128 @@ fn the_rest_of_a_send_does_not_go_to_who_gets_the_number() {
             // SAFETY: open, and the test's own.
             drop(unsafe { OwnedFd::from_raw_fd(number) });
         }
+    });
+}
+
+fn unix_socket(kind: c_int) -> OwnedFd {
+    // SAFETY: integers only.
+    let fd = unsafe { libc::socket(libc::AF_UNIX, kind, 0) };
+    assert!(fd >= 0);
+    // SAFETY: just made.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// The socket, with an address of the kernel's choice.
+fn with_address(socket: OwnedFd) -> OwnedFd {
+    let family = libc::AF_UNIX as libc::sa_family_t;
+    let length = size_of_val(&family) as libc::socklen_t;
+    // SAFETY: an address without a name.
+    let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const family).cast(), length) };
+    assert_eq!(bound, 0);
+    socket
+}
+
+struct UnixAddress(libc::sockaddr_un, libc::socklen_t);
+
+impl UnixAddress {
+    fn of(socket: RawFd) -> UnixAddress {
+        // SAFETY: plain data, for which zero is a value.
+        let address = unsafe { std::mem::zeroed() };
+        let mut address = UnixAddress(address, size_of::<libc::sockaddr_un>() as libc::socklen_t);
+        let UnixAddress(place, length) = &mut address;
+        // SAFETY: an address that may be written, and its length.
+        let outcome = unsafe { libc::getsockname(socket, ptr::from_mut(place).cast(), length) };
+        assert_eq!(outcome, 0);
+        address
+    }
+}
+
+fn send_to(fd: RawFd, UnixAddress(address, length): &UnixAddress) -> isize {
+    let (data, address) = (b"secret..".as_ptr().cast(), ptr::from_ref(address).cast());
+    // SAFETY: valid data and a valid address.
+    unsafe { libc::sendto(fd, data, 8, 0, address, *length) }
+}
+
+fn send_message_to(fd: RawFd, UnixAddress(address, length): &UnixAddress) -> isize {
+    let mut buffer = libc::iovec {
+        iov_base: b"secret..".as_ptr().cast_mut().cast(),
+        iov_len: 8,
+    };
+    // SAFETY: plain data, for which zero is a value.
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_name = ptr::from_ref(address).cast_mut().cast();
+    message.msg_namelen = *length;
+    message.msg_iov = &raw mut buffer;
+    message.msg_iovlen = 1;
+    // SAFETY: a valid message.
+    unsafe { libc::sendmsg(fd, &message, 0) }
+}
+
+fn tcp_streams() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    (stream, listener.accept().unwrap().0)
+}
+
+/// A full queue is waited for by timer. The stranger is a connected stream, for which the address does not count.
+#[test]
+fn who_waits_by_timer_to_send_does_not_send_to_who_gets_the_number() {
+    on_one_worker(|| {
+        let full = with_address(unix_socket(libc::SOCK_DGRAM));
+        let filler = unix_socket(libc::SOCK_DGRAM);
+        set_nonblocking(filler.as_raw_fd());
+        while send_to(filler.as_raw_fd(), &UnixAddress::of(full.as_raw_fd())) == 8 {}
+        for send in [send_to, send_message_to] {
+            let number = alone(unix_socket(libc::SOCK_DGRAM));
+            let address = UnixAddress::of(full.as_raw_fd());
+            let sender = spawn(move || {
+                let sent = send(number, &address);
+                (sent, std::io::Error::last_os_error().raw_os_error())
+            });
+            time::sleep(Duration::from_millis(5));
+            let (stranger, mut peer) = tcp_streams();
+            replace(number, &stranger);
+            assert_eq!(sender.join().unwrap(), (-1, Some(libc::EBADF)));
+            peer.set_nonblocking(true).unwrap();
+            let received = peer.read(&mut [0; 8]).map_err(|error| error.kind());
+            assert_eq!(received, Err(ErrorKind::WouldBlock));
+            // SAFETY: open, and the test's own.
+            drop(unsafe { OwnedFd::from_raw_fd(number) });
+        }
+    });
+}
+
+/// A connect waits by timer for room in a listener's queue.
+#[test]
+fn who_waits_to_connect_does_not_connect_who_gets_the_number() {
+    on_one_worker(|| {
+        let listener = with_address(unix_socket(libc::SOCK_STREAM));
+        let connect = |fd: RawFd, UnixAddress(address, length): &UnixAddress| {
+            // SAFETY: a valid address.
+            unsafe { libc::connect(fd, ptr::from_ref(address).cast(), *length) }
+        };
+        let address = UnixAddress::of(listener.as_raw_fd());
+        // SAFETY: an open socket.
+        assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
+        let first = unix_socket(libc::SOCK_STREAM);
+        assert_eq!(connect(first.as_raw_fd(), &address), 0);
+        let number = alone(unix_socket(libc::SOCK_STREAM));
+        let connecting = spawn(move || {
+            let outcome = connect(number, &address);
+            (outcome, std::io::Error::last_os_error().raw_os_error())
+        });
+        time::sleep(Duration::from_millis(5));
+        let stranger = unix_socket(libc::SOCK_STREAM);
+        replace(number, &stranger);
+        let listener = UnixListener::from(listener);
+        let accepted = listener.accept().unwrap();
+        assert_eq!(connecting.join().unwrap(), (-1, Some(libc::EBADF)));
+        listener.set_nonblocking(true).unwrap();
+        let next = listener.accept().map_err(|error| error.kind());
+        assert_eq!(next.err(), Some(ErrorKind::WouldBlock));
+        drop((first, accepted));
+        // SAFETY: open, and the test's own.
+        drop(unsafe { OwnedFd::from_raw_fd(number) });
     });
 }
 

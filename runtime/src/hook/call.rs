@@ -9,7 +9,7 @@ use rustix::io::Errno;
 
 use super::{NO_TIME, Section, borrow};
 use crate::deadline::Deadline;
-use crate::descriptor::{self, Descriptor, Interest, Opening, Snapshot, Waiter};
+use crate::descriptor::{self, Descriptor, GoingOn, Interest, Opening, Snapshot, Waiter};
 use crate::interrupt::Limits;
 use crate::reason::Packed;
 
@@ -137,6 +137,40 @@ impl Call<'_> {
         // A datagram socket that is shut tells of its end only those whom it may let wait.
         let end = |snapshot: Snapshot| (snapshot.is_unusual() && is_shut(self.fd)).then_some(0);
         self.carry_out(Interest::Read, patience, attempt, is_known_unready, end)
+    }
+
+    /// As [`retry`](Self::retry), for what no readiness event tells of: looks again after ever longer times, as
+    /// [`hook::retry_by_timer`](super::retry_by_timer) does.
+    ///
+    /// # Errors
+    ///
+    /// What `attempt` gives; what `patience` gives; `ETIMEDOUT` or `ECANCELED` if a deadline scope or a cancellation cuts
+    /// the wait short; `EBADF` if another thread has closed the descriptor meanwhile.
+    pub fn retry_by_timer<T>(
+        &self,
+        patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
+        mut attempt: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let mut call = *self;
+        let outcome = super::retry_by_timer(patience, || {
+            let _going_on = call.go_on()?;
+            call = call.rest();
+            attempt()
+        });
+        self.section.give_way();
+        outcome
+    }
+
+    /// As long as what this gives is not dropped, the number keeps the descriptor that the call began on, unless this
+    /// takes very long: whoever closes it waits for a while. A first step needs none, and gets none.
+    ///
+    /// # Errors
+    ///
+    /// `EBADF` if another thread has closed the descriptor since the call's first step.
+    pub fn go_on(&self) -> Result<Option<GoingOn<'static>>, Errno> {
+        self.has_begun
+            .then(|| self.descriptor.go_on(self.opening))
+            .transpose()
     }
 
     /// The loop of a step. `attempt` is given what was known before it; what `is_known_unready` need not be attempted, but

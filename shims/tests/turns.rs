@@ -229,6 +229,20 @@ fn all_are_served_that_send_many_messages_with_dontwait() {
     });
 }
 
+fn datagrams_shut_for_reading() -> Ends {
+    let (one, other) = datagrams_to_itself();
+    // SAFETY: an open socket.
+    assert_eq!(unsafe { libc::shutdown(one.as_raw_fd(), libc::SHUT_RD) }, 0);
+    (one, other)
+}
+
+#[test]
+fn all_are_served_that_read_the_end_of_datagrams() {
+    all_are_served(datagrams_shut_for_reading, |one, _| {
+        assert_eq!(recv(one, 0), 0);
+    });
+}
+
 #[test]
 fn all_are_served_that_send_to_a_unix_address() {
     let make = || {

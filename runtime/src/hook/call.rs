@@ -253,6 +253,8 @@ impl Call<'_> {
                 }
             };
             if let Some(outcome) = ended {
+                drop(place);
+                section.give_way();
                 return Ok(outcome);
             }
             has_begun |= place.wait(snapshot, deadline, true)?;

@@ -349,7 +349,8 @@ impl Descriptor {
         self.line.leave(waiter);
     }
 
-    /// Whether there may be something for the next one.
+    /// Whether there may be something for the next one. The readiness word does not tell: its bit is cleared by whoever waits, and
+    /// by one that has use only for more than there is.
     fn is_ready(&self, fd: RawFd, edges: Edges) -> bool {
         const NOW: Timespec = Timespec {
             tv_sec: 0,
@@ -360,10 +361,6 @@ impl Descriptor {
         } else {
             PollFlags::IN
         };
-        let readiness = self.line.readiness();
-        if readiness >= EDGE && readiness & edges.bits() == 0 {
-            return false;
-        }
         let mut entry = [PollFd::from_borrowed_fd(borrow(fd), flags)];
         poll(&mut entry, Some(&NOW)) != Ok(0)
     }

@@ -36,7 +36,7 @@ pub mod process;
 pub mod thread;
 
 pub use accept::Accepting;
-pub(crate) use accept::{accept_in_turn, take_turn_to_await};
+pub(crate) use accept::{accept_in_turn, of_late_turn, take_turn_to_await};
 pub use call::Call;
 
 /// A native section on a green thread; dropping it makes the thread's code user code again.

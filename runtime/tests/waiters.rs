@@ -3,13 +3,15 @@
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, UdpSocket as StdUdpSocket};
 use std::os::fd::AsRawFd;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use greenpatch_runtime::deadline::Deadline;
+use greenpatch_runtime::hook::Interest;
 use greenpatch_runtime::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use greenpatch_runtime::{JoinHandle, Patch, Runtime, hook, metrics, spawn, time, yield_now};
+use rustix::io::Errno;
 
 fn on_each_number_of_workers(test: fn()) {
     for workers in [1, 2] {
@@ -382,5 +384,144 @@ fn writers_of_one_stream_all_come_to_their_end() {
         writers
             .into_iter()
             .for_each(|thread| thread.join().unwrap());
+    });
+}
+
+/// On one worker, nothing is read from the epoll set between what comes and the newcomer's call.
+#[test]
+fn a_newcomer_does_not_overtake_who_waits_for_a_datagram() {
+    let runtime = Runtime::builder().workers(1).compensation(false);
+    runtime.build().unwrap().run(|| {
+        let server = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
+        let address = server.local_addr().unwrap();
+        let receive = |server: &UdpSocket| {
+            let mut byte = [0];
+            server.recv(&mut byte).unwrap();
+            byte[0]
+        };
+        let first = || {
+            let server = server.clone();
+            let first = spawn(move || receive(&server));
+            until_parked(1);
+            first
+        };
+        let client = StdUdpSocket::bind("127.0.0.1:0").unwrap();
+        // From now on, the epoll set knows the socket.
+        let earlier = first();
+        client.send_to(b"x", address).unwrap();
+        assert_eq!(earlier.join().unwrap(), b'x');
+        let first = first();
+        client.send_to(b"a", address).unwrap();
+        client.send_to(b"b", address).unwrap();
+        let newcomers = receive(&server);
+        assert_eq!((first.join().unwrap(), newcomers), (b'a', b'b'));
+    });
+}
+
+#[test]
+fn a_newcomer_does_not_overtake_who_waits_to_accept() {
+    let runtime = Runtime::builder().workers(1).compensation(false);
+    runtime.build().unwrap().run(|| {
+        let foreign = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        for listener in [
+            TcpListener::bind("127.0.0.1:0").unwrap(),
+            TcpListener::from(foreign),
+        ] {
+            let address = listener.local_addr().unwrap();
+            let listener = Arc::new(listener);
+            let accept = |listener: &TcpListener| listener.accept().unwrap().1;
+            let first = || {
+                let listener = listener.clone();
+                let first = spawn(move || accept(&listener));
+                until_parked(1);
+                first
+            };
+            let connect = || std::net::TcpStream::connect(address).unwrap();
+            // From now on, the epoll set knows the socket.
+            let earlier = first();
+            let _stream = connect();
+            earlier.join().unwrap();
+            let first = first();
+            let streams = [connect(), connect()];
+            let newcomers = accept(&listener);
+            let clients = streams.map(|stream| stream.local_addr().unwrap());
+            assert_eq!([first.join().unwrap(), newcomers], clients);
+        }
+    });
+}
+
+/// Its wake is for the next one, whether it waits on or gives up.
+#[test]
+fn who_has_no_use_for_what_there_is_swallows_no_wake() {
+    on_each_number_of_workers(|| {
+        for gives_up in [false, true] {
+            let server = Arc::new(UdpSocket::bind("127.0.0.1:0").unwrap());
+            let address = server.local_addr().unwrap();
+            let is_over = Arc::new(AtomicBool::new(false));
+            let strict = {
+                let (server, is_over) = (server.clone(), is_over.clone());
+                spawn(move || {
+                    let section = hook::enter(Patch::SOCKET).unwrap();
+                    let mut tries = 0;
+                    let attempt = || {
+                        tries += 1;
+                        match tries {
+                            2 if gives_up => Err(Errno::INTR),
+                            _ if is_over.load(Ordering::SeqCst) => Ok(()),
+                            _ => Err(Errno::AGAIN),
+                        }
+                    };
+                    section.retry(server.as_raw_fd(), Interest::Read, || Ok(None), attempt)
+                })
+            };
+            until_parked(1);
+            let receiver = {
+                let server = server.clone();
+                spawn(move || server.recv(&mut [0; 8]).unwrap())
+            };
+            until_parked(2);
+            let client = StdUdpSocket::bind("127.0.0.1:0").unwrap();
+            client.send_to(b"a", address).unwrap();
+            assert_eq!(receiver.join().unwrap(), 1);
+            is_over.store(true, Ordering::SeqCst);
+            client.send_to(b"a", address).unwrap();
+            let expected = if gives_up { Err(Errno::INTR) } else { Ok(()) };
+            assert_eq!(strict.join().unwrap(), expected);
+        }
+    });
+}
+
+/// Its turn does not come in time: the kernel was not asked, and the connection is the next one's.
+#[test]
+fn who_is_too_late_for_its_turn_to_accept_leaves_the_connection_to_others() {
+    on_each_number_of_workers(|| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = listener.as_raw_fd();
+        let has_turn = Arc::new(AtomicBool::new(false));
+        let is_over = Arc::new(AtomicBool::new(false));
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let slow = {
+            let (has_turn, is_over) = (has_turn.clone(), is_over.clone());
+            spawn(move || {
+                let section = hook::enter(Patch::SOCKET).unwrap();
+                section.retry_accept(number, None, || {
+                    has_turn.store(true, Ordering::SeqCst);
+                    while !is_over.load(Ordering::SeqCst) {
+                        section.yield_now();
+                    }
+                    Err::<(), _>(Errno::INTR)
+                })
+            })
+        };
+        until(|| has_turn.load(Ordering::SeqCst));
+        let section = hook::enter(Patch::SOCKET).unwrap();
+        let soon = Deadline::after(Duration::from_millis(5));
+        let late = section.retry_accept(number, Some(soon), || Ok(()));
+        drop(section);
+        assert_eq!(late, Err(Errno::AGAIN));
+        is_over.store(true, Ordering::SeqCst);
+        assert_eq!(slow.join().unwrap(), Err(Errno::INTR));
+        let section = hook::enter(Patch::SOCKET).unwrap();
+        assert_eq!(section.retry_accept(number, None, || Ok(())), Ok(()));
     });
 }

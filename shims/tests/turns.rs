@@ -414,6 +414,42 @@ fn nobody_is_switched_to_inside_a_signal_handler() {
     });
 }
 
+/// What comes for one that waits is not for who reads next, though the epoll set has not told of it yet.
+#[test]
+fn who_reads_next_does_not_overtake_who_waits() {
+    on_one_worker(|| {
+        let ends = pipe();
+        let (writer, reader) = (ends.0.as_raw_fd(), ends.1.as_raw_fd());
+        let read = move || {
+            let mut byte = [0_u8];
+            // SAFETY: a valid buffer.
+            assert_eq!(
+                unsafe { libc::read(reader, byte.as_mut_ptr().cast(), 1) },
+                1
+            );
+            byte[0]
+        };
+        let first = || {
+            let first = spawn(read);
+            time::sleep(Duration::from_millis(5));
+            first
+        };
+        let put = |data: &[u8]| {
+            // SAFETY: valid data.
+            let put = unsafe { libc::write(writer, data.as_ptr().cast(), data.len()) };
+            assert_eq!(put, data.len() as isize);
+        };
+        // From now on, the epoll set knows the pipe.
+        let earlier = first();
+        put(b"x");
+        assert_eq!(earlier.join().unwrap(), b'x');
+        let first = first();
+        put(b"ab");
+        let next = read();
+        assert_eq!((first.join().unwrap(), next), (b'a', b'b'));
+    });
+}
+
 /// The number of `fd` is given to a new descriptor, a duplicate of `with`.
 fn replace(fd: RawFd, with: &impl AsRawFd) {
     // SAFETY: open descriptors, of which the test owns the first.

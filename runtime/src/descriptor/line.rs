@@ -25,9 +25,11 @@
 //!
 //! **Passing on.** One edge may tell of much: the kernel reports a hundred datagrams that came together once. So whoever was
 //! woken answers for those behind: as it leaves (served, or cancelled, or its time over: whatever came of its call), it asks
-//! poll(2) whether the descriptor is still ready, and if so wakes the next. It asks only if others wait. One that was woken
-//! and finds nothing waits again; if poll(2) disagrees (its own condition may be stricter), it wakes the next one that has not
-//! tried since the last edge, so that the wake does not end with it, nor goes round for ever.
+//! poll(2) whether the descriptor is still ready, and if so wakes the next. It asks only if others wait. One that was woken and
+//! finds nothing waits again; if poll(2) disagrees (its own condition may be stricter), it wakes the next one that has not
+//! tried since the last edge, so that the wake does not end with it, nor goes round for ever. A cleared bit answers for poll(2) in
+//! none of this, and does not keep one that was woken from trying: it may have been cleared by a waiter with a stricter condition,
+//! or before an event that is still to come.
 //!
 //! **No wake is lost.** While something can be had and somebody is WAITING, either an edge is still to be counted, or some
 //! consumer is WOKEN (or on its way out, which still counts as WOKEN until it has passed on). For a waiter that is queued
@@ -136,6 +138,11 @@ impl Waiter {
     /// Whether it stands in line and was not woken.
     pub(crate) fn waits(&self) -> bool {
         self.state() == WAITING
+    }
+
+    /// Whether it was woken, and is to try.
+    pub(crate) fn is_woken(&self) -> bool {
+        self.state() == WOKEN
     }
 
     pub(crate) fn was_closed(&self) -> bool {

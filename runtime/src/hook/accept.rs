@@ -24,17 +24,14 @@ use crate::interrupt::{End, Limits};
 pub(crate) struct Turn(&'static AtomicU32);
 
 impl Turn {
-    fn take(word: &'static AtomicU32, deadline: Option<Deadline>) -> Result<Turn, Errno> {
+    fn take(word: &'static AtomicU32, deadline: Option<Deadline>) -> Result<Turn, End> {
         if word
             .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
             .is_err()
         {
             let limits = Limits::new(deadline);
             while word.swap(2, Ordering::Acquire) != 0 {
-                futex::wait_within(word, 2, &limits).map_err(|end| match end {
-                    End::Deadline => Errno::AGAIN,
-                    End::Interrupted(interrupted) => interrupted.into(),
-                })?;
+                futex::wait_within(word, 2, &limits)?;
             }
         }
         Ok(Turn(word))
@@ -63,12 +60,13 @@ impl Section {
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let _early = self.accepting();
-        self.retry(
+        let outcome = self.retry(
             fd,
             Interest::Read,
             || Ok(deadline),
             || accept_in_turn(fd, deadline, &mut attempt),
-        )
+        );
+        outcome.map_err(of_late_turn)
     }
 
     /// Until this is dropped, the green thread accepts connections and has its turns early: behind it stand all the clients
@@ -97,7 +95,19 @@ fn take_turn(
     if !context::owns_tables() {
         return Ok(None);
     }
-    Turn::take(word(descriptor::entry(fd)?), deadline).map(Some)
+    match Turn::take(word(descriptor::entry(fd)?), deadline) {
+        Ok(turn) => Ok(Some(turn)),
+        Err(End::Deadline) => Err(LATE),
+        Err(End::Interrupted(interrupted)) => Err(interrupted.into()),
+    }
+}
+
+/// The deadline passed before it was a thread's turn. No accept gives this; `EAGAIN` would say that there is no connection.
+const LATE: Errno = Errno::TIME;
+
+/// What the caller of accept gets for it.
+pub(crate) fn of_late_turn(error: Errno) -> Errno {
+    if error == LATE { Errno::AGAIN } else { error }
 }
 
 /// An OS thread's turn to wait for a connection.
@@ -109,10 +119,10 @@ pub(crate) fn take_turn_to_await(
     fd: RawFd,
     deadline: Option<Deadline>,
 ) -> Result<Option<Turn>, Errno> {
-    take_turn(fd, deadline, |descriptor| &descriptor.awaiting)
+    take_turn(fd, deadline, |descriptor| &descriptor.awaiting).map_err(of_late_turn)
 }
 
-/// `accept` if the listener `fd` has a connection, else `EAGAIN`.
+/// `accept` if the listener `fd` has a connection, else `EAGAIN`; see [`of_late_turn`].
 ///
 /// # Errors
 ///

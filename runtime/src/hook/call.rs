@@ -218,7 +218,9 @@ impl Call<'_> {
                     continue;
                 }
             }
-            let is_unready = is_known_unready(snapshot);
+            // Who was woken tries in any case: the bit may have been cleared by one that has use only for more than there is,
+            // or the event may still be to come.
+            let is_unready = !waiter.is_woken() && is_known_unready(snapshot);
             if !is_unready {
                 let going_on = has_begun.then(|| descriptor.go_on(opening)).transpose()?;
                 let outcome = attempt(snapshot);

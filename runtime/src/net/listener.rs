@@ -136,6 +136,7 @@ impl<S: AsFd> Listener<S> {
             || Ok(deadline),
             |_| hook::accept_in_turn(number, deadline, || self.accept_now()),
         )
+        .map_err(hook::of_late_turn)
     }
 
     fn accept_now(&self) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {

@@ -247,7 +247,8 @@ unsafe fn receive_messages(
             // SAFETY: the caller's promise.
             unsafe { kernel_call!(libc::SYS_recvmmsg, fd, at, left, flags, 0) }
         };
-        match call.retry(Interest::Read, patience, attempt) {
+        let step = if done == 0 { call } else { call.rest() };
+        match step.retry(Interest::Read, patience, attempt) {
             Ok(0) => break,
             Ok(received) => done += received,
             Err(_) if done > 0 => break,

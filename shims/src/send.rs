@@ -220,16 +220,17 @@ unsafe fn transmit_messages(
         let (left, now) = (count - done, flags | libc::MSG_DONTWAIT);
         // SAFETY: the caller's promise.
         let attempt = || unsafe { kernel_call!(libc::SYS_sendmmsg, fd, next, left, now) };
-        let outcome = match call.retry(Interest::Write, || Err(Errno::AGAIN), attempt) {
+        let step = if done == 0 { call } else { call.rest() };
+        let outcome = match step.retry(Interest::Write, || Err(Errno::AGAIN), attempt) {
             Ok(0) => break,
             Ok(sent) => {
                 done += sent;
                 // SAFETY: the caller's promise; it is the last that the kernel took.
-                unsafe { complete(section, call, next.wrapping_add(sent - 1), flags) }
+                unsafe { complete(section, call.rest(), next.wrapping_add(sent - 1), flags) }
             }
             Err(Errno::AGAIN) => {
                 // SAFETY: the caller's promise.
-                unsafe { transmit_message(section, call, &raw const (*next).msg_hdr, flags) }.map(
+                unsafe { transmit_message(section, step, &raw const (*next).msg_hdr, flags) }.map(
                     |sent| {
                         // SAFETY: the caller's promise.
                         unsafe { (*next).msg_len = sent as c_uint };

@@ -808,6 +808,21 @@ struct Items {
     /// What the kernel has.
     there: AtomicUsize,
     taken: AtomicUsize,
+    /// From now on, those with a stricter condition take what there is.
+    is_enough: AtomicUsize,
+}
+
+/// What a receiver does with what it finds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Receiver {
+    /// Reads as from a TCP socket: does not ask the kernel while the bit is cleared.
+    Reads,
+    /// Likewise, and gives up as it is woken, or else when it would wait for the second time.
+    GivesUp,
+    /// Asks the kernel in any case, and clears no bit.
+    Asks,
+    /// Likewise, and has no use for what there is before there is enough.
+    Strict,
 }
 
 // SAFETY: the line's cells are used under its lock only; loom checks that.
@@ -821,6 +836,7 @@ impl Items {
             line: line::Line::new(()),
             there: AtomicUsize::new(0),
             taken: AtomicUsize::new(0),
+            is_enough: AtomicUsize::new(0),
         })
     }
 
@@ -830,23 +846,29 @@ impl Items {
         self.line.edge(line::Edges::READ, |()| true);
     }
 
-    fn take(&self) -> bool {
+    /// How many were taken before this one, if there is one.
+    fn take(&self) -> Option<usize> {
         let took = self
             .there
             .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |there| {
                 there.checked_sub(1)
             })
             .is_ok();
-        self.taken.fetch_add(usize::from(took), Ordering::SeqCst);
-        took
+        took.then(|| self.taken.fetch_add(1, Ordering::SeqCst))
     }
 
     fn is_ready(&self) -> bool {
         self.there.load(Ordering::SeqCst) != 0
     }
 
-    /// `Call::carry_out`. One that `gives_up` does so as it is woken, or else when it would wait for the second time.
-    fn receive(&self, parker: &green::Parker, gives_up: bool) {
+    /// `Descriptor::is_known_unready`.
+    fn is_known_unready(seen: u32) -> bool {
+        seen >= line::EDGE && seen & line::Edges::READ.bits() == 0
+    }
+
+    /// `Call::carry_out`. Gives how many were taken before.
+    fn receive(&self, parker: &green::Parker, receiver: Receiver) -> usize {
+        let mut place = 0;
         let waiter = line::Waiter::consumer(green::GreenRef(parker), line::Edges::READ);
         loop {
             let seen = self.line.readiness();
@@ -855,19 +877,30 @@ impl Items {
                 self.line.prompt(&waiter);
             }
             if !queues_first || !self.wait(parker, &waiter, line::Tried::Not) {
-                if self.take() {
+                let reads = matches!(receiver, Receiver::Reads | Receiver::GivesUp);
+                let is_unready = reads && !waiter.is_woken() && Items::is_known_unready(seen);
+                let has_use =
+                    receiver != Receiver::Strict || self.is_enough.load(Ordering::SeqCst) != 0;
+                if !is_unready
+                    && has_use
+                    && let Some(before) = self.take()
+                {
+                    place = before;
                     break;
                 }
-                self.line.clear(seen, line::Edges::READ);
+                if reads {
+                    self.line.clear(seen, line::Edges::READ);
+                }
                 self.wait(parker, &waiter, line::Tried::At(seen));
             }
-            if gives_up {
+            if receiver == Receiver::GivesUp {
                 break;
             }
         }
         if self.line.leave(&waiter) {
             self.line.pass_on(&waiter, self.is_ready());
         }
+        place
     }
 
     /// `Place::wait`: false if it is to try at once.
@@ -899,13 +932,15 @@ fn receive_all(preemptions: usize, calls: usize, edges: &'static [usize], with_q
             .map(|index| {
                 let (items, parkers) = (items.clone(), parkers.clone());
                 thread::spawn(move || {
-                    (0..calls).for_each(|_| items.receive(&parkers[index], false));
+                    for _ in 0..calls {
+                        items.receive(&parkers[index], Receiver::Reads);
+                    }
                 })
             })
             .collect();
         if with_quitter {
             let (quitter, others) = (items.clone(), parkers.clone());
-            let quitter = thread::spawn(move || quitter.receive(&others[2], true));
+            let quitter = thread::spawn(move || quitter.receive(&others[2], Receiver::GivesUp));
             edges.iter().for_each(|&count| items.come(count));
             quitter.join().unwrap();
         } else {
@@ -917,7 +952,7 @@ fn receive_all(preemptions: usize, calls: usize, edges: &'static [usize], with_q
 
 #[test]
 fn an_edge_for_several_items_reaches_as_many_waiters() {
-    receive_all(4, 1, &[2], false);
+    receive_all(3, 1, &[2], false);
 }
 
 #[test]
@@ -928,6 +963,51 @@ fn newcomers_and_those_in_line_get_all_items() {
 #[test]
 fn who_is_woken_and_gives_up_passes_the_wake_on() {
     receive_all(2, 1, &[3], true);
+}
+
+/// Of two that wait, the first has no use for the item: the other one gets it.
+#[test]
+fn who_has_no_use_for_what_there_is_passes_the_wake_on() {
+    check(2, || {
+        let items = Items::new();
+        let parkers: Arc<[green::Parker; 2]> = Arc::default();
+        let [strict, other] = [Receiver::Strict, Receiver::Reads].map(|receiver| {
+            let (items, parkers) = (items.clone(), parkers.clone());
+            thread::spawn(move || {
+                items.receive(
+                    &parkers[usize::from(receiver == Receiver::Strict)],
+                    receiver,
+                )
+            })
+        });
+        items.come(1);
+        other.join().unwrap();
+        items.is_enough.store(1, Ordering::SeqCst);
+        items.come(1);
+        strict.join().unwrap();
+    });
+}
+
+/// The kernel has two items, of which the event is still to come, when the second receiver does.
+#[test]
+fn a_newcomer_does_not_overtake_who_waits() {
+    check(3, || {
+        let items = Items::new();
+        let parkers: Arc<[green::Parker; 2]> = Arc::default();
+        // An edge for something that is gone, after which a reader has cleared the bit.
+        items.line.edge(line::Edges::READ, |()| true);
+        items.line.clear(items.line.readiness(), line::Edges::READ);
+        let first = {
+            let (items, parkers) = (items.clone(), parkers.clone());
+            thread::spawn(move || items.receive(&parkers[0], Receiver::Asks))
+        };
+        while !items.line.has_consumers(line::Edges::READ) {
+            thread::yield_now();
+        }
+        items.there.store(2, Ordering::SeqCst);
+        let newcomers = items.receive(&parkers[1], Receiver::Asks);
+        assert_eq!((first.join().unwrap(), newcomers), (0, 1));
+    });
 }
 
 #[test]

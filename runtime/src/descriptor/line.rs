@@ -5,7 +5,8 @@
 //! edge, so there will be another edge before there is anything to do. Whoever wants to clear a bit read
 //! the word before the system call, and clears it only if no edge came since: edges between are
 //! never lost. `UNUSUAL` (end of file, error, urgent data) forbids the conclusion from a short
-//! read, as the event that told of it may stand before bytes still unread.
+//! read, as the event that told of it may stand before bytes still unread. Only reads of sockets clear bits, and only they look at
+//! them before they try: the "would block" of another call may be about more than whether something is there.
 //!
 //! **Waiting.** There are two sorts of waiters. A *consumer* is inside a call that takes something away: bytes, a datagram,
 //! a connection, room. A *poller* (poll, select) only looks. Each direction has a line of consumers in the order in which

@@ -135,7 +135,13 @@ impl Call<'_> {
         let is_known_unready =
             |snapshot| self.descriptor.is_known_unready(snapshot, Interest::Read);
         // A datagram socket that is shut tells of its end only those whom it may let wait.
-        let end = |snapshot: Snapshot| (snapshot.is_unusual() && is_shut(self.fd)).then_some(0);
+        let end = |snapshot: Snapshot| {
+            let end = (snapshot.is_unusual() && is_shut(self.fd)).then_some(0);
+            if end.is_none() {
+                self.descriptor.clear(snapshot, Interest::Read);
+            }
+            end
+        };
         self.carry_out(Interest::Read, patience, attempt, is_known_unready, end)
     }
 
@@ -237,9 +243,6 @@ impl Call<'_> {
                 }
             }
             let ended = end(snapshot);
-            if ended.is_none() {
-                descriptor.clear(snapshot, interest);
-            }
             let deadline = match patience.ask() {
                 Ok(deadline) => deadline,
                 Err(error) => {

@@ -878,7 +878,7 @@ impl Items {
             }
             if !queues_first || !self.wait(parker, &waiter, line::Tried::Not) {
                 let reads = matches!(receiver, Receiver::Reads | Receiver::GivesUp);
-                let is_unready = reads && !waiter.is_woken() && Items::is_known_unready(seen);
+                let is_unready = reads && Items::is_known_unready(seen) && !waiter.is_woken();
                 let has_use =
                     receiver != Receiver::Strict || self.is_enough.load(Ordering::SeqCst) != 0;
                 if !is_unready

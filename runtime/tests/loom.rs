@@ -957,7 +957,7 @@ fn an_edge_for_several_items_reaches_as_many_waiters() {
 
 #[test]
 fn newcomers_and_those_in_line_get_all_items() {
-    receive_all(3, 2, &[2, 2], false);
+    receive_all(2, 2, &[2, 2], false);
 }
 
 #[test]

@@ -231,6 +231,7 @@ impl Types for GreenTypes {
         handle.join().expect("a task does not panic")
     }
 
+    #[inline(always)]
     fn yield_now() {
         greenpatch::yield_now();
     }
@@ -284,6 +285,7 @@ impl Types for StdTypes {
         handle.join().expect("a task does not panic")
     }
 
+    #[inline(always)]
     fn yield_now() {
         thread::yield_now();
     }
@@ -336,6 +338,7 @@ impl Types for MayTypes {
         handle.join().expect("a task does not panic")
     }
 
+    #[inline(always)]
     fn yield_now() {
         coroutine::yield_now();
     }

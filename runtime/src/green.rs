@@ -20,7 +20,7 @@
 //! | `pin` | written by its own green thread in its first turn, by the worker after the last; read by anyone |
 //! | `next_due`, `due` | whoever holds the lock of the due queue it stands in |
 //! | `is_early` | its own green thread; while it is parked or queued, read by whoever queues it |
-//! | `floating_point` | written by the spawner, read by its own green thread as it begins |
+//! | `floating_point` | written by the spawner, then by the worker that runs it |
 //! | `wait` | written by its own green thread, read by anyone |
 //! | `runtime` | written by the spawner, read by anyone |
 //! | `probe` | anyone, by atomic operations (see `probe.rs`) |
@@ -173,10 +173,10 @@ pub(crate) struct Green {
     /// `None` if it is adopted.
     coroutine: UnsafeCell<Option<Context>>,
     links: Links<GreenRef>,
+    /// While it does not run; at first its spawner's.
+    pub(crate) floating_point: Cell<FloatingPoint>,
     entry_frame: Cell<usize>,
     made: AtomicU32,
-    /// The spawner's, which a new green thread begins with.
-    floating_point: Cell<FloatingPoint>,
     waiter: UnsafeCell<Option<Waiter>>,
     link: Cell<*const Yielder<Action, ()>>,
     /// Of an adopted green thread: what `context.rs` said of its thread before.
@@ -385,13 +385,11 @@ impl Green {
     /// function returns to, and after a switch it guesses wrong.
     #[inline(always)]
     fn suspend(&self, action: Action) {
-        let floating_point = FloatingPoint::current();
         // SAFETY: null, or set by `begin` on this stack; then it lives as long as the coroutine's function.
         match unsafe { self.yielder.get().as_ref() } {
             Some(yielder) => yielder.suspend(action),
             None => self.suspend_adopted(action),
         }
-        floating_point.enter();
     }
 
     #[cold]
@@ -445,6 +443,7 @@ impl Green {
     }
 
     /// Waits for an unpark; may return without one. Runs on this green thread.
+    #[inline(always)]
     fn park(&self) {
         if self.park.begin() {
             self.suspend(Action::Park);
@@ -695,6 +694,7 @@ impl GreenRef {
         green.occupy(life, ending::CLAIMED, block, stack);
         green.yielder.set(ptr::null());
         green.entry_frame.set(entry_frame);
+        green.floating_point.set(FloatingPoint::current());
         Ok(green)
     }
 
@@ -729,7 +729,9 @@ impl GreenRef {
     /// Ends an adopted green thread, which goes on as the thread that it was before, on the kernel's thread that it had.
     /// Runs on this green thread.
     pub(crate) fn take_back(self) {
+        let floating_point = FloatingPoint::current();
         self.suspend(Action::Exit);
+        floating_point.enter();
         // SAFETY: the waiter stands at its end and is not gone back to; its stack holds nothing that is to be dropped.
         unsafe { std::mem::forget((*self.waiter.get()).take()) };
         self.recycle();
@@ -761,7 +763,6 @@ impl GreenRef {
     /// First on the green thread's own stack.
     fn begin(self, yielder: &Yielder<(), Action>) {
         self.yielder.set(yielder);
-        self.floating_point.get().enter();
         // SAFETY: this is the green thread's own block.
         unsafe { tls::start_thread() };
         context::start_green(self);

@@ -77,7 +77,9 @@ pub(crate) struct Worker {
     pub(crate) shard: Arc<Shard>,
     thread_pointer: arch::ThreadPointer,
     home: usize,
+    /// The worker's own floating-point environment, and that which is in force.
     floating_point: arch::FloatingPoint,
+    in_force: Cell<arch::FloatingPoint>,
     at_home: Cell<bool>,
     turn: Cell<u32>,
     next_turns: Cell<u32>,
@@ -106,6 +108,7 @@ impl Worker {
             thread_pointer: tls::layout().thread_pointer,
             home: arch::thread_pointer(),
             floating_point: arch::FloatingPoint::current(),
+            in_force: Cell::new(arch::FloatingPoint::current()),
             at_home: Cell::new(true),
             // Goes on from the last worker's here: a mark of its must not be taken for this one's.
             turn: Cell::new(turn),
@@ -160,8 +163,12 @@ impl Worker {
             // worker runs it; this function uses no thread-local variable.
             let action = unsafe {
                 self.thread_pointer.set(green.block().address());
+                self.enter_floating_point(green.floating_point.get());
                 green.resume(self)
             };
+            let floating_point = arch::FloatingPoint::current();
+            self.in_force.set(floating_point);
+            green.floating_point.set(floating_point);
             match action {
                 Action::Yield => self.requeue(green),
                 Action::Park => {
@@ -188,7 +195,15 @@ impl Worker {
         if !self.at_home.replace(true) {
             // SAFETY: the block of this OS thread; the callers use no thread-local variable.
             unsafe { self.thread_pointer.set(self.home) };
-            self.floating_point.enter();
+            self.enter_floating_point(self.floating_point);
+        }
+    }
+
+    /// Writing the registers costs more than to compare, and mostly all have the same.
+    #[inline(always)]
+    fn enter_floating_point(&self, floating_point: arch::FloatingPoint) {
+        if self.in_force.replace(floating_point) != floating_point {
+            floating_point.enter();
         }
     }
 

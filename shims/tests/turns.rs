@@ -424,6 +424,7 @@ fn who_reads_next_does_not_overtake_who_waits() {
             let mut byte = [0_u8];
             // SAFETY: a valid buffer.
             assert_eq!(
+                // SAFETY: there is room for one byte.
                 unsafe { libc::read(reader, byte.as_mut_ptr().cast(), 1) },
                 1
             );

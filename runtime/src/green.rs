@@ -100,6 +100,12 @@ type Context = Coroutine<(), Action, (), SlotStack>;
 /// it stands on its own stack, and goes on where the last call of the other kind stands.
 type Waiter = Coroutine<Action, (), (), SlotStack>;
 
+/// Calls `f` as native code where it is. Not inlined: its frame may be large, and is to stand on no other stack.
+#[inline(never)]
+fn in_place<F: FnOnce() -> T, T>(f: F) -> T {
+    context::as_native(f)
+}
+
 /// What belongs to one green thread's life in the slot, not to the slot.
 pub(crate) struct Life {
     pub(crate) shared: Arc<Shared>,
@@ -415,7 +421,7 @@ impl Green {
             return match self.aside.get().green() {
                 // SAFETY: the caller's `f` switches away from neither; what was adopted stands below this one, as its worker does.
                 Some(host) => unsafe { host.on_workers_stack(f) },
-                None => context::as_native(f),
+                None => in_place(f),
             };
         };
         let f = SameThread(f);

@@ -543,11 +543,6 @@ pub(crate) fn closed(fd: RawFd, closing: Closing) {
     }
 }
 
-/// As [`closed`], for one of many of which it is not known when their calls began: ends none.
-pub(crate) fn closed_in_range(fd: RawFd) {
-    outdated(fd);
-}
-
 /// What is known of the descriptor may be untrue; the calls in progress are those of its owner.
 pub(crate) fn outdated(fd: RawFd) {
     if let Some(descriptor) = touched(fd) {

@@ -98,23 +98,21 @@ pub(crate) fn give_way() {
 /// [`futex`](crate::futex). To be called where user code has woken somebody.
 #[inline]
 pub fn pay_turn() {
-    if let Some(section) = enter(Patch::LOCK)
-        && section.green.owes_turn.take()
-    {
-        section.yield_outside_handlers();
-    }
+    enter(Patch::LOCK).inspect(Section::pay_turn);
 }
 
 /// As [`pay_turn`], for the runtime's own types, whatever the patch set.
 pub(crate) fn pay_own_turn() {
-    if let Some(section) = enter_own()
-        && section.green.owes_turn.take()
-    {
-        section.yield_outside_handlers();
-    }
+    enter_own().inspect(Section::pay_turn);
 }
 
 impl Section {
+    fn pay_turn(&self) {
+        if self.green.owes_turn.take() {
+            self.yield_outside_handlers();
+        }
+    }
+
     pub(crate) fn green(&self) -> GreenRef {
         self.green
     }
@@ -351,7 +349,8 @@ pub fn closing_range(first: u32, last: u32) {
 
 /// As [`closed`] for each of `first..=last`.
 pub fn closed_range(first: u32, last: u32) {
-    descriptor::for_range(first, last, descriptor::closed_in_range);
+    // Nothing tells when the calls on each of them began, so none is ended.
+    descriptor::for_range(first, last, descriptor::outdated);
 }
 
 /// The kernel has given out a new descriptor. Any thread may call this.

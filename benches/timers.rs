@@ -32,7 +32,7 @@ mod mode;
     unused_imports,
     reason = "its unit tests run in their own crate"
 )]
-#[path = "../runtime/src/wheel.rs"]
+#[path = "../runtime/src/sched/wheel.rs"]
 mod wheel;
 
 use mode::is_test;

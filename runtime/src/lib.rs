@@ -20,100 +20,50 @@
 //!
 //! # Inside
 //!
-//! | file | what |
+//! Each room is a folder, whose page says what belongs there. A room uses only those below it; `tests/rooms.rs` keeps it so.
+//!
+//! | room | what |
 //! |---|---|
-//! | `arch`, `tls`, `slot`, `green` | what a green thread is made of |
-//! | `park`, `idle`, `standby`, `bell`, `wheel`, `futex`, `descriptor` | the protocols and data structures of waiting |
-//! | `worker`, `sleep`, `steal`, `shard`, `run_next`, `run_queue`, `due_queue`, `pinned`, `scheduler`, `reactor` | who runs what, when |
-//! | `blocking`, `monitor`, `crew`, `hog`, `sample` | what does not yield, the workers in its place, and who is told |
-//! | `runtime`, `adoption`, `ending`, `spawn`, `settings` | building, using and ending it |
-//! | `metrics`, `dump`, `reason`, `probe`, `trace` | what is said when somebody asks |
-//! | `deadlock`, `dump_signal`, `span`, `report` | what is said without being asked |
-//! | `net`, `sync`, `time`, `block_on` | what blocking code uses |
-//! | `platform` | what a machine must have |
-//! | `context`, `hook` | where the shims come in |
+//! | `hook` | the door for the shims |
+//! | `runtime` | building, configuring and ending a runtime |
+//! | `look` | what is said about it, asked or not |
+//! | `thread`, `net`, `time`, `sync` | what blocking code uses |
+//! | `wait` | how a call waits |
+//! | `sched` | who runs what, when |
+//! | `body` | what a green thread is made of |
+//! | `base` | words that know nothing of green threads |
 
-mod adoption;
-mod arch;
-mod atomic;
-mod bell;
-mod block_on;
-mod blocking;
-mod context;
-mod crew;
-pub mod deadline;
-mod deadlock;
-mod descriptor;
-mod due_queue;
-pub mod dump;
-mod dump_signal;
-mod ending;
-mod error;
-mod executable;
-pub mod futex;
-mod green;
-mod hog;
+mod base;
+mod body;
 pub mod hook;
-mod idle;
-pub mod interrupt;
-mod kernel_futex;
-mod metrics;
-mod monitor;
-mod native_stack;
+mod look;
 pub mod net;
-mod os_thread;
-mod overflow;
-mod own_descriptor;
-mod park;
-mod patch;
-mod pinned;
-pub mod platform;
-mod pool;
-mod probe;
-mod reactor;
-mod reason;
-mod report;
-mod robust;
-mod rseq;
-mod run_next;
-mod run_queue;
 mod runtime;
-mod sample;
-mod scheduler;
-mod scoped;
-mod settings;
-mod setxid;
-mod shard;
-mod signal_wake;
-mod sleep;
-mod slot;
-mod span;
-mod spawn;
-mod spin;
-mod standby;
-mod steal;
+mod sched;
 pub mod sync;
 pub mod thread;
 pub mod time;
-mod tls;
-mod trace;
-mod wheel;
-mod worker;
+mod wait;
 
-pub use block_on::block_on;
-pub use blocking::blocking;
-pub use deadlock::OnDeadlock;
-pub use dump::{Dump, DumpOptions, dump, dump_all};
-pub use dump_signal::dump_on_signal;
-pub use ending::{OnDrop, ShutdownError};
-pub use error::BuildError;
-pub use hog::Blocked;
-pub use interrupt::{Interrupted, checkpoint, is_cancellation, shield};
-pub use metrics::{Metrics, SlotMetrics, metrics};
-pub use patch::{Patch, UnknownFamily};
-pub use pool::{GreenPile, GreenPool, Imap};
-pub use reason::WaitReason;
-pub use runtime::{Runtime, RuntimeBuilder, run};
-pub use scoped::scope;
-pub use settings::{SETTINGS, Setting};
-pub use spawn::{Builder, JoinHandle, spawn, spawn_after, yield_now};
+pub use base::deadline;
+pub use base::error::BuildError;
+pub use base::patch::{Patch, UnknownFamily};
+pub use base::reason::WaitReason;
+pub use look::deadlock::OnDeadlock;
+pub use look::dump;
+pub use look::dump::{Dump, DumpOptions, dump, dump_all};
+pub use look::dump_signal::dump_on_signal;
+pub use look::hog::Blocked;
+pub use look::metrics::{Metrics, SlotMetrics, metrics};
+pub use runtime::ending::{OnDrop, ShutdownError};
+pub use runtime::handle::{Runtime, RuntimeBuilder, run};
+pub use runtime::platform;
+pub use runtime::settings::{SETTINGS, Setting};
+pub use thread::block_on::block_on;
+pub use thread::pool::{GreenPile, GreenPool, Imap};
+pub use thread::scoped::scope;
+pub use thread::spawn::{Builder, JoinHandle, spawn, spawn_after, yield_now};
+pub use wait::blocking::blocking;
+pub use wait::futex;
+pub use wait::interrupt;
+pub use wait::interrupt::{Interrupted, checkpoint, is_cancellation, shield};

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::deadline::Deadline;
+use crate::base::deadline::Deadline;
 use crate::hook;
-use crate::interrupt::{End, Interrupted, Limits};
+use crate::wait::interrupt::{End, Interrupted, Limits};
 
-pub use crate::interrupt::{Elapsed, timeout};
+pub use crate::wait::interrupt::{Elapsed, timeout};
 
 /// Puts the green thread to sleep for at least `duration`; an OS thread sleeps as with
 /// [`std::thread::sleep`]. A duration of zero lets other green threads run. Deadline scopes and cancellation cut it short; [`checkpoint`](crate::checkpoint) tells.

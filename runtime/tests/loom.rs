@@ -121,21 +121,31 @@ mod hook {
         loom::thread::yield_now();
     }
 }
-#[path = "../src/bell.rs"]
+// The modules above, where the files under test look for them.
+mod base {
+    pub(crate) use crate::{atomic, kernel_futex, spin};
+}
+mod sched {
+    pub(crate) use crate::green;
+}
+mod wait {
+    pub(crate) use crate::futex;
+}
+#[path = "../src/base/bell.rs"]
 mod bell;
-#[path = "../src/block_on.rs"]
+#[path = "../src/thread/block_on.rs"]
 mod block_on;
-#[path = "../src/crew.rs"]
+#[path = "../src/sched/crew.rs"]
 mod crew;
-#[path = "../src/idle.rs"]
+#[path = "../src/sched/idle.rs"]
 mod idle;
-#[path = "../src/descriptor/line.rs"]
+#[path = "../src/wait/descriptor/line.rs"]
 mod line;
-#[path = "../src/park.rs"]
+#[path = "../src/sched/park.rs"]
 mod park;
-#[path = "../src/run_next.rs"]
+#[path = "../src/sched/run_next.rs"]
 mod run_next;
-#[path = "../src/spin/word.rs"]
+#[path = "../src/base/spin/word.rs"]
 mod spin_word;
 
 use idle::Place;

@@ -163,6 +163,13 @@ mod spin {
     pub(crate) fn while_held(_: impl Fn() -> bool) {}
 }
 
+// The modules above, where the files under test look for them.
+mod base {
+    pub(crate) use crate::{atomic, deadline};
+}
+mod wait {
+    pub(crate) use crate::{futex, interrupt};
+}
 #[path = "../src/sync/raw/barrier.rs"]
 mod barrier;
 #[path = "../src/sync/raw/condvar.rs"]

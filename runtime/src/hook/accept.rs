@@ -13,12 +13,12 @@ use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use super::{Section, is_ready};
-use crate::context;
-use crate::deadline::Deadline;
-use crate::descriptor::{self, Interest};
-use crate::futex;
-use crate::green::GreenRef;
-use crate::interrupt::{End, Limits};
+use crate::base::deadline::Deadline;
+use crate::sched::context;
+use crate::sched::green::GreenRef;
+use crate::wait::descriptor::{self, Interest};
+use crate::wait::futex;
+use crate::wait::interrupt::{End, Limits};
 
 /// A thread's turn: a lock of three states, as in [`sync`](crate::sync).
 pub(crate) struct Turn(&'static AtomicU32);

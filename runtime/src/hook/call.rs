@@ -8,10 +8,10 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::{NO_TIME, Section, borrow};
-use crate::deadline::Deadline;
-use crate::descriptor::{self, Descriptor, GoingOn, Interest, Opening, Snapshot, Waiter};
-use crate::interrupt::Limits;
-use crate::reason::Packed;
+use crate::base::deadline::Deadline;
+use crate::base::reason::Packed;
+use crate::wait::descriptor::{self, Descriptor, GoingOn, Interest, Opening, Snapshot, Waiter};
+use crate::wait::interrupt::Limits;
 
 /// A call in progress, of one or more steps, on one descriptor.
 ///

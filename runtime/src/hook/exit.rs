@@ -15,11 +15,11 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 use super::thread::Start;
-use crate::adoption;
-use crate::arch;
-use crate::context;
-use crate::green::GreenRef;
-use crate::slot;
+use crate::base::arch;
+use crate::body::slot;
+use crate::runtime::adoption;
+use crate::sched::context;
+use crate::sched::green::GreenRef;
 
 thread_local! {
     /// The way back from this green thread's start routine; 0 if it has none, or has returned from it.

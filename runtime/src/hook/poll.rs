@@ -4,10 +4,10 @@ use rustix::io::Errno;
 
 use super::Section;
 use super::call::{first_pause, is_unwatchable, longer};
-use crate::deadline::Deadline;
-use crate::descriptor::{self, Descriptor, Edges, Snapshot, Waiter};
-use crate::interrupt::{End, Limits};
-use crate::reason::Packed;
+use crate::base::deadline::Deadline;
+use crate::base::reason::Packed;
+use crate::wait::descriptor::{self, Descriptor, Edges, Snapshot, Waiter};
+use crate::wait::interrupt::{End, Limits};
 
 impl Section {
     /// Parks until one of `entries` is ready in the sense of poll(2), and fills in `revents`. Gives

@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use rustix::thread::futex;
 
-use crate::context::{self, OwnWork};
-use crate::os_thread;
-use crate::report;
-use crate::runtime::Runtime;
+use crate::base::os_thread;
+use crate::base::report;
+use crate::runtime::handle::Runtime;
+use crate::sched::context::{self, OwnWork};
 
 const OFF: u32 = 0;
 const IDLE: u32 = 1;

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use rustix::io::Errno;
 
 use super::{Section, exit, process};
-use crate::context::{self, NativeSection};
-use crate::deadline::Deadline;
-use crate::green::{GreenRef, Life};
-use crate::os_thread;
-use crate::patch::Patch;
-use crate::scheduler::{self, Shared};
-use crate::slot;
-use crate::span;
+use crate::base::deadline::Deadline;
+use crate::base::os_thread;
+use crate::base::patch::Patch;
+use crate::base::span;
+use crate::body::slot;
+use crate::body::tls;
+use crate::sched::context::{self, NativeSection};
+use crate::sched::green::{GreenRef, Life};
+use crate::sched::scheduler::{self, Shared};
 use crate::thread::{Head, Task};
-use crate::tls;
 
 /// A thread's start routine.
 pub type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
@@ -241,7 +241,7 @@ pub fn attributes(thread: libc::pthread_t) -> Option<(*mut c_void, Attributes)> 
     Some((base as *mut c_void, attributes))
 }
 
-/// Whether `thread` is the caller, an OS thread that was [adopted](crate::adoption): glibc would name the worker that runs it.
+/// Whether `thread` is the caller, an OS thread that was [adopted](crate::runtime::adoption): glibc would name the worker that runs it.
 fn is_adopted_caller(thread: libc::pthread_t) -> bool {
     context::green().is_some_and(|green| {
         green.block().address() == thread as usize && green.is_adopted_os_thread()

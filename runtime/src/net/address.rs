@@ -10,8 +10,8 @@ use std::os::unix::net::SocketAddr as UnixAddress;
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketAddrUnix};
 
-use crate::blocking;
-use crate::interrupt::{cuts_every_wait, is_cancellation};
+use crate::wait::blocking::blocking;
+use crate::wait::interrupt::{cuts_every_wait, is_cancellation};
 
 /// The addresses that `name` stands for. The C library resolves host names, which blocks the OS thread.
 pub(super) fn resolve<A: ToSocketAddrs>(name: A) -> io::Result<A::Iter> {

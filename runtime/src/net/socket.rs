@@ -16,11 +16,11 @@ use rustix::net::{
     SocketFlags, SocketType,
 };
 
-use crate::context::NativeSection;
-use crate::deadline::Deadline;
-use crate::descriptor;
+use crate::base::deadline::Deadline;
 use crate::hook::{self, Interest, Section};
-use crate::interrupt::{End, Limits};
+use crate::sched::context::NativeSection;
+use crate::wait::descriptor;
+use crate::wait::interrupt::{End, Limits};
 
 /// std's socket `S`, whose descriptor the runtime knows while it is here.
 pub(super) struct Socket<S: AsFd> {

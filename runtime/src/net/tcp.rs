@@ -11,7 +11,7 @@ use rustix::net::AddressFamily;
 use super::address;
 use super::listener::Listener;
 use super::socket::Socket;
-use crate::deadline::Deadline;
+use crate::base::deadline::Deadline;
 use crate::hook::Interest;
 
 /// A TCP listener; mirrors [`std::net::TcpListener`].

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::once_lock::OnceLock;
 use super::raw::patience::Patience;
 use crate::Interrupted;
-use crate::deadline::Deadline;
+use crate::base::deadline::Deadline;
 
 /// A value that is set once and that many may wait for, as gevent's `AsyncResult` and eventlet's one-shot `Event`.
 ///

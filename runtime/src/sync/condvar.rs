@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::mutex::MutexGuard;
 use super::raw::condvar::RawCondvar;
 use super::raw::patience::Patience;
-use crate::deadline::Deadline;
+use crate::base::deadline::Deadline;
 use crate::hook;
 
 /// A condition variable; mirrors [`std::sync::Condvar`].

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::raw::event::RawEvent;
 use super::raw::patience::Patience;
 use crate::Interrupted;
-use crate::deadline::Deadline;
+use crate::base::deadline::Deadline;
 
 /// A flag to wait for, as Python's `threading.Event` and gevent's `Event`.
 ///

@@ -37,7 +37,7 @@ use std::time::Duration;
 use super::error::{recv_error, send_error, try_recv_error, try_send_error};
 use super::raw::exchange::{Exchange, Refusal};
 use super::raw::patience::Patience;
-use crate::deadline::Deadline;
+use crate::base::deadline::Deadline;
 
 pub use super::error::{RecvError, SendError};
 #[doc(no_inline)]

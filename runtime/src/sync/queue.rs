@@ -14,7 +14,7 @@ use super::raw::count::RawCount;
 use super::raw::exchange::{Exchange, Refusal};
 use super::raw::patience::Patience;
 use crate::Interrupted;
-use crate::deadline::Deadline;
+use crate::base::deadline::Deadline;
 
 pub use super::raw::exchange::Buffer;
 

@@ -11,7 +11,7 @@ use super::raw::line::Line;
 use super::raw::lock::Lock;
 use super::raw::patience::Patience;
 use super::raw::permits::{ONE, RawPermits};
-use crate::deadline::Deadline;
+use crate::base::deadline::Deadline;
 
 /// A number of permits, for so many users of something at once; those who wait are served in the order in which
 /// they came.

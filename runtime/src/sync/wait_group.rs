@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::raw::count::RawCount;
 use super::raw::patience::Patience;
 use crate::Interrupted;
-use crate::deadline::Deadline;
+use crate::base::deadline::Deadline;
 
 /// A number of tasks whose end others wait for, as Go's `sync.WaitGroup`.
 ///

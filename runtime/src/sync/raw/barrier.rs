@@ -4,9 +4,9 @@
 //! all they look at is that the generation is not theirs any more. The next generation's arrivals cannot mix
 //! with this one's, because both changes are made under the lock.
 
-use crate::atomic::{AtomicU32, Ordering};
-use crate::futex;
+use crate::base::atomic::{AtomicU32, Ordering};
 use crate::sync::raw::lock::Lock;
+use crate::wait::futex;
 
 /// See the module's page.
 pub(crate) struct RawBarrier {

@@ -7,9 +7,9 @@
 //! The counters need no order of their own. A notification that counts is one whose sender has held the mutex after
 //! the waiter gave it up; by then it sees the waiter counted.
 
-use crate::atomic::{AtomicU32, Ordering};
-use crate::futex;
+use crate::base::atomic::{AtomicU32, Ordering};
 use crate::sync::raw::patience::{Interrupted, Patience};
+use crate::wait::futex;
 
 /// The counters; see the module's page.
 pub(crate) struct RawCondvar {

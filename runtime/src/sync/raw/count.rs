@@ -4,9 +4,9 @@
 //! zero clears the flag and wakes all waiters. Each step down releases what was done before it, and who sees zero has
 //! acquired all of them, as they are links of one chain of exchanges.
 
-use crate::atomic::{AtomicU32, Ordering};
-use crate::futex;
+use crate::base::atomic::{AtomicU32, Ordering};
 use crate::sync::raw::patience::{Interrupted, Patience};
+use crate::wait::futex;
 
 const AWAITED: u32 = 1;
 const ONE: u32 = 2;

@@ -5,9 +5,9 @@
 //! AWAITED in the word on which it then waits, so a `set` sees the flag in what it replaces, or changes the word before
 //! the wait compares it.
 
-use crate::atomic::{AtomicU32, Ordering};
-use crate::futex;
+use crate::base::atomic::{AtomicU32, Ordering};
 use crate::sync::raw::patience::{Interrupted, Patience};
+use crate::wait::futex;
 
 const SET: u32 = 1;
 const AWAITED: u32 = 2;

@@ -14,7 +14,7 @@
 use std::marker::PhantomData;
 use std::{mem, ptr};
 
-use crate::atomic::{AtomicU32, Cell, Ordering};
+use crate::base::atomic::{AtomicU32, Cell, Ordering};
 use crate::sync::raw::lock::{Guard, Lock};
 use crate::sync::raw::patience::{Interrupted, Patience};
 use crate::sync::raw::sleeper::Sleeper;

@@ -4,7 +4,7 @@ use lock_api::GuardNoSend;
 
 use super::mutex::{FREE, RawMutex};
 use super::rwlock::RawRwLock;
-use crate::atomic::AtomicU32;
+use crate::base::atomic::AtomicU32;
 
 // SAFETY: the protocol lets one holder in at a time, with acquire order after the release of the one before.
 unsafe impl lock_api::RawMutex for RawMutex {

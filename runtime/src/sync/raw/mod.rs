@@ -14,7 +14,7 @@
 //! | `exchange.rs` | items from senders to receivers | `mpmc`, `Queue` |
 //!
 //! Each is compiled once more by `tests/loom_sync.rs`, against loom's atomics and a futex modelled there. So these files
-//! name nothing but `crate::atomic`, `crate::futex`, `crate::deadline` and each other (`lock.rs`, `sleeper.rs`
+//! name nothing but `crate::base::atomic`, `crate::futex`, `crate::deadline` and each other (`lock.rs`, `sleeper.rs`
 //! and `spin.rs` are modelled), and have no `const fn` that
 //! makes an atomic: the fields are visible, and the type above fills them in.
 //!

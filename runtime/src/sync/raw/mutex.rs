@@ -19,10 +19,10 @@
 
 use std::time::Duration;
 
-use crate::atomic::{AtomicU32, Ordering};
-use crate::deadline::Deadline;
-use crate::futex;
+use crate::base::atomic::{AtomicU32, Ordering};
+use crate::base::deadline::Deadline;
 use crate::sync::raw::spin;
+use crate::wait::futex;
 
 pub(crate) const FREE: u32 = 0;
 const LOCKED: u32 = 1;

@@ -10,9 +10,9 @@
 //! The AWAITED flag beside it is set by whoever waits, and cleared by the end of RUNNING, which wakes all of them. The
 //! end releases what was done, and who sees COMPLETE has acquired it.
 
-use crate::atomic::{AtomicU32, Ordering};
-use crate::futex;
+use crate::base::atomic::{AtomicU32, Ordering};
 use crate::sync::raw::patience::{Interrupted, Patience};
+use crate::wait::futex;
 
 pub(crate) const INCOMPLETE: u32 = 0;
 const POISONED: u32 = 1;

@@ -1,10 +1,11 @@
 //! How long somebody waits, and whether the wait can be cut short.
 
 pub(crate) use crate::Interrupted;
-use crate::atomic::AtomicU32;
-use crate::deadline::Deadline;
-use crate::interrupt::cuts_every_wait;
-use crate::{futex, yield_now};
+use crate::base::atomic::AtomicU32;
+use crate::base::deadline::Deadline;
+use crate::wait::futex;
+use crate::wait::interrupt::cuts_every_wait;
+use crate::yield_now;
 
 /// The limit of a wait.
 #[derive(Clone, Copy, Debug)]

@@ -8,7 +8,7 @@
 //! AWAITED is set and cleared under the line's lock. While it is set, nobody changes the word without that lock: to
 //! take there is nothing, and who wants to add has seen it.
 
-use crate::atomic::{AtomicU64, Ordering};
+use crate::base::atomic::{AtomicU64, Ordering};
 use crate::sync::raw::line::{self, Line, Outcome};
 use crate::sync::raw::lock::Lock;
 use crate::sync::raw::patience::{Interrupted, Patience};

@@ -21,11 +21,11 @@
 
 use std::time::Duration;
 
-use crate::atomic::{AtomicU32, Ordering};
-use crate::deadline::Deadline;
-use crate::futex;
+use crate::base::atomic::{AtomicU32, Ordering};
+use crate::base::deadline::Deadline;
 use crate::sync::raw::lock::Lock;
 use crate::sync::raw::spin;
+use crate::wait::futex;
 
 const WRITER: u32 = 1 << 31;
 const WAITING: u32 = 1 << 30;

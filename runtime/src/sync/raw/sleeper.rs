@@ -2,13 +2,13 @@
 //!
 //! A green thread needs no wait queue for that: it parks, and its waker unparks it. An OS thread waits in the kernel.
 
-use crate::atomic::{AtomicU32, Ordering};
-use crate::context::{self, NativeSection};
-use crate::futex;
-use crate::green::GreenRef;
-use crate::interrupt::{End, Interrupted, Limits};
-use crate::reason::Packed;
+use crate::base::atomic::{AtomicU32, Ordering};
+use crate::base::reason::Packed;
+use crate::sched::context::{self, NativeSection};
+use crate::sched::green::GreenRef;
 use crate::sync::raw::patience::Patience;
+use crate::wait::futex;
+use crate::wait::interrupt::{End, Interrupted, Limits};
 
 /// The thread; `None` is an OS thread.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 use std::hint;
 
-use crate::context;
+use crate::sched::context;
 
 /// Looks at a word before a lock parks its thread; as many as std's locks take.
 const LOOKS: u32 = 100;

@@ -1,0 +1,16 @@
+//! Words that know nothing of green threads: the machine, the kernel, locks, time, values. It uses no other room, and every
+//! room may use it.
+
+pub(crate) mod arch;
+pub(crate) mod atomic;
+pub(crate) mod bell;
+pub mod deadline;
+pub(crate) mod error;
+pub(crate) mod kernel_futex;
+pub(crate) mod os_thread;
+pub(crate) mod own_descriptor;
+pub(crate) mod patch;
+pub(crate) mod reason;
+pub(crate) mod report;
+pub(crate) mod span;
+pub(crate) mod spin;

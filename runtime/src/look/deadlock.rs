@@ -1,0 +1,278 @@
+//! Deadlocks: said once, with the dump that shows who waits where for what.
+//!
+//! A runtime is in a deadlock when each of its green threads waits for a lock, a channel, a join or an unpark without
+//! deadline, and nothing is left that could end one of these waits. Only a running thread can. So the whole process
+//! counts:
+//!
+//! - no green thread of any runtime runs, is ready to, sleeps, or waits for a descriptor or with a deadline;
+//! - no green thread is in [`block_on`](crate::block_on()) while a waker of its future is left anywhere;
+//! - every OS thread is either the runtime's own and at rest (a worker asleep or retired, a monitor, the
+//!   thread that dumps on a signal), or waits by the runtime's futexes, or a shim's, without deadline (in `Runtime::run`,
+//!   most often; in `block_on` with no waker left), and the kernel says that it sleeps;
+//! - no signal handler is installed but those of std and the runtime.
+//!
+//! Any other OS thread, in a read, in `epoll_wait`, in C code, could wake somebody, as far as we can know. Then nothing
+//! is said: a deadlock may go unreported, but what is reported is one, unless another process has its hands in this one's
+//! memory.
+//!
+//! The threads are counted, not known one by one: each of the two kinds counts itself while it surely is one, so
+//! the sum is never larger than the number of such threads, and equals that of all OS threads only if there are no others.
+//! It must be the same, with nobody newly counted, before the threads are looked at and after: so each of those seen
+//! asleep was one all the time, and none had woken another before it went to sleep itself.
+//!
+//! The monitor asks, once each time that the workers have slept for some seconds, so an idle process still uses no CPU; if
+//! the answer is no, it asks again only after somebody has run. (Rejected: following who owns what and looking for cycles.
+//! std's locks do not tell their owners, and channels and condition variables have none.)
+
+use std::collections::hash_map::DefaultHasher;
+use std::fmt;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::base::error::BuildError;
+use crate::base::os_thread;
+use crate::base::report;
+use crate::body::slot;
+use crate::look::dump::{self, DumpOptions};
+use crate::sched::context::OwnWork;
+use crate::sched::park::Sight;
+use crate::sched::scheduler::Shared;
+
+/// Green threads that a report lists.
+const LISTED: usize = 1000;
+
+/// How often the OS threads are looked at, one of which may be about to go to sleep, and the time in between.
+const ATTEMPTS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// What is done about a deadlock: all green threads of a runtime wait for each other, and nothing else in the process can
+/// wake one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum OnDeadlock {
+    /// Nothing.
+    Off,
+    /// A warning, once, with a dump that shows where each green thread waits: as an event of the `tracing` crate, with
+    /// the feature of that name and if the program listens to those, on standard error otherwise.
+    #[default]
+    Warn,
+    /// The warning on standard error, then the process aborts.
+    Abort,
+}
+
+impl fmt::Display for OnDeadlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OnDeadlock::Off => "off",
+            OnDeadlock::Warn => "warn",
+            OnDeadlock::Abort => "abort",
+        })
+    }
+}
+
+impl FromStr for OnDeadlock {
+    type Err = BuildError;
+
+    /// Reads `off`, `warn` or `abort`.
+    fn from_str(word: &str) -> Result<OnDeadlock, BuildError> {
+        match word {
+            "off" => Ok(OnDeadlock::Off),
+            "warn" => Ok(OnDeadlock::Warn),
+            "abort" => Ok(OnDeadlock::Abort),
+            _ => Err(BuildError::setting(
+                "deadlock",
+                word.to_owned(),
+                "use off, warn or abort",
+            )),
+        }
+    }
+}
+
+/// In a count of threads: one that is counted, and one that ever was.
+const PRESENT: u64 = 1;
+const EVER: u64 = 1 << 32;
+
+/// OS threads of the runtime's own that wake nobody by themselves: in the lower half how many there are, in the upper half
+/// how many there ever were.
+static OWN_THREADS: AtomicU64 = AtomicU64::new(0);
+
+/// OS threads that wait without deadline, by a futex that is ours to wake; in the same way.
+static ENDLESS_WAITERS: AtomicU64 = AtomicU64::new(0);
+
+/// Signals with a handler of the runtime's own, or of std's; a bit each, the lowest for signal 1.
+static OWN_SIGNALS: AtomicU64 = AtomicU64::new(1 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1));
+
+/// Counts the calling OS thread while it exists.
+pub(crate) struct Counted(&'static AtomicU64);
+
+impl Counted {
+    /// As one of the runtime's own.
+    pub(crate) fn own_thread() -> Counted {
+        Counted::new(&OWN_THREADS)
+    }
+
+    /// As one that waits without deadline.
+    pub(crate) fn endless_waiter() -> Counted {
+        Counted::new(&ENDLESS_WAITERS)
+    }
+
+    fn new(count: &'static AtomicU64) -> Counted {
+        count.fetch_add(PRESENT + EVER, Ordering::SeqCst);
+        Counted(count)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(PRESENT, Ordering::SeqCst);
+    }
+}
+
+/// This signal's handler wakes nobody.
+pub(crate) fn own_signal(signal: i32) {
+    OWN_SIGNALS.fetch_or(1 << (signal - 1), Ordering::SeqCst);
+}
+
+/// After a fork the parent's threads do not exist.
+pub(crate) fn reset_after_fork() {
+    OWN_THREADS.store(0, Ordering::SeqCst);
+    ENDLESS_WAITERS.store(0, Ordering::SeqCst);
+}
+
+/// What a monitor remembers of deadlocks.
+#[derive(Default)]
+pub(crate) struct Watch {
+    /// The waits that were reported last.
+    reported: Option<Waits>,
+}
+
+impl Watch {
+    /// Reports a deadlock if there is one that was not reported yet. Called by the monitor when all workers of its
+    /// runtime have slept for a while.
+    pub(crate) fn look(&mut self, shared: &Arc<Shared>) {
+        let action = shared.settings.deadlock;
+        if action == OnDeadlock::Off || shared.live() == 0 {
+            return;
+        }
+        let waits = waits_for_ever(shared);
+        if waits.is_some() && waits != self.reported {
+            self.reported = waits;
+            report(shared, action);
+        }
+    }
+}
+
+/// Tells the waits of a runtime's green threads from others: which they are, for what, since when.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Waits(u64);
+
+/// The waits of the runtime's green threads, if nothing can end one of them.
+fn waits_for_ever(shared: &Shared) -> Option<Waits> {
+    let before = endless_waits(shared)?;
+    for attempt in 0..ATTEMPTS {
+        if attempt > 0 {
+            thread::sleep(PAUSE);
+        }
+        if is_everybody_at_rest() && !has_foreign_handlers() {
+            // Nobody has run in between.
+            return endless_waits(shared).filter(|&after| after == before);
+        }
+    }
+    None
+}
+
+/// The waits of this runtime's green threads, if all green threads of the process wait for threads, without deadline.
+fn endless_waits(shared: &Shared) -> Option<Waits> {
+    let mut hasher = DefaultHasher::new();
+    let mut count = 0;
+    for green in slot::all() {
+        let Some(snapshot) = green.snapshot() else {
+            continue;
+        };
+        let waiting = snapshot.waiting;
+        let is_endless = snapshot.sight == Sight::Parked
+            && waiting.until.is_none()
+            && waiting
+                .reason
+                .unpack()
+                .is_some_and(|reason| reason.needs_a_thread());
+        if !is_endless {
+            return None;
+        }
+        if green.is_of(shared) {
+            count += 1;
+            let id = snapshot.task.head().id;
+            (id, waiting.reason.word(), waiting.since.as_nanos()).hash(&mut hasher);
+        }
+    }
+    (count > 0).then(|| Waits(hasher.finish()))
+}
+
+/// Whether every OS thread but the caller is at rest, and counted as one that wakes nobody or waits without deadline.
+fn is_everybody_at_rest() -> bool {
+    let counts = || [&OWN_THREADS, &ENDLESS_WAITERS].map(|count| count.load(Ordering::SeqCst));
+    let before = counts();
+    let Some(sleepers) = sleeping_threads() else {
+        return false;
+    };
+    let counted: u64 = before.iter().map(|count| count % EVER).sum();
+    // The caller, a monitor, is counted and runs.
+    sleepers as u64 + 1 == counted && counts() == before
+}
+
+/// How many OS threads there are beside the caller, if the kernel says that all of them sleep.
+fn sleeping_threads() -> Option<usize> {
+    let caller = rustix::thread::gettid().as_raw_pid();
+    let mut others = os_thread::all()?;
+    others.retain(|&other| other != caller);
+    let sleeps = |&other: &i32| os_thread::state(other) == Some('S');
+    others.iter().all(sleeps).then_some(others.len())
+}
+
+/// Whether a signal is caught by a handler that is not known to wake nobody. True if the kernel does not tell.
+fn has_foreign_handlers() -> bool {
+    let caught = || {
+        let status = fs::read_to_string("/proc/self/status").ok()?;
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigCgt:"))?;
+        u64::from_str_radix(mask.trim(), 16).ok()
+    };
+    // glibc's own, for cancellation and setuid.
+    let of_libc = 1 << (32 - 1) | 1 << (33 - 1);
+    let known = OWN_SIGNALS.load(Ordering::SeqCst) | of_libc;
+    caught().is_none_or(|caught| caught & !known != 0)
+}
+
+/// Who listens may wait for a lock that one of them holds, and so may who gives names to their stacks: the monitor must
+/// not.
+fn report(shared: &Arc<Shared>, action: OnDeadlock) {
+    let shared = shared.clone();
+    let _ = thread::Builder::new()
+        .name("green-report".to_owned())
+        .spawn(move || {
+            let _own = OwnWork::thread();
+            let text = describe(&shared, action);
+            if action == OnDeadlock::Abort {
+                report::write_to_stderr(&format!("greenpatch: {text}"));
+                std::process::abort();
+            }
+            // Not kept alive by a listener that waits.
+            drop(shared);
+            report::warn(format_args!("{}", text.trim_end()));
+        });
+}
+
+fn describe(shared: &Arc<Shared>, action: OnDeadlock) -> String {
+    let options = DumpOptions::new().backtraces(true).limit(LISTED);
+    let dump = dump::of(shared, &options);
+    format!(
+        "deadlock: every green thread waits for another one, and no other thread of this process could wake one \
+         (the setting deadlock is {action})\n{dump}"
+    )
+}

@@ -1,0 +1,198 @@
+//! Green threads that keep their worker to themselves, and who is told of them.
+//!
+//! The monitor finds them (`monitor.rs`): a worker that has taken no turn for longer than `max_blocking_time`, has not merely
+//! lost its processor, and is not in a blocking section, which says itself that it may block. An OS thread of its own then
+//! finds out who it is and where (`sample.rs`), gives names to the call stack, which can take long, and reports; started when
+//! there is first something to report. Reports run the user's code, so the monitor cannot make them: it would wait for
+//! whatever that waits for.
+//!
+//! A green thread is reported once, and again each time it has run twice as long.
+
+use std::panic::{self, AssertUnwindSafe, Location};
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, thread};
+
+use crate::base::deadline::Deadline;
+use crate::base::report;
+use crate::look::dump::Label;
+use crate::look::sample::{self, Missing};
+use crate::look::trace::{Frame, Names};
+use crate::sched::context::OwnWork;
+use crate::sched::park;
+use crate::sched::shard::{Shard, Sight};
+use crate::sync::mpmc;
+
+/// Cases that may wait for the reporter.
+const CASES: usize = 16;
+
+/// Frames of a call stack that a report shows as text.
+const SHOWN: usize = 12;
+
+/// A green thread that has kept its worker for longer than
+/// [`max_blocking_time`](crate::RuntimeBuilder::max_blocking_time), by computing or by a call that no shim reaches.
+///
+/// Displayed, it is a text of some lines, the first of which stands for itself.
+#[derive(Clone, Debug)]
+pub struct Blocked {
+    id: u64,
+    name: Option<String>,
+    spawned_at: Option<&'static Location<'static>>,
+    duration: Duration,
+    os_thread: i32,
+    backtrace: Result<Vec<Frame>, Missing>,
+}
+
+impl Blocked {
+    /// The green thread's id, as of [`Thread::id`](crate::thread::Thread::id).
+    pub fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// The name it was spawned with or has given itself.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Where in the source it was spawned; `None` if by `pthread_create`.
+    pub fn spawned_at(&self) -> Option<&'static Location<'static>> {
+        self.spawned_at
+    }
+
+    /// How long it has run without giving way by now, to some milliseconds.
+    pub fn duration(&self) -> Duration {
+        self.duration
+    }
+
+    /// The kernel's number for the OS thread that it occupies.
+    pub fn os_thread(&self) -> i32 {
+        self.os_thread
+    }
+
+    /// Where it was when it was found, the innermost frame first, without those of the runtime and std above and below
+    /// its own code. Empty if its stack could not be looked at.
+    pub fn backtrace(&self) -> &[Frame] {
+        self.backtrace.as_deref().unwrap_or(&[])
+    }
+}
+
+impl fmt::Display for Blocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "green thread {}", Label(self.id, self.name()))?;
+        if let Some(place) = self.spawned_at {
+            write!(f, ", spawned at {place},")?;
+        }
+        write!(
+            f,
+            " has run for {} ms without giving way; call yield_now now and then, or wrap what blocks in \
+             greenpatch::blocking",
+            self.duration.as_millis()
+        )?;
+        match &self.backtrace {
+            Ok(frames) => {
+                for frame in frames.iter().take(SHOWN) {
+                    write!(f, "\n    {frame}")?;
+                }
+                if frames.len() > SHOWN {
+                    write!(f, "\n    and {} more", frames.len() - SHOWN)?;
+                }
+                Ok(())
+            }
+            Err(missing) => write!(f, "\n    no backtrace: {missing}"),
+        }
+    }
+}
+
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Missing::Over => write!(f, "it had gone on"),
+            Missing::Inside(library) => {
+                write!(f, "it was in {library}, where its stack must be left alone")
+            }
+            Missing::Elsewhere => write!(f, "it was not on its own stack"),
+            Missing::Silent => write!(f, "its OS thread did not answer SIGURG"),
+        }
+    }
+}
+
+/// Whom to tell of blocked green threads.
+#[derive(Clone)]
+pub(crate) struct Listener(pub(crate) Arc<dyn Fn(&Blocked) + Send + Sync>);
+
+impl fmt::Debug for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Listener")
+    }
+}
+
+/// A worker that was found not to get on.
+pub(crate) struct Case {
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) sight: Sight,
+    pub(crate) since: Deadline,
+}
+
+/// The monitor's way to the reporter.
+#[derive(Default)]
+pub(crate) struct Reporter(Option<mpmc::Sender<Case>>);
+
+impl Reporter {
+    /// Has a case reported. Without an OS thread to be had for that, it is not, and the next one tries again.
+    pub(crate) fn report(&mut self, runtime: &str, listener: Option<&Listener>, case: Case) {
+        if self.0.is_none() {
+            let (sender, receiver) = mpmc::sync_channel(CASES);
+            let listener = listener.cloned();
+            let started = thread::Builder::new()
+                .name(format!("{runtime}-rep"))
+                .spawn(move || main(&receiver, listener.as_ref()));
+            self.0 = started.is_ok().then_some(sender);
+        }
+        if let Some(cases) = &self.0 {
+            // With so many before it, it would be over before it were looked at.
+            let _ = cases.try_send(case);
+        }
+    }
+}
+
+/// The body of the reporter's OS thread.
+fn main(cases: &mpmc::Receiver<Case>, listener: Option<&Listener>) {
+    let _own = OwnWork::thread();
+    let mut names = Names::default();
+    for case in cases {
+        let Some(blocked) = examine(&case, &mut names) else {
+            continue;
+        };
+        match listener {
+            // A panic in there has been reported by std, and concerns nobody else.
+            Some(Listener(told)) => drop(panic::catch_unwind(AssertUnwindSafe(|| told(&blocked)))),
+            None => report::warn_of(&blocked),
+        }
+    }
+}
+
+/// Who it is and where; `None` if it has gone on meanwhile.
+fn examine(case: &Case, names: &mut Names) -> Option<Blocked> {
+    let (shard, turn) = (&case.shard, case.sight.turns);
+    let green = shard.progress.running()?;
+    let snapshot = green.snapshot()?;
+    let stack = sample::take(shard, turn);
+    let duration = case.since.elapsed();
+    // It was the one all the time, if the turn is still the same; unless its worker was not done yet with what comes before
+    // a turn.
+    if shard.progress.look() != case.sight
+        || snapshot.sight != park::Sight::Running
+        || shard.progress.is_looking_around()
+    {
+        return None;
+    }
+    let head = snapshot.task.head();
+    Some(Blocked {
+        id: head.id,
+        name: snapshot.name.to_text(),
+        spawned_at: head.spawned_at,
+        duration,
+        os_thread: shard.progress.os_thread()?,
+        backtrace: stack.map(|stack| names.resolve(&stack)),
+    })
+}

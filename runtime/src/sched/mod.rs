@@ -1,0 +1,23 @@
+//! Who runs what, when: the control block, the workers and their queues, timers, the reactor, the monitor. It uses `body` and
+//! `base`.
+
+pub(crate) mod context;
+pub(crate) mod crew;
+pub(crate) mod due_queue;
+pub(crate) mod green;
+pub(crate) mod idle;
+pub(crate) mod monitor;
+pub(crate) mod overflow;
+pub(crate) mod park;
+pub(crate) mod pinned;
+pub(crate) mod probe;
+pub(crate) mod reactor;
+pub(crate) mod run_next;
+pub(crate) mod run_queue;
+pub(crate) mod scheduler;
+pub(crate) mod shard;
+pub(crate) mod sleep;
+pub(crate) mod standby;
+pub(crate) mod steal;
+pub(crate) mod wheel;
+pub(crate) mod worker;

@@ -1,0 +1,382 @@
+//! The monitor: an OS thread that sees to what no worker can see to itself.
+//!
+//! - A worker that does not get on, be it marked as in a blocking section or not, is *stuck*. The monitor lets
+//!   others steal from its run-next slot, and calls in a spare worker (see `crew.rs`), which serves reactor and
+//!   timers and finds the rest of the stuck worker's work in its queue. Surplus workers are told to retire.
+//! - A worker whose turns are so long that it has not looked around since the last look is asked to.
+//! - A green thread that has run for longer than `max_blocking_time` is reported (see `hog.rs`).
+//! - Stack memory of slots that nobody uses any more goes back to the kernel.
+//! - A deadlock is reported (see `deadlock.rs`).
+//!
+//! **Who is stuck.** Whoever looks the same at one look as at the one before, neither asleep nor a turn
+//! further, for [`MARKED`] if it is in a blocking section, for [`UNMARKED`] if not. Two looks at least, and the longer
+//! time for unmarked workers, because one that merely lost its processor for a while looks just the same.
+//!
+//! **When spare workers are called in.** With no worker that gets on, one in any case: events and timers cannot be
+//! seen in advance. With some, but fewer than the runtime should have, as many as are missing if there is work
+//! that no sleeping worker could take up. Before one is, the kernel is asked of each stuck worker whether it is merely
+//! *preempted*: it could run, but has not had the processor for half of that time. Such a worker goes on as soon as the
+//! machine lets it, and one more OS thread would not have the processor any sooner. (A worker that waits for the kernel
+//! could not run, and one that computes uses up processor time; so both are needed to tell.) (Rejected: spare workers for stuck ones without regard to work. A
+//! runtime of many workers with one blocked for long would wake an OS thread for nothing.)
+//!
+//! **Looks** are [`PERIOD`] apart while some worker is awake, and [`QUICK_PERIOD`] while blocking sections come and go.
+//! Once nothing has moved for a while, the monitor waits for the [`Bell`], which the next worker that wakes rings:
+//! an idle process uses no CPU. A stuck worker does not ring when it gets on; while there is one, the wait is limited.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use rustix::thread::futex;
+use rustix::time::Timespec;
+
+use crate::base::bell::Bell;
+use crate::base::deadline::Deadline;
+use crate::base::os_thread;
+use crate::body::slot;
+use crate::look::deadlock::{self, Counted};
+use crate::look::hog::{Case, Reporter};
+use crate::look::metrics::OutsideCounters;
+use crate::runtime::settings::Settings;
+use crate::sched::context::OwnWork;
+use crate::sched::scheduler::Shared;
+use crate::sched::shard::{Shard, Sight};
+
+/// The time from one look to the next.
+const PERIOD: Duration = Duration::from_millis(5);
+
+/// The same while blocking sections come and go.
+const QUICK_PERIOD: Duration = Duration::from_millis(1);
+
+/// How long the quick looks go on after the last blocking section was seen to begin or end.
+const QUICK_FOR: Duration = Duration::from_millis(100);
+
+/// How long a worker stays as it is before it counts as stuck: in a blocking section, and otherwise.
+const MARKED: Duration = Duration::from_micros(900);
+const UNMARKED: Duration = Duration::from_millis(9);
+
+/// How long all must be quiet before the monitor waits for the bell, and how long it then waits at most while some
+/// worker is stuck.
+const QUIET: Duration = Duration::from_secs(2);
+const DOZE: Duration = Duration::from_millis(100);
+
+/// The time between two returns of unused stack memory.
+const TRIM_PERIOD: Duration = Duration::from_secs(1);
+
+/// The time from a failure to start an OS thread to the next attempt.
+const RETRY_PERIOD: Duration = Duration::from_millis(200);
+
+/// Wakes the monitor if it waits until something moves.
+pub(crate) fn ring(bell: &Bell) {
+    if bell.ring() {
+        let _ = futex::wake(bell.word().0, futex::Flags::PRIVATE, 1);
+    }
+}
+
+/// Waits for the bell, which is listened to, or for `limit`, or less.
+fn wait(bell: &Bell, limit: Option<Duration>) {
+    let (word, listening, _) = bell.word();
+    let limit = limit.map(timespec);
+    let _ = futex::wait(word, futex::Flags::PRIVATE, listening, limit.as_ref());
+}
+
+/// Lets `period` pass, or less.
+fn pause(bell: &Bell, period: Duration) {
+    let (word, _, silent) = bell.word();
+    let period = timespec(period);
+    let _ = futex::wait(word, futex::Flags::PRIVATE, silent, Some(&period));
+}
+
+/// A time below a second as system calls take it.
+fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: 0,
+        tv_nsec: time.subsec_nanos().into(),
+    }
+}
+
+/// The body of the monitor's OS thread.
+pub(crate) fn main(shared: Weak<Shared>) {
+    let _own = OwnWork::thread();
+    let _counted = Counted::own_thread();
+    let mut monitor = Monitor::new();
+    while let Some(shared) = shared.upgrade().filter(|shared| !shared.is_over()) {
+        let census = monitor.look(&shared);
+        monitor.compensate(&shared, &census);
+        monitor.rest(&shared, &census);
+    }
+}
+
+/// What the monitor remembers of a worker.
+#[derive(Clone, Copy)]
+struct Watched {
+    sight: Sight,
+    /// When it first looked so.
+    since: Deadline,
+    is_stuck: bool,
+    /// It was found not to be merely preempted.
+    is_confirmed: bool,
+    /// It stands in the figures as a hog.
+    is_counted: bool,
+    /// Processor time that its OS thread had used when it was first found to look the same again.
+    processor_time: Option<Duration>,
+    /// When it is reported next, if it stays so.
+    reported_at: Option<Deadline>,
+    /// How often it had looked at the reactor.
+    polls: u64,
+}
+
+/// The workers at one look.
+#[derive(Default)]
+struct Census {
+    /// They do not get on.
+    stuck: usize,
+    /// They sleep, in the reactor or on standby.
+    asleep: usize,
+    /// They could retire.
+    retirable: usize,
+    /// Some worker is in a section and not stuck yet.
+    is_undecided: bool,
+}
+
+struct Monitor {
+    watched: Vec<Option<Watched>>,
+    now: Deadline,
+    /// Blocking sections are about until then.
+    quick_until: Deadline,
+    quiet_since: Option<Deadline>,
+    trims_at: Deadline,
+    /// Some worker should have retired at the last look.
+    had_surplus: bool,
+    /// No OS thread could be started; not before then is it tried again.
+    starts_from: Deadline,
+    reporter: Reporter,
+    deadlocks: deadlock::Watch,
+}
+
+impl Monitor {
+    fn new() -> Monitor {
+        let now = Deadline::now();
+        Monitor {
+            watched: Vec::new(),
+            now,
+            quick_until: now,
+            quiet_since: None,
+            trims_at: now.plus(TRIM_PERIOD),
+            had_surplus: false,
+            starts_from: now,
+            reporter: Reporter::default(),
+            deadlocks: deadlock::Watch::default(),
+        }
+    }
+
+    /// Looks at every worker, and frees the run-next slots of stuck ones.
+    fn look(&mut self, shared: &Shared) -> Census {
+        self.now = Deadline::now();
+        let mut census = Census::default();
+        self.watched.resize(shared.shards.len(), None);
+        for (index, shard) in shared.shards.iter().enumerate() {
+            self.look_at(index, shard, &shared.counters, &mut census);
+            if let Some(limit) = shared.settings.max_blocking_time {
+                self.report(index, shard, limit, &shared.settings);
+            }
+            if shard.is_stuck() && shard.has_work() {
+                shared.notify();
+            }
+        }
+        census
+    }
+
+    fn look_at(
+        &mut self,
+        index: usize,
+        shard: &Shard,
+        counters: &OutsideCounters,
+        census: &mut Census,
+    ) {
+        let sight = shard.progress.look();
+        let before = self.watched[index];
+        let fresh = Watched {
+            sight,
+            since: self.now,
+            is_stuck: false,
+            is_confirmed: false,
+            is_counted: false,
+            processor_time: None,
+            reported_at: None,
+            polls: shard.counters.reactor_polls.get(),
+        };
+        let is_serving = shard.post.is_serving();
+        if is_serving && !sight.asleep && before.is_some_and(|before| before.polls == fresh.polls) {
+            shard.progress.set_look_due(true);
+        }
+        let unmoved = before.filter(|seen| is_serving && seen.sight == sight);
+        let mut seen = unmoved.unwrap_or(fresh);
+        if before.is_some_and(|before| before.sight.section != sight.section) {
+            self.quick_until = self.now.plus(QUICK_FOR);
+        }
+        census.retirable += usize::from(is_serving && !shard.pinned.has_guests());
+        if sight.asleep {
+            census.asleep += 1;
+        } else if is_serving {
+            if unmoved.is_some() && seen.processor_time.is_none() {
+                let os_thread = shard.progress.os_thread();
+                seen.processor_time = os_thread.and_then(os_thread::processor_time);
+            }
+            seen.is_stuck = seen.since.plus(limit(sight)) <= self.now;
+            if seen.is_stuck && !seen.is_counted && !sight.is_marked() {
+                let least = limit(sight) / 2;
+                seen.is_counted = !is_preempted(&seen, shard.progress.os_thread(), least);
+                if seen.is_counted {
+                    counters.hogs.add_shared();
+                }
+            }
+            census.stuck += usize::from(seen.is_stuck);
+            census.is_undecided |= sight.is_marked() && !seen.is_stuck;
+        }
+        if shard.is_stuck() != seen.is_stuck {
+            shard.stuck.store(seen.is_stuck, Ordering::SeqCst);
+        }
+        self.watched[index] = Some(seen);
+    }
+
+    /// Has the worker's green thread reported if it has run for `limit`, and again whenever it has run twice as long. Not one
+    /// whose worker has merely lost its processor.
+    fn report(&mut self, index: usize, shard: &Arc<Shard>, limit: Duration, settings: &Settings) {
+        let Some(seen) = &mut self.watched[index] else {
+            return;
+        };
+        if seen.sight.asleep || seen.sight.is_marked() || !shard.post.is_serving() {
+            return;
+        }
+        let due = *seen.reported_at.get_or_insert(seen.since.plus(limit));
+        if due <= self.now && !is_preempted(seen, shard.progress.os_thread(), limit / 2) {
+            seen.reported_at = Some(self.now.plus(self.now.since(seen.since)));
+            let case = Case {
+                shard: shard.clone(),
+                sight: seen.sight,
+                since: seen.since,
+            };
+            self.reporter
+                .report(&settings.name, settings.on_blocked.as_ref(), case);
+        }
+    }
+
+    /// Sees to it that as many workers get on as the runtime should have.
+    fn compensate(&mut self, shared: &Arc<Shared>, census: &Census) {
+        let settings = &shared.settings;
+        if settings.spare_workers() == 0 {
+            return;
+        }
+        shared.crew.set_target(settings.workers + census.stuck);
+        let mut moving = shared.crew.serving().saturating_sub(census.stuck);
+        let mut wanted = self.wanted(shared, census, moving);
+        if wanted > 0 && census.stuck > 0 {
+            moving += self.preempted(shared);
+            wanted = self.wanted(shared, census, moving);
+        }
+        for _ in 0..wanted {
+            if self.now < self.starts_from {
+                break;
+            }
+            match shared.add_worker() {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(_) => self.starts_from = self.now.plus(RETRY_PERIOD),
+            }
+        }
+        // A surplus worker that sleeps in the reactor does not know; one on standby goes there.
+        let has_surplus = census.retirable > 0 && shared.crew.has_surplus();
+        if has_surplus && self.had_surplus {
+            shared.reactor.signal();
+        }
+        self.had_surplus = has_surplus;
+    }
+
+    /// How many more workers should be called in while so many get on.
+    fn wanted(&self, shared: &Shared, census: &Census, moving: usize) -> usize {
+        let missing = shared.settings.workers.saturating_sub(moving);
+        if census.asleep == 0 && self.has_work(shared) {
+            missing
+        } else {
+            missing.min(usize::from(moving == 0))
+        }
+    }
+
+    /// How many of the stuck workers have merely lost their processor.
+    fn preempted(&mut self, shared: &Shared) -> usize {
+        let watched = self.watched.iter_mut().flatten();
+        let stuck = watched
+            .zip(shared.shards.iter())
+            .filter(|(seen, _)| seen.is_stuck && !seen.is_confirmed);
+        let mut preempted = 0;
+        for (seen, shard) in stuck {
+            let least = limit(seen.sight) / 2;
+            seen.is_confirmed = !is_preempted(seen, shard.progress.os_thread(), least);
+            preempted += usize::from(!seen.is_confirmed);
+        }
+        preempted
+    }
+
+    /// Whether something waits to be run.
+    fn has_work(&self, shared: &Shared) -> bool {
+        shared.has_work() || Deadline::from_nanos(shared.next_timer()) <= self.now
+    }
+
+    /// Waits until the next look is due.
+    fn rest(&mut self, shared: &Arc<Shared>, census: &Census) {
+        if self.trims_at <= self.now {
+            self.trims_at = self.now.plus(TRIM_PERIOD);
+            slot::trim();
+        }
+        let is_quick = census.is_undecided || self.now < self.quick_until;
+        let limit = shared.settings.max_blocking_time;
+        let period = if is_quick { QUICK_PERIOD } else { PERIOD };
+        let period = limit.map_or(period, |limit| period.min(limit / 4).max(QUICK_PERIOD));
+        if !is_quiet(shared, census) || self.had_surplus {
+            self.quiet_since = None;
+            return pause(&shared.bell, period);
+        }
+        let since = *self.quiet_since.get_or_insert(self.now);
+        let reports = limit.is_some() && census.stuck > 0;
+        if self.now < since.plus(QUIET) || reports {
+            return pause(&shared.bell, period);
+        }
+        if census.stuck == 0 {
+            self.deadlocks.look(shared);
+        }
+        shared.bell.listen();
+        if is_quiet(shared, census) && !shared.is_over() {
+            wait(&shared.bell, (census.stuck > 0).then_some(DOZE));
+        }
+        shared.bell.stop();
+        if census.stuck == 0 {
+            self.quiet_since = None;
+        }
+    }
+}
+
+/// How long a worker may look the same before it counts as stuck.
+fn limit(sight: Sight) -> Duration {
+    if sight.is_marked() { MARKED } else { UNMARKED }
+}
+
+/// Whether a worker that looks the same could run, and has had the processor for less than `least` since. False if the
+/// kernel does not tell.
+fn is_preempted(seen: &Watched, os_thread: Option<i32>, least: Duration) -> bool {
+    let Some(os_thread) = os_thread else {
+        // It was called in, and has not even begun.
+        return true;
+    };
+    let (Some(before), Some(now)) = (seen.processor_time, os_thread::processor_time(os_thread))
+    else {
+        return false;
+    };
+    now.saturating_sub(before) < least && os_thread::state(os_thread) == Some('R')
+}
+
+/// Whether every worker sleeps, or was stuck at the last look.
+fn is_quiet(shared: &Shared, census: &Census) -> bool {
+    !census.is_undecided && shared.sleeping() + census.stuck >= shared.crew.serving()
+}

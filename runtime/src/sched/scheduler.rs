@@ -1,0 +1,345 @@
+//! What the workers of a runtime share.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+
+use crossbeam_deque::Injector;
+use rustix::thread::futex as rustix_futex;
+
+use crate::base::bell::Bell;
+use crate::base::deadline::Deadline;
+use crate::base::error::BuildError;
+use crate::base::patch::Patch;
+use crate::body::slot;
+use crate::look::metrics::OutsideCounters;
+use crate::runtime::settings::Settings;
+use crate::sched::context::{self, NativeSection};
+use crate::sched::crew::{Call, Crew, Post};
+use crate::sched::green::{Green, GreenRef};
+use crate::sched::idle::{Idle, Place};
+use crate::sched::monitor;
+use crate::sched::pinned;
+use crate::sched::reactor::Reactor;
+use crate::sched::run_next::RunNext;
+use crate::sched::shard::Shards;
+use crate::sched::standby::Standby;
+use crate::sched::worker;
+use crate::wait::descriptor;
+use crate::wait::futex;
+
+/// The shared part of a runtime. Workers, handles and each living green thread keep it alive.
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) shards: Shards,
+    pub(crate) crew: Crew,
+    pub(crate) injector: Injector<GreenRef>,
+    pub(crate) idle: Idle,
+    pub(crate) standby: Standby,
+    pub(crate) reactor: Arc<Reactor>,
+    pub(crate) bell: Bell,
+    pub(crate) counters: OutsideCounters,
+    sleeping: AtomicU32,
+    /// Set when the handle is dropped: the workers leave once no green thread lives.
+    closing: AtomicBool,
+    live: AtomicUsize,
+    peak_live: AtomicUsize,
+    /// Set once all green threads, and those still to start, are cancelled.
+    cancelled: AtomicBool,
+    /// Somebody waits in [`wait_for_all`](Self::wait_for_all).
+    awaited: AtomicBool,
+    /// Changes when all green threads but one have ended, and when that one has, while that is awaited.
+    ended: AtomicU32,
+    /// Tells a forked child that this runtime is its parent's.
+    forks: u32,
+}
+
+impl Shared {
+    pub(crate) fn new(settings: Settings) -> Result<Shared, BuildError> {
+        Ok(Shared {
+            shards: Shards::with_room_for(settings.workers + settings.spare_workers()),
+            crew: Crew::new(settings.workers),
+            settings,
+            injector: Injector::new(),
+            idle: Idle::new(),
+            standby: Standby::new(),
+            reactor: Arc::new(Reactor::new()?),
+            bell: Bell::new(),
+            counters: OutsideCounters::default(),
+            sleeping: AtomicU32::new(0),
+            closing: AtomicBool::new(false),
+            live: AtomicUsize::new(0),
+            peak_live: AtomicUsize::new(0),
+            cancelled: AtomicBool::new(false),
+            awaited: AtomicBool::new(false),
+            ended: AtomicU32::new(0),
+            forks: context::forks(),
+        })
+    }
+
+    pub(crate) fn patch(&self) -> Patch {
+        self.settings.patch
+    }
+
+    /// Whether some worker surely finds something to run outside its own queue.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.injector.is_empty() || self.shards.iter().any(|shard| shard.has_work())
+    }
+
+    /// Whether some worker may find something to run outside its own queue, if it waits for a moment.
+    pub(crate) fn may_have_work(&self) -> bool {
+        !self.injector.is_empty() || self.shards.iter().any(|shard| shard.may_have_work())
+    }
+
+    /// How many workers search at once: the more search, the less each finds.
+    pub(crate) fn search_limit(&self) -> u64 {
+        self.crew.serving().div_ceil(2) as u64
+    }
+
+    /// New work is visible: wakes a sleeping worker unless another one searches already.
+    #[inline]
+    pub(crate) fn notify(&self) {
+        match self.idle.notify() {
+            Some(Place::Reactor) => self.reactor.signal(),
+            Some(Place::Standby) => self.standby.signal(),
+            None => {}
+        }
+    }
+
+    /// The calling worker has put a green thread into its empty run-next slot in this turn: wakes a sleeping worker unless
+    /// another one searches already or looks at the slots by itself.
+    #[inline]
+    pub(crate) fn notify_next(&self, run_next: &RunNext<Green>, turn: u32) {
+        if self.idle.notify_next() {
+            run_next.announce(turn);
+            self.reactor.signal();
+        }
+    }
+
+    /// Queues a green thread from outside the workers.
+    fn inject(&self, green: GreenRef) {
+        self.injector.push(green);
+        self.notify();
+    }
+
+    /// A worker goes to sleep in the reactor, which must wake it for the next timer. False if that is due.
+    pub(crate) fn arm_timer(&self) -> bool {
+        let next = self.next_timer();
+        next == u64::MAX || self.reactor.arm(next)
+    }
+
+    /// When the next timer of all is due, in nanoseconds.
+    pub(crate) fn next_timer(&self) -> u64 {
+        let timers = self.shards.iter().map(|shard| shard.next_timer());
+        timers.min().unwrap_or(u64::MAX)
+    }
+
+    /// A running worker has a new timer: if another one is in the reactor, it must wake in time.
+    pub(crate) fn timer_inserted(&self, fires: u64) {
+        if self.crew.serving() > 1 && self.idle.has_pollers() && !self.reactor.arm(fires) {
+            self.notify();
+        }
+    }
+
+    /// A worker goes on to run something: if it was the one to take the timer's event, and another one
+    /// is in the reactor, the timer must be set for the next deadline.
+    pub(crate) fn keep_timer_armed(&self) {
+        if self.crew.serving() > 1
+            && self.reactor.is_disarmed()
+            && self.idle.has_pollers()
+            && !self.arm_timer()
+        {
+            self.notify();
+        }
+    }
+
+    pub(crate) fn worker_sleeps(&self) {
+        self.sleeping.fetch_add(1, Ordering::SeqCst);
+    }
+
+    pub(crate) fn worker_wakes(&self) {
+        self.sleeping.fetch_sub(1, Ordering::SeqCst);
+        monitor::ring(&self.bell);
+    }
+
+    /// How many workers sleep.
+    pub(crate) fn sleeping(&self) -> usize {
+        self.sleeping.load(Ordering::SeqCst) as usize
+    }
+
+    /// The handle is dropped: the runtime ends with its last green thread.
+    pub(crate) fn close(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+        if self.is_over() {
+            self.dismiss();
+        }
+    }
+
+    /// Whether the handle is gone.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.closing.load(Ordering::SeqCst)
+    }
+
+    /// Whether the workers are to leave.
+    pub(crate) fn is_over(&self) -> bool {
+        self.closing.load(Ordering::SeqCst) && self.live.load(Ordering::SeqCst) == 0
+    }
+
+    pub(crate) fn green_started(&self) {
+        let live = self.live.fetch_add(1, Ordering::SeqCst) + 1;
+        if live > self.peak_live.load(Ordering::Relaxed) {
+            self.peak_live.fetch_max(live, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn green_ended(&self) {
+        let left = self.live.fetch_sub(1, Ordering::SeqCst) - 1;
+        if left <= 1 && self.awaited.load(Ordering::SeqCst) {
+            self.ended.fetch_add(1, Ordering::SeqCst);
+            futex::wake(&self.ended, u32::MAX);
+        }
+        if left == 0 && self.is_over() {
+            self.dismiss();
+        }
+    }
+
+    /// Waits until no more than `left` green threads live, 0 or 1: the caller may be one. False if the deadline comes
+    /// first.
+    pub(crate) fn wait_for_all(&self, left: usize, deadline: Option<Deadline>) -> bool {
+        self.awaited.store(true, Ordering::SeqCst);
+        loop {
+            let seen = self.ended.load(Ordering::SeqCst);
+            if self.live() <= left {
+                return true;
+            }
+            if deadline.is_some_and(Deadline::has_passed) {
+                return false;
+            }
+            futex::wait(&self.ended, seen, deadline);
+        }
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Cuts short the waits of all green threads, and of those still to start.
+    pub(crate) fn cancel_all(&self) {
+        self.cancelled.store(true, Ordering::SeqCst);
+        // One that is not listed yet, or is about to park, finds the flag itself: it looks before each park.
+        fence(Ordering::SeqCst);
+        for green in slot::all().filter(|green| green.is_of(self)) {
+            green.unpark();
+        }
+    }
+
+    /// Whether this process is a child forked from the runtime's.
+    pub(crate) fn is_inherited(&self) -> bool {
+        self.forks != context::forks()
+    }
+
+    /// The runtime is over: workers, retired ones too, and the monitor are told.
+    fn dismiss(&self) {
+        self.reactor.signal();
+        monitor::ring(&self.bell);
+        for shard in self.shards.iter() {
+            if shard.post.dismiss() {
+                wake_at(&shard.post);
+            }
+        }
+    }
+
+    /// Calls in one more worker; false if every place is taken. Only the monitor calls this, and who builds the
+    /// runtime.
+    ///
+    /// # Errors
+    ///
+    /// If no OS thread can be started.
+    pub(crate) fn add_worker(self: &Arc<Shared>) -> io::Result<bool> {
+        let find = |is_fit: fn(&Post) -> bool| self.shards.iter().position(|s| is_fit(&s.post));
+        let place = find(Post::is_retired)
+            .or_else(|| find(Post::is_vacant))
+            .or_else(|| self.shards.add());
+        let Some(index) = place else {
+            return Ok(false);
+        };
+        let shard = self.shards.get(index);
+        let post = &shard.post;
+        self.crew.join();
+        self.counters.workers_called.add_shared();
+        match post.call() {
+            Some(Call::Start) => {
+                shard.progress.expect_start();
+                worker::start(self, index).inspect_err(|_| {
+                    post.cancel();
+                    self.worker_leaves();
+                })?;
+            }
+            Some(Call::Wake) => wake_at(post),
+            None => self.worker_leaves(),
+        }
+        Ok(true)
+    }
+
+    /// A worker leaves. The next one is told; the last one gives up the registered descriptors, which green
+    /// threads of other runtimes may wait on.
+    pub(crate) fn worker_leaves(&self) {
+        self.reactor.signal();
+        if self.crew.leave() {
+            descriptor::abandon(&self.reactor);
+        }
+    }
+
+    pub(crate) fn live(&self) -> usize {
+        self.live.load(Ordering::SeqCst)
+    }
+
+    /// The most green threads that have lived at once.
+    pub(crate) fn peak_live(&self) -> usize {
+        self.peak_live.load(Ordering::Relaxed)
+    }
+}
+
+/// Wakes the OS thread that waits at a post.
+fn wake_at(post: &Post) {
+    let _ = rustix_futex::wake(post.word(), rustix_futex::Flags::PRIVATE, 1);
+}
+
+/// Queues a green thread that an unpark has made ready.
+pub(crate) fn schedule(green: GreenRef) {
+    let _native = NativeSection::enter();
+    let shared = &green.life().shared;
+    match context::worker() {
+        _ if green.pin().is_some() => {
+            shared.counters.unparks.add_shared();
+            pinned::wake(green);
+        }
+        Some(worker) if Arc::ptr_eq(&worker.shared, shared) => {
+            worker.shard().counters.unparks.add();
+            worker.push_next(green);
+        }
+        _ => {
+            // Once injected, the green thread may run and end, and its runtime with it.
+            let shared = shared.clone();
+            shared.counters.unparks.add_shared();
+            shared.inject(green);
+        }
+    }
+}
+
+/// Queues a new green thread.
+pub(crate) fn start(green: GreenRef) {
+    let _native = NativeSection::enter();
+    let shared = green.life().shared.clone();
+    shared.green_started();
+    match context::worker() {
+        Some(worker) if Arc::ptr_eq(&worker.shared, &shared) => {
+            worker.shard().counters.spawns.add();
+            worker.push(green);
+        }
+        _ => {
+            shared.counters.spawns.add_shared();
+            shared.inject(green);
+        }
+    }
+}

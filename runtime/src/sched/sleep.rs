@@ -1,0 +1,127 @@
+//! How a worker sleeps: in the reactor or on standby, as `idle.rs` and `standby.rs` say.
+
+use crate::base::deadline::Deadline;
+use crate::sched::green::GreenRef;
+use crate::sched::idle::Place;
+use crate::sched::standby;
+use crate::sched::worker::Worker;
+
+impl Worker {
+    /// Sleeps unless there is something to do. The worker is a searcher afterwards, and may have taken a green thread out of
+    /// another worker's run-next slot.
+    pub(crate) fn sleep(&self, searching: bool) -> Option<GreenRef> {
+        let shared = &*self.shared;
+        let pinned = &self.shard.pinned;
+        // One worker alone has nobody to stand by for.
+        let place = if shared.crew.serving() > 1 && self.others_are_prompt() {
+            // It may have taken the timer's event.
+            shared.keep_timer_armed();
+            Place::Standby
+        } else {
+            Place::Reactor
+        };
+        let signals = shared.standby.signals();
+        shared.idle.sleep(searching, place);
+        pinned.listen();
+        let has_work = match place {
+            Place::Reactor => shared.may_have_work(),
+            Place::Standby => shared.has_work(),
+        };
+        let stay = has_work || pinned.has_ready() || shared.is_over();
+        if stay || (place == Place::Reactor && !shared.arm_timer()) {
+            pinned.stop();
+            shared.idle.wake(place, false);
+            return None;
+        }
+        self.shard.progress.set_asleep(true);
+        shared.worker_sleeps();
+        // No notification here: this worker still counts as a sleeper. As a searcher that finds work
+        // it will look whether there is more.
+        let mut stolen = None;
+        if place == Place::Reactor || self.stand_by(signals, &mut stolen) {
+            self.wait_in_reactor();
+        }
+        self.count_turn();
+        shared.worker_wakes();
+        self.shard.progress.set_asleep(false);
+        stolen
+    }
+
+    /// Whether the other workers find what they do next as soon as they look.
+    fn others_are_prompt(&self) -> bool {
+        let finds = self.others().map(|shard| shard.progress.prompt());
+        let finds = finds.fold(0, u32::wrapping_add);
+        self.pace.is_prompt(finds, Deadline::now().as_nanos())
+    }
+
+    /// As a poller.
+    fn wait_in_reactor(&self) {
+        let shared = &*self.shared;
+        let pinned = &self.shard.pinned;
+        let serving = shared.crew.serving();
+        let began = (serving > 1).then(Deadline::now);
+        if pinned.has_guests() {
+            pinned.wait(&shared.reactor);
+        }
+        self.dispatching.set(true);
+        self.shard.counters.reactor_polls.add();
+        let signalled = shared
+            .reactor
+            .turn(&mut self.events.borrow_mut(), !pinned.has_guests());
+        self.dispatching.set(false);
+        if let Some(began) = began
+            && shared.sleeping() == serving
+            && standby::is_momentary(began, Deadline::now(), self.events.borrow().len())
+        {
+            self.shard.progress.count_prompt();
+        }
+        shared.idle.wake(Place::Reactor, signalled);
+    }
+
+    /// True if the worker is to wait in the reactor now; otherwise it is a searcher, and may have `stolen` something.
+    fn stand_by(&self, mut signals: u32, stolen: &mut Option<GreenRef>) -> bool {
+        let (idle, standby) = (&self.shared.idle, &self.shared.standby);
+        let pinned = &self.shard.pinned;
+        let mut on_watch = standby.take_watch();
+        let joins = loop {
+            standby.wait(signals, on_watch);
+            signals = standby.signals();
+            if idle.is_signalled(Place::Standby) {
+                idle.wake(Place::Standby, false);
+                break false;
+            }
+            if pinned.has_ready() {
+                idle.wake(Place::Standby, false);
+                break false;
+            }
+            if !on_watch {
+                // It looks after a while: were all of them to go to the reactor at once, all would be woken there.
+                on_watch = standby.take_watch();
+                continue;
+            }
+            *stolen = self.steal_next();
+            if stolen.is_some() {
+                idle.wake(Place::Standby, false);
+                break false;
+            }
+            if self.may_retire() || !self.others_are_prompt() {
+                break idle.join();
+            }
+        };
+        if on_watch {
+            standby.leave_watch();
+        }
+        if idle.standing_by() && !standby.is_watched() {
+            standby.signal();
+        }
+        // What was put into a run-next slot while it stood by has woken nobody.
+        let waits = joins && !self.shared.may_have_work() && self.shared.arm_timer();
+        if joins && !waits {
+            idle.wake(Place::Reactor, false);
+        }
+        if !waits {
+            pinned.stop();
+        }
+        waits
+    }
+}

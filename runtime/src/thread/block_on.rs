@@ -1,0 +1,139 @@
+//! Futures in blocking code: [`block_on`].
+//!
+//! **The signal** between a future's wakers and the thread that waits is one word:
+//!
+//! | state | meaning | set by |
+//! |---|---|---|
+//! | `QUIET` | nobody has woken since the last poll began | the thread, before it polls |
+//! | `WAITING` | the same, and the thread waits on the word | the thread, from `QUIET` |
+//! | `NOTIFIED` | there is something to poll for | a waker, from any state |
+//!
+//! No wake-up is lost: `NOTIFIED` stays until the thread takes it, and the thread polls after that. What was written
+//! before a wake is seen by that poll, because the waker's swap releases and the thread's acquires; both are
+//! read-modify-write operations, so this holds for each of several wakers. Only the one that finds `WAITING` goes to
+//! the wait queue; the others cost a swap. The word is shared by count, so a late waker finds it in place.
+//!
+//! The count also tells the deadlock report whether anybody has a waker besides the thread itself. If so, the wait may
+//! end, as nobody can know what makes them use it; if not, it never does.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use crate::base::atomic::{AtomicU32, Ordering};
+use crate::hook;
+use crate::wait::futex;
+
+/// Waits for a future on the calling thread and gives its output. A green thread parks while the future is not
+/// ready, an OS thread blocks.
+///
+/// So a crate that is async only can be used from blocking code, and its executor, if it needs one, runs on OS
+/// threads beside the workers. The future runs as code of the caller: it may block, which delays nobody but itself,
+/// and may call `block_on` again. It stands on the caller's stack. One that is always woken at once gives way to
+/// other green threads now and then.
+///
+/// The wait cannot say that it was cut short, so deadline scopes ([`time::timeout`](crate::time::timeout)) and
+/// cancellation do not touch it; they do end what blocks inside the future. To limit the wait itself, give it a future
+/// that ends in time.
+///
+/// # Panics
+///
+/// If the future panics, the panic goes on in the caller.
+///
+/// ```
+/// use greenpatch_runtime::{block_on, run, spawn};
+///
+/// let sum = run(|| {
+///     let (sender, receiver) = async_channel::bounded(1);
+///     let producer = spawn(move || {
+///         block_on(async {
+///             for n in 1..=10 {
+///                 sender.send(n).await.unwrap();
+///             }
+///         })
+///     });
+///     let mut sum = 0;
+///     while let Ok(n) = block_on(receiver.recv()) {
+///         sum += n;
+///     }
+///     producer.join().unwrap();
+///     sum
+/// });
+/// assert_eq!(sum, 55);
+/// ```
+///
+/// With Tokio, whose runtime has its own threads:
+///
+/// ```
+/// use greenpatch_runtime::{block_on, run};
+///
+/// let tokio = tokio::runtime::Runtime::new()?;
+/// let handle = tokio.handle().clone();
+/// let answer = run(move || {
+///     // Inside of it, its timers and sockets can be made and awaited here.
+///     let _inside = handle.enter();
+///     block_on(async {
+///         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+///         tokio::spawn(async { 42 }).await
+///     })
+/// })?;
+/// assert_eq!(answer, 42);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
+    let mut future = pin!(future.into_future());
+    let signal = Arc::new(Signal::new());
+    let waker = Waker::from(signal.clone());
+    let mut context = Context::from_waker(&waker);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
+            return output;
+        }
+        signal.wait();
+    }
+}
+
+/// See the module's page.
+struct Signal(AtomicU32);
+
+/// References to the signal that `block_on` holds: its own, and the waker that it polls with.
+const OWN_REFERENCES: usize = 2;
+
+const QUIET: u32 = 0;
+const WAITING: u32 = 1;
+const NOTIFIED: u32 = 2;
+
+impl Signal {
+    fn new() -> Signal {
+        Signal(AtomicU32::new(QUIET))
+    }
+
+    /// Waits for a notification and takes it.
+    fn wait(self: &Arc<Self>) {
+        let begun = self
+            .0
+            .compare_exchange(QUIET, WAITING, Ordering::Relaxed, Ordering::Relaxed);
+        if begun.is_ok() {
+            while self.0.load(Ordering::Relaxed) == WAITING {
+                let has_wakers = || Arc::strong_count(self) > OWN_REFERENCES;
+                futex::wait_for_waker(&self.0, WAITING, &has_wakers);
+            }
+        } else {
+            // Woken while it was polled, maybe by itself, and maybe for ever.
+            hook::give_way();
+        }
+        self.0.swap(QUIET, Ordering::Acquire);
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if self.0.swap(NOTIFIED, Ordering::Release) == WAITING {
+            futex::wake(&self.0, 1);
+        }
+    }
+}

@@ -1,0 +1,389 @@
+//! What ends a wait before its time: deadline scopes and cancellation.
+//!
+//! Neither unwinds anything. They make the *blocking calls* of a thread fail, with an error that ordinary error
+//! handling carries out of the work: [`timeout`] lets those of a closure fail once its time is over,
+//! [`JoinHandle::cancel`](crate::JoinHandle::cancel) those of a green thread from then on. A call that need not
+//! wait goes through all the same.
+//!
+//! **Which waits are cut short**: those whose result can say so.
+//!
+//! | wait | when the time is over | when cancelled |
+//! |---|---|---|
+//! | sockets and pipes, ours and through shims | `ETIMEDOUT`, [`io::ErrorKind::TimedOut`] | `ECANCELED`, see [`is_cancellation`] |
+//! | poll, select, epoll_wait | the same | the same |
+//! | sleep | returns early, as it has no error to give; see [`checkpoint`] | the same |
+//! | ours that tell of a time-out: channels, queues, `Event`, `*_timeout` | their time-out | their error, or the time-out |
+//! | locks, joins, barriers, `block_on`, and std's channels and condition variables | not cut short | not cut short |
+//!
+//! Locks are not interrupted because what they guard could not be left in order.
+//!
+//! **How.** Each thread has a list of the scopes that it has entered, the innermost last; a wait looks for the earliest
+//! deadline in it, out to the nearest shield. A wait that is over marks the innermost scope whose own time has passed;
+//! so an inner one that expires first is told from an outer one, and the outer one goes on. A green thread has its own
+//! thread-local storage, so the same list serves green threads and OS threads. New threads begin without a scope.
+//!
+//! **Coroutines** may suspend a closure inside its scope, run another one on the same thread, end the two in any order,
+//! and even end one on another thread. So the list points to no stack: a scope is owned by its call and by the list
+//! together. The call marks it as left when it returns, wherever that is, and lists pass over what is marked and let go
+//! of it. A scope whose closure is suspended limits its thread's other waits in the meantime.
+
+use std::cell::RefCell;
+use std::error::Error;
+use std::mem::{self, ManuallyDrop};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use std::{fmt, io};
+
+use rustix::io::Errno;
+
+use crate::base::deadline::Deadline;
+use crate::sched::context;
+
+/// Why a wait was cut short.
+///
+/// As an [`io::Error`] it is `ETIMEDOUT` or `ECANCELED`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Interrupted {
+    /// The call's own time-out or that of a [`timeout`] around it is over.
+    TimedOut,
+    /// The green thread was [cancelled](crate::JoinHandle::cancel).
+    Cancelled,
+}
+
+impl fmt::Display for Interrupted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Interrupted::TimedOut => "the time for waiting is over",
+            Interrupted::Cancelled => "the green thread was cancelled",
+        })
+    }
+}
+
+impl Error for Interrupted {}
+
+impl From<Interrupted> for Errno {
+    fn from(interrupted: Interrupted) -> Errno {
+        match interrupted {
+            Interrupted::TimedOut => Errno::TIMEDOUT,
+            Interrupted::Cancelled => Errno::CANCELED,
+        }
+    }
+}
+
+impl From<Interrupted> for io::Error {
+    fn from(interrupted: Interrupted) -> io::Error {
+        Errno::from(interrupted).into()
+    }
+}
+
+/// Whether this is the error of a call that was ended by [`JoinHandle::cancel`](crate::JoinHandle::cancel).
+pub fn is_cancellation(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ECANCELED)
+}
+
+/// The error of a [`timeout`] that cut a wait short. It holds what the closure gave nevertheless.
+#[derive(Clone, Debug)]
+pub struct Elapsed<T> {
+    value: T,
+    time: Duration,
+}
+
+impl<T> Elapsed<T> {
+    /// What the closure gave.
+    pub fn into_inner(self) -> T {
+        self.value
+    }
+
+    /// What the closure gave.
+    pub fn get_ref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T> fmt::Display for Elapsed<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the time of {:?} is over", self.time)
+    }
+}
+
+impl<T: fmt::Debug> Error for Elapsed<T> {}
+
+impl<T> From<Elapsed<T>> for io::Error {
+    fn from(_: Elapsed<T>) -> io::Error {
+        Interrupted::TimedOut.into()
+    }
+}
+
+thread_local! {
+    /// The scopes that this thread has entered, the innermost last. Without a destructor, so that it can be read at any
+    /// time, in a signal handler too; instead, an empty list has no memory.
+    static SCOPES: ManuallyDrop<RefCell<Vec<Arc<Scope>>>> =
+        const { ManuallyDrop::new(RefCell::new(Vec::new())) };
+}
+
+/// One [`timeout`] or [`shield`]; see the module's page.
+struct Scope {
+    /// Until when its waits may last; `None` for a shield.
+    deadline: Option<Deadline>,
+    /// Its call has returned.
+    is_left: AtomicBool,
+    /// A wait was cut short because its own time was over.
+    was_cut: AtomicBool,
+}
+
+impl Scope {
+    /// Makes a scope the innermost of this thread.
+    fn enter(deadline: Option<Deadline>) -> Entered {
+        let scope = Arc::new(Scope {
+            deadline,
+            is_left: AtomicBool::new(false),
+            was_cut: AtomicBool::new(false),
+        });
+        SCOPES.with(|scopes| scopes.borrow_mut().push(scope.clone()));
+        Entered(scope)
+    }
+
+    fn is_shield(&self) -> bool {
+        self.deadline.is_none()
+    }
+}
+
+/// A scope whose call has not returned. Dropped when it does, on unwinding too.
+struct Entered(Arc<Scope>);
+
+impl Entered {
+    /// Whether a wait was cut short because the scope's own time was over.
+    fn was_cut(&self) -> bool {
+        self.0.was_cut.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.is_left.store(true, Ordering::Relaxed);
+        SCOPES.with(|scopes| {
+            let mut scopes = scopes.borrow_mut();
+            scopes.retain(|scope| !scope.is_left.load(Ordering::Relaxed));
+            if scopes.is_empty() {
+                mem::take(&mut *scopes);
+            }
+        });
+    }
+}
+
+/// Shows the scopes that this thread is in, the innermost first, until one is what is looked for; whether one was.
+fn any_scope(mut is_it: impl FnMut(&Scope) -> bool) -> bool {
+    SCOPES.with(|scopes| {
+        // A signal handler that interrupts a change of the list finds it empty.
+        let Ok(scopes) = scopes.try_borrow() else {
+            return false;
+        };
+        let is_left = |scope: &Scope| scope.is_left.load(Ordering::Relaxed);
+        (scopes.iter().rev()).any(|scope| !is_left(scope) && is_it(scope))
+    })
+}
+
+/// Runs `f`; once `time` is over, its calls that would have to wait fail with `TimedOut`.
+///
+/// `f` is not stopped: it ends as it handles those errors, and may do so in its own way. On an OS thread this works
+/// for the types of this crate, on a green thread of a patched runtime for everything the shims reach. The
+/// [module](crate::interrupt) says which waits are cut short, and that locks are not.
+///
+/// Scopes nest; the innermost whose time is over is the one that reports it. Afterwards the thread is as before.
+///
+/// # Errors
+///
+/// [`Elapsed`] if a wait was cut short because this `time` was over. It holds what `f` returned.
+///
+/// ```
+/// use std::time::Duration;
+/// use greenpatch_runtime::net::TcpListener;
+/// use greenpatch_runtime::time::timeout;
+///
+/// greenpatch_runtime::run(|| {
+///     let listener = TcpListener::bind("127.0.0.1:0")?;
+///     // Nobody connects.
+///     let late = timeout(Duration::from_millis(10), || listener.accept()).unwrap_err();
+///     assert_eq!(late.into_inner().unwrap_err().kind(), std::io::ErrorKind::TimedOut);
+///
+///     let sum = timeout(Duration::from_secs(60), || 1 + 1).unwrap();
+///     assert_eq!(sum, 2);
+///     # Ok::<(), std::io::Error>(())
+/// })
+/// # .unwrap();
+/// ```
+pub fn timeout<F, T>(time: Duration, f: F) -> Result<T, Elapsed<T>>
+where
+    F: FnOnce() -> T,
+{
+    let scope = Scope::enter(Some(Deadline::after(time)));
+    let value = f();
+    if scope.was_cut() {
+        Err(Elapsed { value, time })
+    } else {
+        Ok(value)
+    }
+}
+
+/// Runs `f` as if there were no deadline scope around it and the green thread were not cancelled: for work that must
+/// wait to put things in order, a farewell message say.
+///
+/// ```
+/// use std::time::Duration;
+/// use greenpatch_runtime::{checkpoint, shield, time};
+///
+/// greenpatch_runtime::run(|| {
+///     let late = time::timeout(Duration::from_millis(1), || {
+///         time::sleep(Duration::from_millis(5));
+///         assert!(checkpoint().is_err());
+///         shield(|| {
+///             time::sleep(Duration::from_millis(1));
+///             checkpoint()
+///         })
+///     });
+///     assert_eq!(late.unwrap_err().into_inner(), Ok(()));
+/// });
+/// ```
+pub fn shield<F, T>(f: F) -> T
+where
+    F: FnOnce() -> T,
+{
+    let _scope = Scope::enter(None);
+    f()
+}
+
+/// Fails if the next call that has to wait would: for long computations, and after a sleep.
+///
+/// # Errors
+///
+/// Says whether the time of a [`timeout`] is over or the green thread was cancelled.
+pub fn checkpoint() -> Result<(), Interrupted> {
+    match Limits::new(None).check() {
+        Ok(()) => Ok(()),
+        Err(End::Interrupted(interrupted)) => Err(interrupted),
+        Err(End::Deadline) => unreachable!("it has no deadline of its own"),
+    }
+}
+
+/// As [`checkpoint`] fails, and no scope counts as having cut a wait short.
+pub(crate) fn cuts_every_wait() -> bool {
+    let limits = Limits::new(None);
+    limits.check_cancelled().is_err() || limits.until().is_some_and(Deadline::has_passed)
+}
+
+/// How an interruptible wait ended without what it waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The wait's own deadline has passed.
+    Deadline,
+    Interrupted(Interrupted),
+}
+
+impl From<End> for Interrupted {
+    fn from(end: End) -> Interrupted {
+        match end {
+            End::Deadline => Interrupted::TimedOut,
+            End::Interrupted(interrupted) => interrupted,
+        }
+    }
+}
+
+impl From<Interrupted> for End {
+    fn from(interrupted: Interrupted) -> End {
+        End::Interrupted(interrupted)
+    }
+}
+
+/// What limits an interruptible wait of this thread.
+#[derive(Clone, Copy)]
+pub(crate) struct Limits {
+    /// The wait's own.
+    deadline: Option<Deadline>,
+    /// The earliest of the scopes around it, out to the nearest shield.
+    limit: Option<Deadline>,
+    is_shielded: bool,
+}
+
+impl Limits {
+    /// That of a wait with this deadline of its own.
+    pub(crate) fn new(deadline: Option<Deadline>) -> Limits {
+        let mut limit: Option<Deadline> = None;
+        let is_shielded = any_scope(|scope| {
+            if let Some(deadline) = scope.deadline {
+                limit = Some(limit.map_or(deadline, |limit| limit.min(deadline)));
+            }
+            scope.is_shield()
+        });
+        Limits {
+            deadline,
+            limit,
+            is_shielded,
+        }
+    }
+
+    /// When to look again at the latest.
+    pub(crate) fn until(&self) -> Option<Deadline> {
+        match (self.deadline, self.limit) {
+            (Some(deadline), Some(limit)) => Some(deadline.min(limit)),
+            (deadline, limit) => deadline.or(limit),
+        }
+    }
+
+    /// Fails if the green thread was cancelled. To be asked before each park; a cancellation that comes later
+    /// unparks.
+    #[inline]
+    pub(crate) fn check_cancelled(&self) -> Result<(), Interrupted> {
+        if !self.is_shielded && context::green().is_some_and(|green| green.is_cancelled()) {
+            return Err(Interrupted::Cancelled);
+        }
+        Ok(())
+    }
+
+    /// Fails if the wait is over. To be asked after a park that did not bring what was waited for.
+    pub(crate) fn check(&self) -> Result<(), End> {
+        self.check_cancelled()?;
+        let Some(until) = self.until() else {
+            return Ok(());
+        };
+        if !until.has_passed() {
+            return Ok(());
+        }
+        if self.deadline == Some(until) {
+            return Err(End::Deadline);
+        }
+        blame(Deadline::now());
+        Err(Interrupted::TimedOut.into())
+    }
+}
+
+/// Marks the innermost scope whose own time is over as the one that cut a wait short.
+fn blame(now: Deadline) {
+    any_scope(|scope| {
+        let is_over = scope.deadline.is_some_and(|deadline| deadline <= now);
+        if is_over {
+            scope.was_cut.store(true, Ordering::Relaxed);
+        }
+        is_over
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_that_is_left_on_another_thread_holds_on_neither() {
+        let scope = Scope::enter(Some(Deadline::from_nanos(0)));
+        assert_eq!(checkpoint(), Err(Interrupted::TimedOut));
+        std::thread::spawn(move || {
+            assert_eq!(checkpoint(), Ok(()));
+            assert!(scope.was_cut());
+            drop(scope);
+            assert_eq!(checkpoint(), Ok(()));
+        })
+        .join()
+        .unwrap();
+        assert_eq!(checkpoint(), Ok(()));
+    }
+}

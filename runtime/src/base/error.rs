@@ -3,7 +3,7 @@
 use std::ffi::CStr;
 use std::{error, fmt, io};
 
-use crate::body::tls;
+use crate::base::glibc;
 
 /// Why a runtime could not be built: cause, value and remedy.
 #[derive(Debug)]
@@ -70,14 +70,14 @@ impl fmt::Display for BuildError {
                 f,
                 "this C library (glibc {}) has no symbol '{}', which green threads need for their \
                  own thread-local storage; use glibc 2.34 or later, linked dynamically",
-                tls::libc_version(),
+                glibc::version(),
                 name.to_string_lossy()
             ),
             Kind::UnknownLayout(what) => write!(
                 f,
                 "this C library (glibc {}) lays out its {what} in a way this version does not know; \
                  use a later version of greenpatch",
-                tls::libc_version()
+                glibc::version()
             ),
             Kind::System { action, source } => write!(f, "cannot {action}: {source}"),
             Kind::Setting {

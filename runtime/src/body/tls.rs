@@ -23,7 +23,7 @@
 //! Rejected: `arch_prctl` with one shared block (std's park, mpsc and panic count break as soon as
 //! two threads share them); real pthreads whose kernel thread has ended as blocks (23 µs each).
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_int, c_void};
 use std::mem::size_of;
 use std::ptr;
 use std::sync::OnceLock;
@@ -31,6 +31,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use crate::base::arch;
 use crate::base::error::BuildError;
+use crate::base::glibc::symbol;
 use crate::body::robust::RobustMutexes;
 
 /// Thread ids of green threads: above the kernel's largest (2^22), below glibc's flag bits (2^30).
@@ -181,12 +182,6 @@ fn find_tid_offset() -> usize {
     let offset = field(c"_thread_db_pthread_tid").map_or(usize::MAX, |(offset, _)| offset);
     TID_OFFSET.store(offset, Ordering::Relaxed);
     offset
-}
-
-fn symbol(name: &'static CStr) -> Option<*mut c_void> {
-    // SAFETY: dlsym only reads the name.
-    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr()) };
-    (!address.is_null()).then_some(address)
 }
 
 fn needed(name: &'static CStr) -> Result<*mut c_void, BuildError> {
@@ -675,15 +670,4 @@ fn run_key_destructor(value: *mut KeyValue, key: &Key) -> bool {
         destructor(data);
     }
     true
-}
-
-/// The text of a C string in libc's memory; used for the version in error messages.
-pub(crate) fn libc_version() -> String {
-    unsafe extern "C" {
-        fn gnu_get_libc_version() -> *const c_char;
-    }
-    // SAFETY: returns a static string.
-    unsafe { CStr::from_ptr(gnu_get_libc_version()) }
-        .to_string_lossy()
-        .into_owned()
 }

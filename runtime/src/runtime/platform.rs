@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::base::arch;
+use crate::base::glibc;
 use crate::body::slot;
 use crate::body::tls;
 use crate::runtime::handle::Runtime;
@@ -78,7 +79,7 @@ pub fn features() -> Vec<Feature> {
         needed(
             format!(
                 "glibc {} with its private symbols for thread-local storage",
-                tls::libc_version()
+                glibc::version()
             ),
             layout.map_err(|error| error.to_string()),
         ),

@@ -14,8 +14,8 @@ use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 use rustix::io::{self, Errno};
 use rustix::process::{Resource, getrlimit};
 
+use crate::base::process;
 use crate::base::report;
-use crate::sched::context;
 
 /// The least number, if the limit on descriptors allows it: beyond those that programs count on, and not so high that the
 /// kernel's table of them becomes large.
@@ -108,7 +108,7 @@ fn own() -> impl Iterator<Item = RawFd> {
 
 /// Whether what the table says concerns the calling process: a child may close what it has inherited.
 fn is_ours() -> bool {
-    !context::is_passive() && context::owns_tables()
+    !process::is_passive() && process::owns_tables()
 }
 
 /// Whether `fd` is an own descriptor of this process. Safe in signal handlers.
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn an_own_descriptor_is_known_until_it_is_dropped_and_has_a_high_number() {
-        context::set_process();
+        process::set_process();
         let descriptor = made();
         let number = descriptor.as_fd().as_raw_fd();
         assert!(number >= 100, "{number}");

@@ -23,9 +23,9 @@ use rustix::thread::futex;
 use rustix::time::Timespec;
 
 use crate::base::arch;
+use crate::base::process;
 use crate::body::tls;
 use crate::look::sample::{self, SignalInfo};
-use crate::sched::context;
 
 /// glibc's `SIGSETXID`. Its own sigaction refuses it.
 const SIGNAL: c_int = 33;
@@ -172,7 +172,7 @@ unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
     // SAFETY: stored before this handler was installed; what glibc gave the kernel as a handler of this type.
     let glibcs = unsafe { std::mem::transmute::<usize, Handler>(glibcs) };
     let here = arch::thread_pointer();
-    let home = if context::is_passive() {
+    let home = if process::is_passive() {
         here
     } else {
         home_of(own_id()).unwrap_or(here)

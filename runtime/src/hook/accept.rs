@@ -14,7 +14,7 @@ use rustix::io::Errno;
 
 use super::{Section, is_ready};
 use crate::base::deadline::Deadline;
-use crate::sched::context;
+use crate::base::process;
 use crate::sched::green::GreenRef;
 use crate::wait::descriptor::{self, Interest};
 use crate::wait::futex;
@@ -92,7 +92,7 @@ fn take_turn(
     deadline: Option<Deadline>,
     word: impl FnOnce(&'static descriptor::Descriptor) -> &'static AtomicU32,
 ) -> Result<Option<Turn>, Errno> {
-    if !context::owns_tables() {
+    if !process::owns_tables() {
         return Ok(None);
     }
     match Turn::take(word(descriptor::entry(fd)?), deadline) {

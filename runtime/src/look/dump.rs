@@ -35,6 +35,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::base::deadline::Deadline;
+use crate::base::process;
 use crate::base::reason::WaitReason;
 use crate::body::slot;
 use crate::body::tls;
@@ -400,7 +401,7 @@ impl Seen {
 /// The living green threads, by runtime: of one, or of all.
 fn look(of: Option<&Arc<Shared>>, options: &DumpOptions) -> Vec<Seen> {
     let mut runtimes: Vec<Seen> = Vec::new();
-    if context::is_passive() {
+    if process::is_passive() {
         return runtimes;
     }
     for green in slot::all().filter(|green| of.is_none_or(|shared| green.is_of(shared))) {

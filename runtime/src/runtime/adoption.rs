@@ -40,6 +40,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use crate::base::arch;
+use crate::base::process;
 use crate::base::span;
 use crate::body::rseq;
 use crate::body::setxid;
@@ -126,7 +127,7 @@ impl Adopted {
         Ok(Adopted {
             green,
             rseq,
-            forks: context::forks(),
+            forks: process::forks(),
         })
     }
 }
@@ -135,7 +136,7 @@ impl Drop for Adopted {
     #[inline(never)]
     fn drop(&mut self) {
         // The child's kernel's thread is the one that the calling thread runs on.
-        if self.forks != context::forks() {
+        if self.forks != process::forks() {
             return;
         }
         // It may have left before.

@@ -8,6 +8,7 @@ use std::{fmt, io, thread};
 use crate::base::error::BuildError;
 use crate::base::own_descriptor;
 use crate::base::patch::Patch;
+use crate::base::process;
 use crate::body::executable;
 use crate::body::native_stack;
 use crate::body::setxid;
@@ -283,7 +284,7 @@ fn prepare_process() {
         unsafe { libc::pthread_atfork(None, None, Some(context::forget_after_fork)) };
     });
     // SAFETY: a passive process looks at none of the tables and has no green thread.
-    context::end_passiveness(|| unsafe {
+    process::end_passiveness(|| unsafe {
         futex::reset_after_fork();
         probe::reset_after_fork();
         sample::reset_after_fork();
@@ -296,7 +297,7 @@ fn prepare_process() {
         slot::reset_after_fork();
         native_stack::reset_after_fork();
     });
-    context::set_process();
+    process::set_process();
     executable::look();
 }
 

@@ -26,7 +26,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
 use crate::base::arch;
-use crate::base::kernel_futex;
+use crate::base::process;
 use crate::base::report;
 use crate::body::native_stack;
 use crate::body::rseq;
@@ -57,7 +57,7 @@ fn here(word: *const Green) -> Option<GreenRef> {
 /// made by `clone` with a stack of its own: that has a green thread's storage, but no scheduler.
 #[cold]
 fn is_users(stack_pointer: usize) -> bool {
-    !native_stack::holds(stack_pointer) && owns_tables()
+    !native_stack::holds(stack_pointer) && process::owns_tables()
 }
 
 /// The green thread whose own code is running here; `None` in native sections and on a worker's stacks.
@@ -108,14 +108,14 @@ pub(crate) fn as_native<T>(f: impl FnOnce() -> T) -> T {
     impl Drop for Identity {
         fn drop(&mut self) {
             // A forked child has none to go back to.
-            if forks() == self.forks {
+            if process::forks() == self.forks {
                 GREEN.set(self.green);
             }
         }
     }
     let _identity = Identity {
         green: GREEN.replace(ptr::null()),
-        forks: forks(),
+        forks: process::forks(),
     };
     f()
 }
@@ -224,60 +224,9 @@ impl Drop for OwnWork {
     }
 }
 
-/// Forks that this process and its ancestors are children of.
-static FORKS: AtomicU32 = AtomicU32::new(0);
-
-/// Set in a forked child: its tables are as some instant in the parent left them, locks included, and
-/// nothing may look at them.
-static PASSIVE: AtomicU32 = AtomicU32::new(ACTIVE);
-
-const ACTIVE: u32 = 0;
-const CHILD: u32 = 1;
-/// Some thread puts the tables in order.
-const RESETTING: u32 = 2;
-
-/// A number that differs between a process and the children forked from it.
-pub(crate) fn forks() -> u32 {
-    FORKS.load(Ordering::Relaxed)
-}
-
-/// Whether this is a forked child that has built no runtime of its own: all is left to the kernel.
-#[inline]
-pub(crate) fn is_passive() -> bool {
-    PASSIVE.load(Ordering::Relaxed) != ACTIVE
-}
-
-/// The process that built the latest runtime.
-static PROCESS: AtomicU32 = AtomicU32::new(0);
-
-/// This process has a runtime.
-pub(crate) fn set_process() {
-    PROCESS.store(std::process::id(), Ordering::Relaxed);
-}
-
-/// Whether the caller's process is the one whose tables it sees: a child after vfork sees its parent's.
-pub(crate) fn owns_tables() -> bool {
-    PROCESS.load(Ordering::Relaxed) == std::process::id()
-}
-
-/// Ends passiveness: the first of the threads that call this puts the tables in order by `reset`, the others
-/// wait for it.
-pub(crate) fn end_passiveness(reset: impl FnOnce()) {
-    let mine = PASSIVE.compare_exchange(CHILD, RESETTING, Ordering::Acquire, Ordering::Acquire);
-    if mine.is_ok() {
-        reset();
-        PASSIVE.store(ACTIVE, Ordering::Release);
-        kernel_futex::wake(&PASSIVE, u32::MAX);
-    }
-    while PASSIVE.load(Ordering::Acquire) != ACTIVE {
-        kernel_futex::wait(&PASSIVE, RESETTING);
-    }
-}
-
 /// In the child after fork: no scheduler runs there, so nothing may park.
 pub(crate) extern "C" fn forget_after_fork() {
-    FORKS.fetch_add(1, Ordering::Relaxed);
-    PASSIVE.store(CHILD, Ordering::Relaxed);
+    process::begin_child();
     // On a worker's stack, as a signal handler may be, the word may be that of a green thread which has gone on elsewhere.
     if !native_stack::holds(arch::stack_pointer())
         && let Some(green) = reference(GREEN.get())

@@ -40,6 +40,7 @@ use corosensei::{Coroutine, CoroutineResult, Yielder};
 use crate::base::arch::{self, FloatingPoint};
 use crate::base::deadline::Deadline;
 use crate::base::patch::Patch;
+use crate::base::process;
 use crate::base::reason::Packed;
 use crate::base::spin::SpinLock;
 use crate::body::slot::{self, Slot};
@@ -119,7 +120,7 @@ impl Life {
         Life {
             shared,
             task,
-            forks: context::forks(),
+            forks: process::forks(),
         }
     }
 }
@@ -778,7 +779,7 @@ impl GreenRef {
     fn end(self) {
         // SAFETY: this is the green thread's own block, and its code has ended.
         unsafe { tls::run_exit_destructors() };
-        if context::forks() != self.life().forks {
+        if process::forks() != self.life().forks {
             // The last thread of a forked child ends, and the process with it. It does so on this
             // stack: the worker's may be in other use by now.
             std::process::exit(0);

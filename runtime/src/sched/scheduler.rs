@@ -11,6 +11,7 @@ use crate::base::bell::Bell;
 use crate::base::deadline::Deadline;
 use crate::base::error::BuildError;
 use crate::base::patch::Patch;
+use crate::base::process;
 use crate::body::slot;
 use crate::look::metrics::OutsideCounters;
 use crate::runtime::settings::Settings;
@@ -73,7 +74,7 @@ impl Shared {
             cancelled: AtomicBool::new(false),
             awaited: AtomicBool::new(false),
             ended: AtomicU32::new(0),
-            forks: context::forks(),
+            forks: process::forks(),
         })
     }
 
@@ -235,7 +236,7 @@ impl Shared {
 
     /// Whether this process is a child forked from the runtime's.
     pub(crate) fn is_inherited(&self) -> bool {
-        self.forks != context::forks()
+        self.forks != process::forks()
     }
 
     /// The runtime is over: workers, retired ones too, and the monitor are told.

@@ -14,6 +14,7 @@
 //! whichever comes first may retire. Otherwise a section counts against the green thread's budget of operations, as
 //! any other that might have had to wait; so a loop of short ones does not keep the worker to itself.
 
+use crate::base::process;
 use crate::hook;
 use crate::sched::context;
 use crate::sched::green::GreenRef;
@@ -76,7 +77,7 @@ where
     shard.counters.blocking_sections.add();
     let _mark = Mark {
         green,
-        forks: context::forks(),
+        forks: process::forks(),
         is_outermost: shard.progress.open_section(),
     };
     f()
@@ -93,7 +94,7 @@ impl Drop for Mark {
     #[inline]
     fn drop(&mut self) {
         // In a forked child, the worker may be where a new thread has its stack.
-        if self.is_outermost && self.forks == context::forks() {
+        if self.is_outermost && self.forks == process::forks() {
             // The worker of now, which need not be the one that was marked.
             self.green.worker().shard().progress.close_section();
         }

@@ -39,7 +39,8 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use crate::base::deadline::Deadline;
-use crate::sched::context::{self, NativeSection};
+use crate::base::process;
+use crate::sched::context::NativeSection;
 use crate::sched::reactor::Reactor;
 
 use line::{EDGE, Line, Queued, Tried};
@@ -486,10 +487,10 @@ pub(crate) fn ready(token: u64, edges: Edges) {
 
 /// The entry of this number, if there is one and it is this process's.
 fn owned(fd: RawFd) -> Option<&'static Descriptor> {
-    if context::is_passive() {
+    if process::is_passive() {
         return None;
     }
-    existing(fd).filter(|_| context::owns_tables())
+    existing(fd).filter(|_| process::owns_tables())
 }
 
 fn touched(fd: RawFd) -> Option<&'static Descriptor> {

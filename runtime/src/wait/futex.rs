@@ -30,6 +30,7 @@ use rustix::thread::futex;
 
 use crate::base::arch;
 use crate::base::deadline::Deadline;
+use crate::base::process;
 use crate::base::reason::Packed;
 use crate::base::spin::{self, SpinLock};
 use crate::hook::Section;
@@ -597,7 +598,7 @@ fn withdraw(waiter: &Waiter) -> bool {
 /// Wakes up to `count` green waiters of `address` whose bitset meets `bitset`; gives how many. Any
 /// thread may call this.
 pub fn wake_green(address: *const u32, count: u32, bitset: u32) -> u32 {
-    if context::is_passive() {
+    if process::is_passive() {
         return 0;
     }
     let address = address as usize;
@@ -641,7 +642,7 @@ pub(crate) fn wake_all_green() {
 /// Wakes up to `wake` green waiters of `from` and moves up to `requeue` others to `to`; gives both
 /// numbers.
 pub fn requeue_green(from: *const u32, to: *const u32, wake: u32, requeue: u32) -> (u32, u32) {
-    if context::is_passive() {
+    if process::is_passive() {
         return (0, 0);
     }
     let woken = wake_green(from, wake, ANY);
@@ -751,7 +752,7 @@ pub fn has_kernel_waiters(address: *const u32) -> bool {
         .load(Ordering::SeqCst)
         != 0
         || UNCOUNTED.load(Ordering::SeqCst) != 0
-        || context::is_passive()
+        || process::is_passive()
 }
 
 /// Puts the table in order after a fork: the parent's waiters do not exist here, and nobody holds a lock.

@@ -17,6 +17,7 @@ use std::thread;
 use rustix::thread::futex::{self, Flags};
 
 use crate::base::kernel_futex;
+use crate::base::process;
 use crate::look::deadlock::Counted;
 use crate::sched::context::{self, NativeSection, OwnWork};
 use crate::wait::futex::{ANY, wake_all_green, wake_bitset, wake_green, wake_kernel};
@@ -97,7 +98,7 @@ pub fn wake_one_from_signal(address: *const u32) {
     }
     // The waiter counts itself, then compares the word; the caller has changed the word. One of the two sees the other.
     fence(Ordering::SeqCst);
-    if WAITERS.load(Ordering::SeqCst) == 0 || context::is_passive() {
+    if WAITERS.load(Ordering::SeqCst) == 0 || process::is_passive() {
         wake_kernel(address, 1, ANY);
         return;
     }
@@ -114,7 +115,7 @@ pub fn wake_one_green_from_signal(address: *const u32) {
     }
     // As above.
     fence(Ordering::SeqCst);
-    if WAITERS.load(Ordering::SeqCst) != 0 && !context::is_passive() {
+    if WAITERS.load(Ordering::SeqCst) != 0 && !process::is_passive() {
         note(address);
     }
 }

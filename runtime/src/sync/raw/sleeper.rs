@@ -3,6 +3,7 @@
 //! A green thread needs no wait queue for that: it parks, and its waker unparks it. An OS thread waits in the kernel.
 
 use crate::base::atomic::{AtomicU32, Ordering};
+use crate::base::process;
 use crate::base::reason::Packed;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::GreenRef;
@@ -56,7 +57,7 @@ impl Sleeper {
     #[inline]
     pub(crate) fn wake(self, word: *const AtomicU32) {
         match self.0 {
-            Some(_) if context::is_passive() => {}
+            Some(_) if process::is_passive() => {}
             Some(green) => green.unpark(),
             None => {
                 futex::wake_address(word, 1);

@@ -14,8 +14,10 @@ use crate::body::slot;
 use crate::body::tls;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::{GreenRef, Life};
-use crate::sched::scheduler::{self, Shared};
-use crate::thread::{Head, Task};
+use crate::sched::scheduler::Shared;
+use crate::sched::task::{Head, Task};
+
+pub use crate::sched::task::PthreadAttributes as Attributes;
 
 /// A thread's start routine.
 pub type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
@@ -67,19 +69,6 @@ pub fn home() -> Option<Home> {
             shared: runtime.shared.clone(),
             _section: None,
         })
-}
-
-/// What `pthread_create` is asked for, of what a green thread can have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Attributes {
-    /// Bytes of stack at least.
-    pub stack_size: usize,
-    /// Bytes of guard below the stack at least.
-    pub guard_size: usize,
-    /// Nobody will join it.
-    pub is_detached: bool,
-    /// Its scheduling policy was given, not inherited; it is the usual one either way.
-    pub has_own_policy: bool,
 }
 
 /// The task of a green thread that `pthread_create` made.
@@ -139,7 +128,7 @@ pub unsafe fn create(
     })?;
     // SAFETY: the caller's promise is that the place can be written to.
     unsafe { *thread = green.slot.block.address() as libc::pthread_t };
-    scheduler::start(green);
+    green.start();
     Ok(())
 }
 

@@ -47,8 +47,8 @@ use crate::body::setxid;
 use crate::body::tls::{self, Block};
 use crate::sched::context::{self, NativeSection, UserSection, Words};
 use crate::sched::green::{GreenRef, Life};
-use crate::sched::scheduler::{self, Shared};
-use crate::thread::Head;
+use crate::sched::scheduler::Shared;
+use crate::sched::task::Head;
 use crate::wait::blocking;
 
 /// The stack of a kernel's thread that waits, on which signal handlers run: what Linux gives a program's main thread.
@@ -163,7 +163,7 @@ pub(crate) fn leave(green: GreenRef) {
 fn wait_on_worker(green: GreenRef) {
     // SAFETY: this is the slot's own block, which is fresh.
     unsafe { tls::start_thread() };
-    scheduler::start(green);
+    green.start();
     green.wait_for_end(None);
     // SAFETY: signal handlers were all that could use the block, and what they left there ends here.
     unsafe { tls::run_exit_destructors() };

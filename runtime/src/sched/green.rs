@@ -51,10 +51,9 @@ use crate::sched::probe;
 use crate::sched::run_queue::{Linked, Links};
 use crate::sched::scheduler::Shared;
 use crate::sched::shard::Shard;
+use crate::sched::task::{Task, state};
 use crate::sched::wheel::Timer;
 use crate::sched::worker::Worker;
-use crate::thread::Task;
-use crate::thread::spawn::state;
 use crate::wait::futex::{self, VainWakes};
 
 /// Written when a control block is made; what a slot that was never made does not hold.
@@ -954,13 +953,5 @@ impl GreenRef {
             self.recycle();
         }
         detached.is_ok()
-    }
-
-    /// Makes the green thread's park return; from any thread, at any time.
-    #[inline]
-    pub(crate) fn unpark(self) {
-        if self.park.unpark() {
-            crate::sched::scheduler::schedule(self);
-        }
     }
 }

@@ -19,5 +19,7 @@ pub(crate) mod shard;
 pub(crate) mod sleep;
 pub(crate) mod standby;
 pub(crate) mod steal;
+pub(crate) mod task;
+pub(crate) mod wake;
 pub(crate) mod wheel;
 pub(crate) mod worker;

@@ -15,12 +15,10 @@ use crate::base::process;
 use crate::body::slot;
 use crate::look::metrics::OutsideCounters;
 use crate::runtime::settings::Settings;
-use crate::sched::context::{self, NativeSection};
 use crate::sched::crew::{Call, Crew, Post};
 use crate::sched::green::{Green, GreenRef};
 use crate::sched::idle::{Idle, Place};
 use crate::sched::monitor;
-use crate::sched::pinned;
 use crate::sched::reactor::Reactor;
 use crate::sched::run_next::RunNext;
 use crate::sched::shard::Shards;
@@ -118,7 +116,7 @@ impl Shared {
     }
 
     /// Queues a green thread from outside the workers.
-    fn inject(&self, green: GreenRef) {
+    pub(super) fn inject(&self, green: GreenRef) {
         self.injector.push(green);
         self.notify();
     }
@@ -304,43 +302,4 @@ impl Shared {
 /// Wakes the OS thread that waits at a post.
 fn wake_at(post: &Post) {
     let _ = rustix_futex::wake(post.word(), rustix_futex::Flags::PRIVATE, 1);
-}
-
-/// Queues a green thread that an unpark has made ready.
-pub(crate) fn schedule(green: GreenRef) {
-    let _native = NativeSection::enter();
-    let shared = &green.life().shared;
-    match context::worker() {
-        _ if green.pin().is_some() => {
-            shared.counters.unparks.add_shared();
-            pinned::wake(green);
-        }
-        Some(worker) if Arc::ptr_eq(&worker.shared, shared) => {
-            worker.shard().counters.unparks.add();
-            worker.push_next(green);
-        }
-        _ => {
-            // Once injected, the green thread may run and end, and its runtime with it.
-            let shared = shared.clone();
-            shared.counters.unparks.add_shared();
-            shared.inject(green);
-        }
-    }
-}
-
-/// Queues a new green thread.
-pub(crate) fn start(green: GreenRef) {
-    let _native = NativeSection::enter();
-    let shared = green.life().shared.clone();
-    shared.green_started();
-    match context::worker() {
-        Some(worker) if Arc::ptr_eq(&worker.shared, &shared) => {
-            worker.shard().counters.spawns.add();
-            worker.push(green);
-        }
-        _ => {
-            shared.counters.spawns.add_shared();
-            shared.inject(green);
-        }
-    }
 }

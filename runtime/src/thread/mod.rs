@@ -27,17 +27,14 @@ pub(crate) mod spawn;
 use std::cell::OnceCell;
 use std::fmt;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::base::deadline::Deadline;
 use crate::base::reason::Packed;
-use crate::hook::thread::Attributes;
 use crate::sched::context;
-use crate::sched::green::{Green, GreenRef};
-use crate::thread::spawn::state;
+use crate::sched::task::{Head, Task, permit};
 use crate::wait::futex;
 
 pub use crate::thread::pool::{GreenPile, GreenPool, Imap};
@@ -45,73 +42,6 @@ pub use crate::thread::scoped::{Scope, ScopedJoinHandle, scope};
 pub use crate::thread::spawn::{Builder, JoinHandle, spawn, spawn_after, yield_now};
 pub use crate::time::{sleep, sleep_until};
 pub use std::thread::{Result, available_parallelism, panicking};
-
-/// What of a thread may outlive it.
-pub(crate) struct Head {
-    /// The flags of `spawn::state`.
-    pub(crate) state: AtomicU32,
-    /// The token of park and unpark.
-    permit: AtomicU32,
-    /// The control block of a green thread that has begun to exist; it may be in use by a later one by now.
-    green: AtomicPtr<Green>,
-    pub(crate) id: u64,
-    pub(crate) name: Option<Arc<str>>,
-    pub(crate) spawned_at: Option<&'static Location<'static>>,
-}
-
-impl Head {
-    pub(crate) fn new(
-        name: Option<Arc<str>>,
-        spawned_at: Option<&'static Location<'static>>,
-    ) -> Head {
-        static NEXT: AtomicU64 = AtomicU64::new(1);
-        Head {
-            state: AtomicU32::new(0),
-            permit: AtomicU32::new(EMPTY),
-            green: AtomicPtr::new(ptr::null_mut()),
-            id: NEXT.fetch_add(1, Ordering::Relaxed),
-            name,
-            spawned_at,
-        }
-    }
-
-    pub(crate) fn set_green(&self, green: GreenRef) {
-        self.green.store(green.as_ptr(), Ordering::Release);
-    }
-
-    /// The green thread's waits are cut short from now on.
-    pub(crate) fn cancel(&self) {
-        let before = self.state.fetch_or(state::CANCELLED, Ordering::AcqRel);
-        let green = self.green.load(Ordering::Acquire);
-        if before & (state::CANCELLED | state::ENDED) == 0
-            && let Some(green) = NonNull::new(green)
-        {
-            // SAFETY: control blocks stay. A later green thread in it allows for a wake-up without reason.
-            unsafe { GreenRef::new(green) }.unpark();
-        }
-    }
-}
-
-/// Whatever a [`Head`] is the head of.
-pub(crate) trait Task: Send + Sync {
-    fn head(&self) -> &Head;
-
-    /// What `pthread_create` was asked for, if that made the thread.
-    fn attributes(&self) -> Option<&Attributes> {
-        None
-    }
-}
-
-impl Task for Head {
-    fn head(&self) -> &Head {
-        self
-    }
-}
-
-/// The permit's states, as std has them.
-const EMPTY: u32 = 0;
-const NOTIFIED: u32 = 1;
-const PARKED: u32 = u32::MAX;
 
 /// A thread, green or not; mirrors [`std::thread::Thread`]. Clones are the same thread.
 #[derive(Clone)]
@@ -152,7 +82,7 @@ impl Thread {
     /// Makes the thread's present or next [`park`] return.
     pub fn unpark(&self) {
         let permit = &self.0.head().permit;
-        if permit.swap(NOTIFIED, Ordering::Release) == PARKED {
+        if permit.swap(permit::NOTIFIED, Ordering::Release) == permit::PARKED {
             futex::wake(permit, 1);
         }
     }
@@ -222,19 +152,23 @@ pub fn park_timeout(timeout: Duration) {
 fn park_until(deadline: Option<Deadline>) {
     let thread = current();
     let permit = &thread.0.head().permit;
-    if permit.fetch_sub(1, Ordering::Acquire) == NOTIFIED {
+    if permit.fetch_sub(1, Ordering::Acquire) == permit::NOTIFIED {
         return;
     }
     loop {
-        let ended = futex::wait_because(Packed::PARK, permit, PARKED, deadline);
-        let notified =
-            permit.compare_exchange(NOTIFIED, EMPTY, Ordering::Acquire, Ordering::Acquire);
+        let ended = futex::wait_because(Packed::PARK, permit, permit::PARKED, deadline);
+        let notified = permit.compare_exchange(
+            permit::NOTIFIED,
+            permit::EMPTY,
+            Ordering::Acquire,
+            Ordering::Acquire,
+        );
         if notified.is_ok() {
             return;
         }
         if ended == futex::Wait::TimedOut {
             // A late unpark is consumed, as std does.
-            permit.swap(EMPTY, Ordering::Acquire);
+            permit.swap(permit::EMPTY, Ordering::Acquire);
             return;
         }
     }

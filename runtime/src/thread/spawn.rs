@@ -14,9 +14,10 @@ use crate::hook;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::{GreenRef, Life};
 use crate::sched::pinned;
-use crate::sched::scheduler::{self, Shared};
+use crate::sched::scheduler::Shared;
+use crate::sched::task::{Head, Task, state};
 use crate::sync::raw::patience::Patience;
-use crate::thread::{Head, Task, Thread};
+use crate::thread::Thread;
 use crate::wait::futex;
 use crate::wait::interrupt::{Interrupted, Limits};
 
@@ -107,7 +108,7 @@ impl Builder {
             });
             End(theirs)
         })?;
-        scheduler::start(green);
+        green.start();
         drop(native);
         Ok(JoinHandle { packet })
     }
@@ -136,21 +137,6 @@ fn begin(delay: Option<Duration>) -> Result<(), Interrupted> {
 struct Packet<T> {
     head: Head,
     result: UnsafeCell<Option<thread::Result<T>>>,
-}
-
-/// The flags of [`Head::state`].
-pub(crate) mod state {
-    /// The result was stored; set by the green thread.
-    pub(crate) const STORED: u32 = 1;
-    /// The handle was dropped; set by its owner. Whoever comes second of these two drops the result, as part of its
-    /// own code.
-    pub(crate) const ABANDONED: u32 = 2;
-    /// Somebody waits for the end.
-    pub(crate) const AWAITED: u32 = 4;
-    /// The green thread has ended.
-    pub(crate) const ENDED: u32 = 8;
-    /// The green thread's waits are cut short from now on.
-    pub(crate) const CANCELLED: u32 = 16;
 }
 
 // SAFETY: the green thread writes the result before it releases STORED. From then on it is the handle's owner's,

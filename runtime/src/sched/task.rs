@@ -1,0 +1,90 @@
+//! What of a thread may outlive it: its handle's part, which handles, the control block and those who look share.
+//!
+//! It stays as long as one of them holds it. An OS thread that uses this crate's `thread` has one too.
+
+use std::panic::Location;
+use std::ptr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+
+/// What of a thread may outlive it.
+pub(crate) struct Head {
+    /// The flags of [`state`].
+    pub(crate) state: AtomicU32,
+    /// The token of park and unpark: a value of [`permit`].
+    pub(crate) permit: AtomicU32,
+    /// The control block of a green thread that has begun to exist; it may be in use by a later one by now. `wake.rs` knows
+    /// its type.
+    pub(super) control_block: AtomicPtr<()>,
+    pub(crate) id: u64,
+    pub(crate) name: Option<Arc<str>>,
+    pub(crate) spawned_at: Option<&'static Location<'static>>,
+}
+
+impl Head {
+    pub(crate) fn new(
+        name: Option<Arc<str>>,
+        spawned_at: Option<&'static Location<'static>>,
+    ) -> Head {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        Head {
+            state: AtomicU32::new(0),
+            permit: AtomicU32::new(permit::EMPTY),
+            control_block: AtomicPtr::new(ptr::null_mut()),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            name,
+            spawned_at,
+        }
+    }
+}
+
+/// Whatever a [`Head`] is the head of.
+pub(crate) trait Task: Send + Sync {
+    fn head(&self) -> &Head;
+
+    /// What `pthread_create` was asked for, if that made the thread.
+    fn attributes(&self) -> Option<&PthreadAttributes> {
+        None
+    }
+}
+
+impl Task for Head {
+    fn head(&self) -> &Head {
+        self
+    }
+}
+
+/// The flags of [`Head::state`].
+pub(crate) mod state {
+    /// The result was stored; set by the green thread.
+    pub(crate) const STORED: u32 = 1;
+    /// The handle was dropped; set by its owner. Whoever comes second of these two drops the result, as part of its
+    /// own code.
+    pub(crate) const ABANDONED: u32 = 2;
+    /// Somebody waits for the end.
+    pub(crate) const AWAITED: u32 = 4;
+    /// The green thread has ended.
+    pub(crate) const ENDED: u32 = 8;
+    /// The green thread's waits are cut short from now on.
+    pub(crate) const CANCELLED: u32 = 16;
+}
+
+/// The values of [`Head::permit`], as std has them.
+pub(crate) mod permit {
+    pub(crate) const EMPTY: u32 = 0;
+    pub(crate) const NOTIFIED: u32 = 1;
+    pub(crate) const PARKED: u32 = u32::MAX;
+}
+
+/// What `pthread_create` is asked for, of what a green thread can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PthreadAttributes {
+    /// Bytes of stack at least.
+    pub stack_size: usize,
+    /// Bytes of guard below the stack at least.
+    pub guard_size: usize,
+    /// Nobody will join it.
+    pub is_detached: bool,
+    /// Its scheduling policy was given, not inherited; it is the usual one either way.
+    pub has_own_policy: bool,
+}

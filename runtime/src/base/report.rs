@@ -11,8 +11,6 @@ use std::panic::{self, AssertUnwindSafe};
 #[cfg(feature = "tracing")]
 use tracing::subscriber::NoSubscriber;
 
-use crate::look::hog::Blocked;
-
 /// Reports something that somebody should look at.
 pub(crate) fn warn(message: fmt::Arguments<'_>) {
     #[cfg(feature = "tracing")]
@@ -23,33 +21,15 @@ pub(crate) fn warn(message: fmt::Arguments<'_>) {
     write_to_stderr(&format!("greenpatch: {message}\n"));
 }
 
-/// Reports a green thread that keeps its worker to itself.
-pub(crate) fn warn_of(blocked: &Blocked) {
-    #[cfg(feature = "tracing")]
-    if is_heard() {
-        tell(|| {
-            tracing::warn!(
-                target: "greenpatch",
-                id = blocked.id(),
-                name = blocked.name(),
-                spawned_at = blocked.spawned_at().map(tracing::field::display),
-                milliseconds = blocked.duration().as_millis() as u64,
-                "{blocked}"
-            );
-        });
-        return;
-    }
-    warn(format_args!("{blocked}"));
-}
-
 /// Calls the program's subscriber. If that panics, which std has reported, it concerns nobody else.
 #[cfg(feature = "tracing")]
-fn tell(warn: impl FnOnce()) {
+pub(crate) fn tell(warn: impl FnOnce()) {
     let _ = panic::catch_unwind(AssertUnwindSafe(warn));
 }
 
+/// Whether the program listens to the `tracing` crate's events.
 #[cfg(feature = "tracing")]
-fn is_heard() -> bool {
+pub(crate) fn is_heard() -> bool {
     tracing::dispatcher::get_default(|dispatch| !dispatch.is::<NoSubscriber>())
 }
 

@@ -166,9 +166,28 @@ fn main(cases: &mpmc::Receiver<Case>, listener: Option<&Listener>) {
         match listener {
             // A panic in there has been reported by std, and concerns nobody else.
             Some(Listener(told)) => drop(panic::catch_unwind(AssertUnwindSafe(|| told(&blocked)))),
-            None => report::warn_of(&blocked),
+            None => warn_of(&blocked),
         }
     }
+}
+
+/// Reports it where no listener was given: as an event with fields, if the program listens to those.
+fn warn_of(blocked: &Blocked) {
+    #[cfg(feature = "tracing")]
+    if report::is_heard() {
+        report::tell(|| {
+            tracing::warn!(
+                target: "greenpatch",
+                id = blocked.id(),
+                name = blocked.name(),
+                spawned_at = blocked.spawned_at().map(tracing::field::display),
+                milliseconds = blocked.duration().as_millis() as u64,
+                "{blocked}"
+            );
+        });
+        return;
+    }
+    report::warn(format_args!("{blocked}"));
 }
 
 /// Who it is and where; `None` if it has gone on meanwhile.

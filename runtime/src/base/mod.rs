@@ -14,5 +14,6 @@ pub(crate) mod patch;
 pub(crate) mod process;
 pub(crate) mod reason;
 pub(crate) mod report;
+pub(crate) mod signal;
 pub(crate) mod span;
 pub(crate) mod spin;

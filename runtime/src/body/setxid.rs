@@ -24,8 +24,8 @@ use rustix::time::Timespec;
 
 use crate::base::arch;
 use crate::base::process;
+use crate::base::signal::{self, SignalInfo};
 use crate::body::tls;
-use crate::look::sample::{self, SignalInfo};
 
 /// glibc's `SIGSETXID`. Its own sigaction refuses it.
 const SIGNAL: c_int = 33;
@@ -262,7 +262,7 @@ fn pass_on(here: usize) {
     ERRAND.done.store(0, Ordering::Relaxed);
     // SAFETY: the turn is ours, and nobody else has an errand.
     unsafe { (*ERRAND.ids.get()).read() };
-    if sample::queue(thread.cast_signed(), SIGNAL, token()) {
+    if signal::queue(thread.cast_signed(), SIGNAL, token()) {
         while ERRAND.done.load(Ordering::Acquire) == 0 && waits(node) == Some(thread) {
             let _ = futex::wait(&ERRAND.done, private, 0, Some(&PAUSE));
         }

@@ -15,10 +15,10 @@ use std::thread;
 use rustix::thread::futex;
 
 use crate::base::report;
+use crate::base::signal;
 use crate::look::deadlock::{self, Counted};
 use crate::look::dump::{DumpOptions, dump_all};
 use crate::sched::context::{NativeSection, OwnWork};
-use crate::sched::overflow;
 
 /// Green threads of a runtime that are listed.
 const LISTED: usize = 10_000;
@@ -167,7 +167,7 @@ unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
     let _ = futex::wake(&SENT[index], futex::Flags::PRIVATE, 1);
     if let Some(previous) = PREVIOUS[index].get() {
         // SAFETY: the action that was installed for this signal, with the arguments that the kernel gave us.
-        unsafe { overflow::call(previous, signal, info, context) };
+        unsafe { signal::call_previous(previous, signal, info, context) };
     }
 }
 

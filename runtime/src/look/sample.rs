@@ -39,9 +39,9 @@ use rustix::thread::futex;
 use rustix::time::Timespec;
 
 use crate::base::arch;
+use crate::base::signal::{self, SignalInfo};
 use crate::look::deadlock;
 use crate::look::trace::Stack;
-use crate::sched::overflow;
 use crate::sched::shard::Shard;
 
 const SIGNAL: c_int = libc::SIGURG;
@@ -137,7 +137,7 @@ fn ask(shard: &Shard, turn: u32) -> Result<Box<[usize]>, Missing> {
     QUESTION.shard.store(shard.cast_mut(), Ordering::Relaxed);
     QUESTION.turn.store(turn, Ordering::Relaxed);
     QUESTION.state.store(ASKED, Ordering::Release);
-    let is_sent = queue(os_thread, SIGNAL, token());
+    let is_sent = signal::queue(os_thread, SIGNAL, token());
     loop {
         let state = QUESTION.state.load(Ordering::Acquire);
         if state == TAKEN {
@@ -174,47 +174,9 @@ fn change(from: u32, to: u32) -> bool {
         .is_ok()
 }
 
-/// `siginfo_t` of a signal that was queued with a value.
-#[repr(C, align(8))]
-pub(crate) struct SignalInfo {
-    signal: c_int,
-    error: c_int,
-    pub(crate) code: c_int,
-    process: c_int,
-    user: u32,
-    pub(crate) value: usize,
-    rest: [u64; 12],
-}
-
-const _: () = assert!(size_of::<SignalInfo>() == size_of::<libc::siginfo_t>());
-
 /// What our signals bear.
 fn token() -> usize {
     ptr::from_ref(&QUESTION) as usize
-}
-
-/// Sends one of this process's OS threads a signal that bears a value. False if there is no such thread. Async-signal-safe.
-pub(crate) fn queue(os_thread: i32, signal: c_int, value: usize) -> bool {
-    let process = rustix::process::getpid().as_raw_pid();
-    let info = SignalInfo {
-        signal,
-        error: 0,
-        code: libc::SI_QUEUE,
-        process,
-        user: rustix::process::getuid().as_raw(),
-        value,
-        rest: [0; 12],
-    };
-    let arguments = [
-        process as usize,
-        os_thread as usize,
-        signal as usize,
-        ptr::from_ref(&info) as usize,
-        0,
-        0,
-    ];
-    // SAFETY: the arguments are those of rt_tgsigqueueinfo(2), the last a valid siginfo_t.
-    unsafe { arch::system_call(libc::SYS_rt_tgsigqueueinfo, arguments) == 0 }
 }
 
 /// A mapped library in which the stack must be left alone.
@@ -261,7 +223,7 @@ unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
     if code != libc::SI_QUEUE || value != token() {
         if let Some(installed) = INSTALLED.get() {
             // SAFETY: with the arguments that the kernel gave us. By default the signal is ignored.
-            unsafe { overflow::call(&installed.previous, signal, info, context) };
+            unsafe { signal::call_previous(&installed.previous, signal, info, context) };
         }
         return;
     }

@@ -14,6 +14,7 @@ use std::sync::OnceLock;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::base::arch;
+use crate::base::signal;
 use crate::body::executable;
 use crate::body::native_stack::NativeStack;
 use crate::body::slot;
@@ -140,39 +141,11 @@ unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
         .unwrap_or(0);
     let previous = PREVIOUS.get().map(|previous| &previous[index]);
     // SAFETY: with the arguments that the kernel gave us.
-    if !previous.is_some_and(|previous| unsafe { call(previous, signal, info, context) }) {
+    if !previous
+        .is_some_and(|previous| unsafe { signal::call_previous(previous, signal, info, context) })
+    {
         // The faulting instruction runs again, and the default action ends the process.
         // SAFETY: restores the default disposition.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
-}
-
-/// Calls the handler that an action names; false if it names none.
-///
-/// # Safety
-///
-/// The action is one that was installed for this signal, and the arguments are those of a handler of it.
-pub(crate) unsafe fn call(
-    action: &libc::sigaction,
-    signal: c_int,
-    info: *mut libc::siginfo_t,
-    context: *mut c_void,
-) -> bool {
-    match action.sa_sigaction {
-        libc::SIG_DFL | libc::SIG_IGN => return false,
-        handler if action.sa_flags & libc::SA_SIGINFO != 0 => {
-            type Handler = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
-            // SAFETY: SA_SIGINFO says that it is of this type.
-            let handler: Handler = unsafe { std::mem::transmute(handler) };
-            // SAFETY: the caller's promise.
-            unsafe { handler(signal, info, context) };
-        }
-        handler => {
-            // SAFETY: without SA_SIGINFO it is of this type.
-            let handler: unsafe extern "C" fn(c_int) = unsafe { std::mem::transmute(handler) };
-            // SAFETY: as above.
-            unsafe { handler(signal) };
-        }
-    }
-    true
 }

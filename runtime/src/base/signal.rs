@@ -1,0 +1,74 @@
+//! Signals of our own: sent to one OS thread with a value, and the handlers that were there before ours.
+
+use std::ffi::{c_int, c_void};
+use std::ptr;
+
+use crate::base::arch;
+
+/// `siginfo_t` of a signal that was queued with a value.
+#[repr(C, align(8))]
+pub(crate) struct SignalInfo {
+    signal: c_int,
+    error: c_int,
+    pub(crate) code: c_int,
+    process: c_int,
+    user: u32,
+    pub(crate) value: usize,
+    rest: [u64; 12],
+}
+
+const _: () = assert!(size_of::<SignalInfo>() == size_of::<libc::siginfo_t>());
+
+/// Sends one of this process's OS threads a signal that bears a value. False if there is no such thread. Async-signal-safe.
+pub(crate) fn queue(os_thread: i32, signal: c_int, value: usize) -> bool {
+    let process = rustix::process::getpid().as_raw_pid();
+    let info = SignalInfo {
+        signal,
+        error: 0,
+        code: libc::SI_QUEUE,
+        process,
+        user: rustix::process::getuid().as_raw(),
+        value,
+        rest: [0; 12],
+    };
+    let arguments = [
+        process as usize,
+        os_thread as usize,
+        signal as usize,
+        ptr::from_ref(&info) as usize,
+        0,
+        0,
+    ];
+    // SAFETY: the arguments are those of rt_tgsigqueueinfo(2), the last a valid siginfo_t.
+    unsafe { arch::system_call(libc::SYS_rt_tgsigqueueinfo, arguments) == 0 }
+}
+
+/// Calls the handler of an action that was installed before ours; false if it names none.
+///
+/// # Safety
+///
+/// The action is one that was installed for this signal, and the arguments are those of a handler of it.
+pub(crate) unsafe fn call_previous(
+    action: &libc::sigaction,
+    signal: c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut c_void,
+) -> bool {
+    match action.sa_sigaction {
+        libc::SIG_DFL | libc::SIG_IGN => return false,
+        handler if action.sa_flags & libc::SA_SIGINFO != 0 => {
+            type Handler = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
+            // SAFETY: SA_SIGINFO says that it is of this type.
+            let handler: Handler = unsafe { std::mem::transmute(handler) };
+            // SAFETY: the caller's promise.
+            unsafe { handler(signal, info, context) };
+        }
+        handler => {
+            // SAFETY: without SA_SIGINFO it is of this type.
+            let handler: unsafe extern "C" fn(c_int) = unsafe { std::mem::transmute(handler) };
+            // SAFETY: as above.
+            unsafe { handler(signal) };
+        }
+    }
+    true
+}

@@ -4,6 +4,7 @@
 pub(crate) mod arch;
 pub(crate) mod atomic;
 pub(crate) mod bell;
+pub(crate) mod call_stack;
 pub mod deadline;
 pub(crate) mod error;
 pub(crate) mod glibc;

@@ -34,6 +34,7 @@ use std::time::Duration;
 #[cfg(feature = "json")]
 use serde::{Serialize, Serializer};
 
+use crate::base::call_stack::CallStack;
 use crate::base::deadline::Deadline;
 use crate::base::process;
 use crate::base::reason::WaitReason;
@@ -41,7 +42,7 @@ use crate::body::slot;
 use crate::body::tls;
 use crate::hook;
 use crate::look::metrics::Metrics;
-use crate::look::trace::{Names, Stack};
+use crate::look::trace::Names;
 use crate::runtime::handle::Runtime;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::{Green, GreenRef, Snapshot};
@@ -482,7 +483,7 @@ fn take_stacks(runtimes: &mut [Seen], mut patience: Duration) {
     let mut parked = Vec::new();
     for seen in everyone {
         if caller == Some(seen.green) {
-            let mut stack = Box::new(Stack::new());
+            let mut stack = Box::new(CallStack::new());
             stack.capture(seen.green.entry_frame());
             seen.stack = Some(stack.pointers().into());
         } else if seen.snapshot.sight == Sight::Parked {

@@ -39,9 +39,9 @@ use rustix::thread::futex;
 use rustix::time::Timespec;
 
 use crate::base::arch;
+use crate::base::call_stack::CallStack;
 use crate::base::signal::{self, SignalInfo};
 use crate::look::deadlock;
-use crate::look::trace::Stack;
 use crate::sched::shard::Shard;
 
 const SIGNAL: c_int = libc::SIGURG;
@@ -87,7 +87,7 @@ struct Question {
 }
 
 struct Answer {
-    stack: Stack,
+    stack: CallStack,
     missing: Option<Missing>,
 }
 
@@ -100,7 +100,7 @@ static QUESTION: Question = Question {
     shard: AtomicPtr::new(ptr::null_mut()),
     turn: AtomicU32::new(0),
     answer: UnsafeCell::new(Answer {
-        stack: Stack::new(),
+        stack: CallStack::new(),
         missing: None,
     }),
 };
@@ -196,7 +196,7 @@ static INSTALLED: OnceLock<Installed> = OnceLock::new();
 fn install() {
     INSTALLED.get_or_init(|| {
         // The unwinder's first use may initialise something.
-        Stack::new().capture(usize::MAX);
+        CallStack::new().capture(usize::MAX);
         let zones = zones();
         // SAFETY: `handle` has the type that SA_SIGINFO asks for and is async-signal-safe.
         let previous: libc::sigaction = unsafe {
@@ -240,7 +240,7 @@ unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
 }
 
 /// In the handler: takes the interrupted stack, if it is the right one and may be taken.
-fn look(stack: &mut Stack, instruction: usize, stack_pointer: usize) -> Result<(), Missing> {
+fn look(stack: &mut CallStack, instruction: usize, stack_pointer: usize) -> Result<(), Missing> {
     // SAFETY: the asker borrows the shard as long as it asks.
     let shard = unsafe { &*QUESTION.shard.load(Ordering::Relaxed) };
     if shard.progress.turn() != QUESTION.turn.load(Ordering::Relaxed) {

@@ -1,8 +1,7 @@
-//! Call stacks: taken as bare instruction pointers, given names later and elsewhere.
+//! Call stacks with names: functions, files and lines to the instruction pointers of a [call stack](crate::base::call_stack).
 //!
-//! A stack is taken on the stack itself, which may be small: that needs a few kilobytes and no memory of the heap. To
-//! give names to its frames means reading debug information, for which a green thread's stack is too small; that is
-//! done by an OS thread, see [`Names`].
+//! To give names to frames means reading debug information, for which a green thread's stack is too small; so an OS thread
+//! does it, see [`Names`].
 
 use std::collections::HashMap;
 use std::ffi::c_void;
@@ -11,68 +10,6 @@ use std::sync::Arc;
 
 #[cfg(feature = "json")]
 use serde::Serialize;
-
-/// Frames kept of one stack, the innermost.
-pub(crate) const DEPTH: usize = 128;
-
-/// The instruction pointers of a call stack, innermost first.
-pub(crate) struct Stack {
-    pointers: [usize; DEPTH],
-    length: usize,
-}
-
-impl Stack {
-    pub(crate) const fn new() -> Stack {
-        Stack {
-            pointers: [0; DEPTH],
-            length: 0,
-        }
-    }
-
-    /// Takes the calling stack up to the frame whose stack pointer is `end`, where functions may have been inlined
-    /// into. Allocates nothing.
-    #[inline(never)]
-    pub(crate) fn capture(&mut self, end: usize) {
-        self.length = 0;
-        // SAFETY: what the function wants synchronised is another platform's unwinder; this one may be used by any
-        // number of threads at once.
-        unsafe {
-            backtrace::trace_unsynchronized(|frame| {
-                self.length < DEPTH && (frame.sp() as usize) <= end && {
-                    self.pointers[self.length] = frame.ip() as usize;
-                    self.length += 1;
-                    true
-                }
-            });
-        }
-    }
-
-    /// In a signal handler: takes the interrupted stack, from the frame of the interrupted instruction up to the frame
-    /// whose stack pointer is `end`. Allocates nothing.
-    pub(crate) fn capture_interrupted(&mut self, instruction: usize, end: usize) {
-        self.pointers[0] = instruction;
-        self.length = 1;
-        let mut is_in_handler = true;
-        // SAFETY: as in `capture`.
-        unsafe {
-            backtrace::trace_unsynchronized(|frame| {
-                if is_in_handler {
-                    is_in_handler = frame.ip() as usize != instruction;
-                    return true;
-                }
-                self.length < DEPTH && (frame.sp() as usize) <= end && {
-                    self.pointers[self.length] = frame.ip() as usize;
-                    self.length += 1;
-                    true
-                }
-            });
-        }
-    }
-
-    pub(crate) fn pointers(&self) -> &[usize] {
-        &self.pointers[..self.length]
-    }
-}
 
 /// A frame of a call stack. What the program's debug information does not tell is `None`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -227,6 +164,7 @@ fn trim(mut frames: Vec<Frame>) -> Vec<Frame> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::call_stack::CallStack;
 
     fn trimmed(functions: &[&str]) -> Vec<String> {
         let frames = functions.iter().map(|function| Frame {
@@ -317,8 +255,8 @@ mod tests {
     #[test]
     fn a_captured_stack_names_its_callers() {
         #[inline(never)]
-        fn takes_its_stack() -> Stack {
-            let mut stack = Stack::new();
+        fn takes_its_stack() -> CallStack {
+            let mut stack = CallStack::new();
             stack.capture(usize::MAX);
             std::hint::black_box(stack)
         }

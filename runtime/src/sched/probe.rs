@@ -24,8 +24,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence};
 
 use crate::base::arch;
+use crate::base::call_stack::CallStack;
 use crate::base::deadline::Deadline;
-use crate::look::trace::Stack;
 use crate::wait::futex;
 
 /// Bytes that a green thread must have left on its stack to take it.
@@ -35,7 +35,7 @@ const ROOM: usize = 12 << 10;
 pub(crate) struct Probe {
     /// Set, with release order, after the answer was written.
     answered: AtomicBool,
-    answer: UnsafeCell<(u64, Stack)>,
+    answer: UnsafeCell<(u64, CallStack)>,
     gate: Arc<Gate>,
 }
 
@@ -47,13 +47,13 @@ impl Probe {
     pub(crate) fn new(gate: Arc<Gate>) -> Probe {
         Probe {
             answered: AtomicBool::new(false),
-            answer: UnsafeCell::new((0, Stack::new())),
+            answer: UnsafeCell::new((0, CallStack::new())),
             gate,
         }
     }
 
     /// The stack, if the green thread with this id has answered.
-    pub(crate) fn stack_of(&self, id: u64) -> Option<&Stack> {
+    pub(crate) fn stack_of(&self, id: u64) -> Option<&CallStack> {
         if !self.answered.load(Ordering::Acquire) {
             return None;
         }

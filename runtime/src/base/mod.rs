@@ -5,6 +5,7 @@ pub(crate) mod arch;
 pub(crate) mod atomic;
 pub(crate) mod bell;
 pub(crate) mod call_stack;
+pub(crate) mod counters;
 pub mod deadline;
 pub(crate) mod error;
 pub(crate) mod glibc;

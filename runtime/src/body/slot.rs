@@ -36,11 +36,12 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::mm::{Advice, MapFlags, MprotectFlags, ProtFlags, madvise, mmap_anonymous, mprotect};
+#[cfg(feature = "json")]
+use serde::Serialize;
 
 use crate::base::spin::{self, SpinLock};
 use crate::body::executable;
 use crate::body::tls::{self, Block, Layout};
-use crate::look::metrics::SlotMetrics;
 use crate::sched::green::{self, Green, GreenRef};
 
 pub(crate) const PAGE: usize = 4096;
@@ -97,6 +98,21 @@ impl Slot {
     pub(crate) fn promised_stack_size(&self) -> usize {
         CLASSES[self.class]
     }
+}
+
+/// Slots of one size. Each holds the stack, the control block and the thread-local storage of one green thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(Serialize))]
+#[non_exhaustive]
+pub struct SlotMetrics {
+    /// Bytes of stack.
+    pub stack_size: usize,
+    /// In use by green threads.
+    pub in_use: usize,
+    /// Free, kept for the next green thread.
+    pub pooled: usize,
+    /// Free for so long that the kernel has the memory of their stacks back.
+    pub trimmed: usize,
 }
 
 /// Bytes from the base of a stack down to its lowest page that is in memory: how deep it has been since the kernel last

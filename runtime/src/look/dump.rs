@@ -43,7 +43,6 @@ use crate::body::tls;
 use crate::hook;
 use crate::look::metrics::Metrics;
 use crate::look::trace::Names;
-use crate::runtime::handle::Runtime;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::{Green, GreenRef, Snapshot};
 use crate::sched::park::Sight;
@@ -133,7 +132,7 @@ pub struct GreenThread {
     pub spawned_at: Option<&'static Location<'static>>,
     /// Bytes of stack it may use; 0 if nobody knows, as where [`run`](crate::run) was called on a stack of the program's own making.
     pub stack_size: usize,
-    /// Bytes of stack that are in memory: see [`Runtime::stack_high_water`].
+    /// Bytes of stack that are in memory: see [`Runtime::stack_high_water`](crate::Runtime::stack_high_water).
     pub stack_high_water: usize,
     /// What it does.
     pub state: State,
@@ -325,41 +324,29 @@ impl fmt::Display for Label<'_> {
     }
 }
 
-impl Runtime {
-    /// What each green thread of this runtime is doing; see [`dump`](mod@crate::dump). From any thread, at any time.
-    ///
-    /// # Panics
-    ///
-    /// On a green thread, if backtraces are asked for and the kernel gives no OS thread to name their frames on.
-    pub fn dump(&self, options: DumpOptions) -> Dump {
-        let _native = NativeSection::enter();
-        of(&self.shared, &options)
-    }
-}
-
-/// As [`Runtime::dump`], in a native section or on an OS thread.
+/// As [`Runtime::dump`](crate::Runtime::dump), in a native section or on an OS thread.
 pub(crate) fn of(shared: &Arc<Shared>, options: &DumpOptions) -> Dump {
     let nothing = || Seen::nothing_of(shared);
     let dump = take(Some(shared), options).pop();
     dump.unwrap_or_else(|| describe(nothing(), &Owners::none(), &mut Names::default()))
 }
 
-/// What each green thread of the caller's runtime is doing; `None` off a green thread. See [`Runtime::dump`].
+/// What each green thread of the caller's runtime is doing; `None` off a green thread. See [`Runtime::dump`](crate::Runtime::dump).
 ///
 /// # Panics
 ///
-/// As [`Runtime::dump`].
+/// As [`Runtime::dump`](crate::Runtime::dump).
 pub fn dump(options: DumpOptions) -> Option<Dump> {
     let green = context::green()?;
     let _native = NativeSection::enter();
     take(Some(&green.life().shared), &options).pop()
 }
 
-/// As [`Runtime::dump`], of all runtimes of this process that have green threads.
+/// As [`Runtime::dump`](crate::Runtime::dump), of all runtimes of this process that have green threads.
 ///
 /// # Panics
 ///
-/// As [`Runtime::dump`].
+/// As [`Runtime::dump`](crate::Runtime::dump).
 pub fn dump_all(options: DumpOptions) -> Vec<Dump> {
     let _native = NativeSection::enter();
     take(None, &options)

@@ -1,63 +1,18 @@
 //! Figures of a runtime: always counted, added up when somebody asks.
 //!
-//! Each worker counts what it does itself, by plain loads and stores to words that only it writes; what comes from
-//! elsewhere is counted by atomic additions, where a queue shared by all is touched anyway. The figures of one
-//! [`Metrics`] are read one after the other, not at one instant: what happens meanwhile may be in some and not in others.
+//! What is counted stands in `base/counters.rs`. The figures of one [`Metrics`] are read one after the other, not at one
+//! instant: what happens meanwhile may be in some and not in others.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 #[cfg(feature = "json")]
 use serde::Serialize;
 
-use crate::body::slot;
-use crate::runtime::handle::Runtime;
+use crate::base::counters::{Counter, Counters};
+use crate::body::slot::{self, SlotMetrics};
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::{GreenRef, Snapshot};
 use crate::sched::scheduler::Shared;
-
-/// A count that one thread adds to and any thread reads.
-#[derive(Default)]
-pub(crate) struct Counter(AtomicU64);
-
-impl Counter {
-    /// To be called by the counter's one writer.
-    #[inline]
-    pub(crate) fn add(&self) {
-        let count = self.0.load(Ordering::Relaxed);
-        self.0.store(count + 1, Ordering::Relaxed);
-    }
-
-    /// As [`add`](Self::add), from any thread; then nobody may use `add`.
-    pub(crate) fn add_shared(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-
-    pub(crate) fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
-    }
-}
-
-/// What a worker has done at its place; written by the OS thread that serves there. Two cache lines (see `shard.rs`).
-#[derive(Default)]
-#[repr(align(128))]
-pub(crate) struct Counters {
-    pub(crate) switches: Counter,
-    pub(crate) unparks: Counter,
-    pub(crate) spawns: Counter,
-    pub(crate) blocking_sections: Counter,
-    pub(crate) steals: Counter,
-    pub(crate) reactor_polls: Counter,
-}
-
-/// What was done to a runtime from outside its workers.
-#[derive(Default)]
-pub(crate) struct OutsideCounters {
-    pub(crate) unparks: Counter,
-    pub(crate) spawns: Counter,
-    pub(crate) workers_called: Counter,
-    pub(crate) hogs: Counter,
-}
 
 /// Figures of a runtime, and of its process where they say so.
 ///
@@ -120,21 +75,6 @@ pub struct Metrics {
     pub slots: Vec<SlotMetrics>,
     /// OS threads of the process; 0 if the kernel does not tell.
     pub os_threads: usize,
-}
-
-/// Slots of one size. Each holds the stack, the control block and the thread-local storage of one green thread.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "json", derive(Serialize))]
-#[non_exhaustive]
-pub struct SlotMetrics {
-    /// Bytes of stack.
-    pub stack_size: usize,
-    /// In use by green threads.
-    pub in_use: usize,
-    /// Free, kept for the next green thread.
-    pub pooled: usize,
-    /// Free for so long that the kernel has the memory of their stacks back.
-    pub trimmed: usize,
 }
 
 impl Metrics {
@@ -238,38 +178,17 @@ impl fmt::Display for Metrics {
     }
 }
 
-impl Runtime {
-    /// Figures of this runtime: how many green threads there are and in which state, what was done so far. Takes some
-    /// microseconds.
-    pub fn metrics(&self) -> Metrics {
-        let _native = NativeSection::enter();
-        Metrics::of(&self.shared)
-    }
-
-    /// The most stack that any living green thread of this runtime has in memory, in bytes: how deep it has been, or
-    /// an earlier one in the same slot whose memory was not given back yet. For choosing a
-    /// [`stack_size`](crate::RuntimeBuilder::stack_size). Asks the kernel once for each green thread.
-    ///
-    /// ```
-    /// let runtime = greenpatch_runtime::Runtime::builder().build()?;
-    /// let sleeper = runtime.spawn(greenpatch_runtime::thread::park);
-    /// # while runtime.stack_high_water() == 0 {}
-    /// assert!(runtime.stack_high_water() > 0);
-    /// # sleeper.thread().unpark();
-    /// # Ok::<(), greenpatch_runtime::BuildError>(())
-    /// ```
-    pub fn stack_high_water(&self) -> usize {
-        let _native = NativeSection::enter();
-        slot::all()
-            .filter(|green| green.is_of(&self.shared))
-            .filter_map(GreenRef::snapshot)
-            .map(|Snapshot { stack, .. }| slot::deepest_use(stack.0, stack.1))
-            .max()
-            .unwrap_or(0)
-    }
+/// The most stack that any living green thread of this runtime has in memory, in bytes.
+pub(crate) fn stack_high_water(shared: &Shared) -> usize {
+    slot::all()
+        .filter(|green| green.is_of(shared))
+        .filter_map(GreenRef::snapshot)
+        .map(|Snapshot { stack, .. }| slot::deepest_use(stack.0, stack.1))
+        .max()
+        .unwrap_or(0)
 }
 
-/// Figures of the caller's runtime; `None` off a green thread. See [`Runtime::metrics`].
+/// Figures of the caller's runtime; `None` off a green thread. See [`Runtime::metrics`](crate::Runtime::metrics).
 pub fn metrics() -> Option<Metrics> {
     let green = context::green()?;
     let _native = NativeSection::enter();

@@ -3,5 +3,6 @@
 pub(crate) mod adoption;
 pub(crate) mod ending;
 pub(crate) mod handle;
+mod inspect;
 pub mod platform;
 pub(crate) mod settings;

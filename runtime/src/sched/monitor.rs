@@ -32,12 +32,12 @@ use rustix::thread::futex;
 use rustix::time::Timespec;
 
 use crate::base::bell::Bell;
+use crate::base::counters::OutsideCounters;
 use crate::base::deadline::Deadline;
 use crate::base::os_thread;
 use crate::body::slot;
 use crate::look::deadlock::{self, Counted};
 use crate::look::hog::{Case, Reporter};
-use crate::look::metrics::OutsideCounters;
 use crate::runtime::settings::Settings;
 use crate::sched::context::OwnWork;
 use crate::sched::scheduler::Shared;

@@ -8,12 +8,12 @@ use crossbeam_deque::Injector;
 use rustix::thread::futex as rustix_futex;
 
 use crate::base::bell::Bell;
+use crate::base::counters::OutsideCounters;
 use crate::base::deadline::Deadline;
 use crate::base::error::BuildError;
 use crate::base::patch::Patch;
 use crate::base::process;
 use crate::body::slot;
-use crate::look::metrics::OutsideCounters;
 use crate::runtime::settings::Settings;
 use crate::sched::crew::{Call, Crew, Post};
 use crate::sched::green::{Green, GreenRef};

@@ -27,9 +27,9 @@ use std::sync::atomic::{
 };
 use std::sync::{Arc, OnceLock};
 
+use crate::base::counters::Counters;
 use crate::base::deadline::Deadline;
 use crate::base::spin::SpinLock;
-use crate::look::metrics::Counters;
 use crate::sched::crew::Post;
 use crate::sched::due_queue::DueQueue;
 use crate::sched::green::{Green, GreenRef};

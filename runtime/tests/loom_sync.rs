@@ -169,6 +169,10 @@ mod base {
 }
 mod wait {
     pub(crate) use crate::{futex, interrupt};
+
+    pub(crate) mod blocking {
+        pub(crate) use loom::thread::yield_now;
+    }
 }
 #[path = "../src/sync/raw/barrier.rs"]
 mod barrier;
@@ -201,7 +205,6 @@ mod sync {
 
 use atomic::{AtomicU32, AtomicU64};
 use deadline::Deadline;
-use loom::thread::yield_now;
 use patience::Patience;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,6 +213,8 @@ enum Interrupted {
 }
 
 mod interrupt {
+    pub(crate) use crate::Interrupted;
+
     pub(crate) fn cuts_every_wait() -> bool {
         false
     }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::once_lock::OnceLock;
 use super::raw::patience::Patience;
-use crate::Interrupted;
 use crate::base::deadline::Deadline;
+use crate::wait::interrupt::Interrupted;
 
 /// A value that is set once and that many may wait for, as gevent's `AsyncResult` and eventlet's one-shot `Event`.
 ///

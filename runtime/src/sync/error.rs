@@ -4,7 +4,7 @@ use std::error::Error;
 use std::{fmt, io};
 
 use super::raw::exchange::{Failure, Refusal};
-use crate::Interrupted;
+use crate::wait::interrupt::Interrupted;
 
 #[doc(no_inline)]
 pub use std::sync::mpsc::{TryRecvError, TrySendError};

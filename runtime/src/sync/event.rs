@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use super::raw::event::RawEvent;
 use super::raw::patience::Patience;
-use crate::Interrupted;
 use crate::base::deadline::Deadline;
+use crate::wait::interrupt::Interrupted;
 
 /// A flag to wait for, as Python's `threading.Event` and gevent's `Event`.
 ///

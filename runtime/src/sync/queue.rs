@@ -13,8 +13,8 @@ use super::error::{
 use super::raw::count::RawCount;
 use super::raw::exchange::{Exchange, Refusal};
 use super::raw::patience::Patience;
-use crate::Interrupted;
 use crate::base::deadline::Deadline;
+use crate::wait::interrupt::Interrupted;
 
 pub use super::raw::exchange::Buffer;
 

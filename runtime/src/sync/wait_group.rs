@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::raw::count::RawCount;
 use super::raw::patience::Patience;
-use crate::Interrupted;
 use crate::base::deadline::Deadline;
+use crate::wait::interrupt::Interrupted;
 
 /// A number of tasks whose end others wait for, as Go's `sync.WaitGroup`.
 ///

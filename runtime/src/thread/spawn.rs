@@ -379,12 +379,3 @@ where
 pub(crate) fn started<H>(handle: io::Result<H>) -> H {
     handle.unwrap_or_else(|error| panic!("cannot spawn a green thread: {error}"))
 }
-
-/// Lets the other green threads of this worker run; on an OS thread, yields the processor.
-#[inline(always)]
-pub fn yield_now() {
-    match context::green() {
-        Some(green) => green.yield_now(),
-        None => rustix::thread::sched_yield(),
-    }
-}

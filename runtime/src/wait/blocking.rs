@@ -100,3 +100,12 @@ impl Drop for Mark {
         }
     }
 }
+
+/// Lets the other green threads of this worker run; on an OS thread, yields the processor.
+#[inline(always)]
+pub fn yield_now() {
+    match context::green() {
+        Some(green) => green.yield_now(),
+        None => rustix::thread::sched_yield(),
+    }
+}

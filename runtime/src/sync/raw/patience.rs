@@ -1,11 +1,12 @@
 //! How long somebody waits, and whether the wait can be cut short.
 
-pub(crate) use crate::Interrupted;
 use crate::base::atomic::AtomicU32;
 use crate::base::deadline::Deadline;
+use crate::wait::blocking::yield_now;
 use crate::wait::futex;
 use crate::wait::interrupt::cuts_every_wait;
-use crate::yield_now;
+
+pub(crate) use crate::wait::interrupt::Interrupted;
 
 /// The limit of a wait.
 #[derive(Clone, Copy, Debug)]

@@ -139,11 +139,11 @@ unsafe fn forward(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_voi
         .iter()
         .position(|&known| known == signal)
         .unwrap_or(0);
-    let previous = PREVIOUS.get().map(|previous| &previous[index]);
-    // SAFETY: with the arguments that the kernel gave us.
-    if !previous
-        .is_some_and(|previous| unsafe { signal::call_previous(previous, signal, info, context) })
-    {
+    let is_handled = PREVIOUS.get().is_some_and(|previous| {
+        // SAFETY: the action that was installed for this signal, with the arguments that the kernel gave us.
+        unsafe { signal::call_previous(&previous[index], signal, info, context) }
+    });
+    if !is_handled {
         // The faulting instruction runs again, and the default action ends the process.
         // SAFETY: restores the default disposition.
         unsafe { libc::signal(signal, libc::SIG_DFL) };

@@ -1,12 +1,16 @@
 //! What a shim adds to a call on an OS thread, where it passes through: the call by its name, beside libc's own definition.
 //! There is a runtime in the process.
 //!
+//! And what calls on descriptors take on a green thread, from the shim to the reactor and back.
+//!
 //! Locks have one implementation for threads of both kinds, which takes the place of libc's.
 
 #![allow(missing_docs, reason = "criterion_group! makes public items")]
 
 use std::ffi::{CStr, c_int, c_void};
 use std::hint::black_box;
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::{io, mem};
 
@@ -119,6 +123,79 @@ fn syscall(criterion: &mut Criterion) {
     );
 }
 
+/// Two ends of a TCP connection.
+fn connection() -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+    let far = listener.accept().unwrap().0;
+    near.set_nodelay(true).unwrap();
+    far.set_nodelay(true).unwrap();
+    (near, far)
+}
+
+/// Calls on a green thread, the only ones that the runtime has something to do for.
+fn on_green_threads(criterion: &mut Criterion) {
+    let runtime = Runtime::builder()
+        .workers(1)
+        .compensation(false)
+        .build()
+        .unwrap();
+    let mut group = criterion.benchmark_group("green thread");
+    let (mut shut, far) = connection();
+    far.shutdown(Shutdown::Write).unwrap();
+    let (fd, mut byte) = (shut.as_raw_fd(), [0]);
+    group.bench_function("recv, nothing to wait for", |bencher| {
+        runtime.run(|| bencher.iter(|| shut.read(&mut byte).unwrap()));
+    });
+    group.bench_function("read, nothing to wait for", |bencher| {
+        // SAFETY: room for a byte.
+        runtime.run(|| bencher.iter(|| unsafe { libc::read(fd, byte.as_mut_ptr().cast(), 1) }));
+    });
+    group.bench_function("recv and send, of two that answer each other", |bencher| {
+        runtime.run(|| {
+            let (mut near, mut far) = connection();
+            let echo = greenpatch::spawn(move || {
+                let mut byte = [0];
+                while far.read(&mut byte).unwrap() > 0 {
+                    far.write_all(&byte).unwrap();
+                }
+            });
+            bencher.iter(|| {
+                near.write_all(&byte).unwrap();
+                near.read_exact(&mut byte).unwrap();
+            });
+            drop(near);
+            echo.join().unwrap();
+        });
+    });
+    group.bench_function("dup2 onto a known socket, and recv", |bencher| {
+        runtime.run(|| {
+            let onto = shut.try_clone().unwrap();
+            let onto = onto.as_raw_fd();
+            bencher.iter(|| {
+                // SAFETY: room for a byte, and both descriptors are ours.
+                unsafe {
+                    libc::dup2(fd, onto);
+                    libc::recv(onto, byte.as_mut_ptr().cast(), 1, 0)
+                }
+            });
+        });
+    });
+    group.bench_function("dup, recv and close", |bencher| {
+        runtime.run(|| {
+            bencher.iter(|| {
+                // SAFETY: room for a byte, and the descriptors are ours.
+                unsafe {
+                    let copy = libc::dup(fd);
+                    libc::recv(copy, byte.as_mut_ptr().cast(), 1, 0);
+                    libc::close(copy)
+                }
+            });
+        });
+    });
+    group.finish();
+}
+
 fn all(criterion: &mut Criterion) {
     let _runtime = Runtime::builder().build().unwrap();
     read(criterion);
@@ -126,6 +203,7 @@ fn all(criterion: &mut Criterion) {
     dup2(criterion);
     mutex(criterion);
     syscall(criterion);
+    on_green_threads(criterion);
 }
 
 criterion_group!(benches, all);

@@ -123,7 +123,7 @@ mod hook {
 }
 // The modules above, where the files under test look for them.
 mod base {
-    pub(crate) use crate::{atomic, kernel_futex, spin};
+    pub(crate) use crate::{atomic, interest, kernel_futex, spin};
 }
 mod sched {
     pub(crate) use crate::green;
@@ -139,6 +139,8 @@ mod block_on;
 mod crew;
 #[path = "../src/sched/idle.rs"]
 mod idle;
+#[path = "../src/base/interest.rs"]
+mod interest;
 #[path = "../src/wait/descriptor/line.rs"]
 mod line;
 #[path = "../src/sched/park.rs"]
@@ -853,7 +855,7 @@ impl Items {
     /// Items come together, and the kernel tells once.
     fn come(&self, count: usize) {
         self.there.fetch_add(count, Ordering::SeqCst);
-        self.line.edge(line::Edges::READ, |()| true);
+        self.line.edge(interest::Edges::READ, |()| true);
     }
 
     /// How many were taken before this one, if there is one.
@@ -873,17 +875,18 @@ impl Items {
 
     /// `Descriptor::is_known_unready`.
     fn is_known_unready(seen: u32) -> bool {
-        seen >= line::EDGE && seen & line::Edges::READ.bits() == 0
+        seen >= line::EDGE && seen & interest::Edges::READ.bits() == 0
     }
 
     /// `Call::carry_out`. Gives how many were taken before.
     fn receive(&self, parker: &green::Parker, receiver: Receiver) -> usize {
         let mut place = 0;
-        let waiter = line::Waiter::consumer(green::GreenRef(parker), line::Edges::READ);
+        let waiter = line::Waiter::consumer(green::GreenRef(parker), interest::Edges::READ);
         loop {
             let seen = self.line.readiness();
-            let queues_first = waiter.is_newcomer() && self.line.has_consumers(line::Edges::READ);
-            if queues_first && !self.line.is_passing(line::Edges::READ) && self.is_ready() {
+            let queues_first =
+                waiter.is_newcomer() && self.line.has_consumers(interest::Edges::READ);
+            if queues_first && !self.line.is_passing(interest::Edges::READ) && self.is_ready() {
                 self.line.prompt(&waiter);
             }
             if !queues_first || !self.wait(parker, &waiter, line::Tried::Not) {
@@ -899,7 +902,7 @@ impl Items {
                     break;
                 }
                 if reads {
-                    self.line.clear(seen, line::Edges::READ);
+                    self.line.clear(seen, interest::Edges::READ);
                 }
                 self.wait(parker, &waiter, line::Tried::At(seen));
             }
@@ -1005,13 +1008,15 @@ fn a_newcomer_does_not_overtake_who_waits() {
         let items = Items::new();
         let parkers: Arc<[green::Parker; 2]> = Arc::default();
         // An edge for something that is gone, after which a reader has cleared the bit.
-        items.line.edge(line::Edges::READ, |()| true);
-        items.line.clear(items.line.readiness(), line::Edges::READ);
+        items.line.edge(interest::Edges::READ, |()| true);
+        items
+            .line
+            .clear(items.line.readiness(), interest::Edges::READ);
         let first = {
             let (items, parkers) = (items.clone(), parkers.clone());
             thread::spawn(move || items.receive(&parkers[0], Receiver::Asks))
         };
-        while !items.line.has_consumers(line::Edges::READ) {
+        while !items.line.has_consumers(interest::Edges::READ) {
             thread::yield_now();
         }
         items.there.store(2, Ordering::SeqCst);

@@ -9,6 +9,7 @@ pub(crate) mod counters;
 pub mod deadline;
 pub(crate) mod error;
 pub(crate) mod glibc;
+pub(crate) mod interest;
 pub(crate) mod kernel_futex;
 pub(crate) mod os_thread;
 pub(crate) mod own_descriptor;

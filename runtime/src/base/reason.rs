@@ -9,8 +9,7 @@ use std::os::fd::RawFd;
 #[cfg(feature = "json")]
 use serde::Serialize;
 
-use crate::wait::descriptor::Interest;
-use crate::wait::futex;
+use crate::base::interest::Interest;
 
 /// Why a green thread is parked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,24 +38,6 @@ pub enum WaitReason {
     Park,
     /// It waits in [`block_on`](crate::block_on()) for one of the future's wakers, whose state stands at this address.
     Future(usize),
-}
-
-impl WaitReason {
-    /// Whether only another thread can end such a wait, which is under way: neither the kernel nor time.
-    pub(crate) fn needs_a_thread(self) -> bool {
-        match self {
-            WaitReason::Sleep
-            | WaitReason::Read(_)
-            | WaitReason::Write(_)
-            | WaitReason::Poll(_) => false,
-            WaitReason::Futex(_)
-            | WaitReason::Join(_)
-            | WaitReason::Mutex(_)
-            | WaitReason::Park => true,
-            // Who keeps a waker, and what makes them use it, cannot be known. Without one the wait never ends.
-            WaitReason::Future(address) => !futex::may_be_woken(address),
-        }
-    }
 }
 
 impl fmt::Display for WaitReason {

@@ -14,9 +14,10 @@ use rustix::io::Errno;
 
 use super::{Section, is_ready};
 use crate::base::deadline::Deadline;
+use crate::base::interest::Interest;
 use crate::base::process;
 use crate::sched::green::GreenRef;
-use crate::wait::descriptor::{self, Interest};
+use crate::wait::descriptor;
 use crate::wait::futex;
 use crate::wait::interrupt::{End, Limits};
 

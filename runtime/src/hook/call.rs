@@ -9,8 +9,9 @@ use rustix::io::Errno;
 
 use super::{NO_TIME, Section, borrow};
 use crate::base::deadline::Deadline;
+use crate::base::interest::Interest;
 use crate::base::reason::Packed;
-use crate::wait::descriptor::{self, Descriptor, GoingOn, Interest, Opening, Snapshot, Waiter};
+use crate::wait::descriptor::{self, Descriptor, GoingOn, Opening, Snapshot, Waiter};
 use crate::wait::interrupt::Limits;
 
 /// A call in progress, of one or more steps, on one descriptor.

@@ -26,7 +26,8 @@ use crate::wait::descriptor;
 use crate::wait::interrupt::{End, Interrupted, Limits};
 
 pub use crate::base::arch::system_call;
-pub use crate::wait::descriptor::{Closing, GoingOn, Interest};
+pub use crate::base::interest::Interest;
+pub use crate::wait::descriptor::{Closing, GoingOn};
 
 mod accept;
 mod call;

@@ -5,8 +5,9 @@ use rustix::io::Errno;
 use super::Section;
 use super::call::{first_pause, is_unwatchable, longer};
 use crate::base::deadline::Deadline;
+use crate::base::interest::Edges;
 use crate::base::reason::Packed;
-use crate::wait::descriptor::{self, Descriptor, Edges, Snapshot, Waiter};
+use crate::wait::descriptor::{self, Descriptor, Snapshot, Waiter};
 use crate::wait::interrupt::{End, Limits};
 
 impl Section {

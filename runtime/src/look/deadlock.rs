@@ -36,12 +36,14 @@ use std::time::Duration;
 
 use crate::base::error::BuildError;
 use crate::base::os_thread;
+use crate::base::reason::WaitReason;
 use crate::base::report;
 use crate::body::slot;
 use crate::look::dump::{self, DumpOptions};
 use crate::sched::context::OwnWork;
 use crate::sched::park::Sight;
 use crate::sched::scheduler::Shared;
+use crate::wait::futex;
 
 /// Green threads that a report lists.
 const LISTED: usize = 1000;
@@ -197,10 +199,7 @@ fn endless_waits(shared: &Shared) -> Option<Waits> {
         let waiting = snapshot.waiting;
         let is_endless = snapshot.sight == Sight::Parked
             && waiting.until.is_none()
-            && waiting
-                .reason
-                .unpack()
-                .is_some_and(|reason| reason.needs_a_thread());
+            && waiting.reason.unpack().is_some_and(needs_a_thread);
         if !is_endless {
             return None;
         }
@@ -211,6 +210,20 @@ fn endless_waits(shared: &Shared) -> Option<Waits> {
         }
     }
     (count > 0).then(|| Waits(hasher.finish()))
+}
+
+/// Whether only another thread can end such a wait, which is under way: neither the kernel nor time.
+fn needs_a_thread(reason: WaitReason) -> bool {
+    match reason {
+        WaitReason::Sleep | WaitReason::Read(_) | WaitReason::Write(_) | WaitReason::Poll(_) => {
+            false
+        }
+        WaitReason::Futex(_) | WaitReason::Join(_) | WaitReason::Mutex(_) | WaitReason::Park => {
+            true
+        }
+        // Who keeps a waker, and what makes them use it, cannot be known. Without one the wait never ends.
+        WaitReason::Future(address) => !futex::may_be_woken(address),
+    }
 }
 
 /// Whether every OS thread but the caller is at rest, and counted as one that wakes nobody or waits without deadline.

@@ -21,7 +21,8 @@ use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags};
 
 use super::socket::{Socket, fresh, retry_on_os_thread};
-use crate::hook::{self, Interest, Section};
+use crate::base::interest::Interest;
+use crate::hook::{self, Section};
 
 /// std's listener `S`.
 pub(super) struct Listener<S: AsFd> {

@@ -17,7 +17,8 @@ use rustix::net::{
 };
 
 use crate::base::deadline::Deadline;
-use crate::hook::{self, Interest, Section};
+use crate::base::interest::Interest;
+use crate::hook::{self, Section};
 use crate::sched::context::NativeSection;
 use crate::wait::descriptor;
 use crate::wait::interrupt::{End, Limits};

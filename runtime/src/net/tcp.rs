@@ -12,7 +12,7 @@ use super::address;
 use super::listener::Listener;
 use super::socket::Socket;
 use crate::base::deadline::Deadline;
-use crate::hook::Interest;
+use crate::base::interest::Interest;
 
 /// A TCP listener; mirrors [`std::net::TcpListener`].
 ///

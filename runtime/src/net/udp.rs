@@ -5,7 +5,7 @@ use std::net::{self, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use super::address;
 use super::socket::{SEND, Socket, fresh};
-use crate::hook::Interest;
+use crate::base::interest::Interest;
 
 /// A UDP socket; mirrors [`std::net::UdpSocket`].
 ///

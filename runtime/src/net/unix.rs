@@ -9,7 +9,8 @@ use rustix::net::AddressFamily;
 use super::address;
 use super::listener::Listener;
 use super::socket::{SEND, Socket, fresh};
-use crate::hook::{self, Interest};
+use crate::base::interest::Interest;
+use crate::hook;
 
 #[doc(no_inline)]
 pub use std::os::unix::net::SocketAddr;

@@ -29,9 +29,10 @@ use rustix::time::{
 
 use crate::base::deadline::Deadline;
 use crate::base::error::BuildError;
+use crate::base::interest::Edges;
 use crate::base::own_descriptor::{OwnDescriptor, OwnNumber, lost};
 use crate::base::spin::SpinLock;
-use crate::wait::descriptor::{self, Edges};
+use crate::wait::descriptor;
 
 const SIGNAL: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);

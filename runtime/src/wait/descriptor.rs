@@ -39,12 +39,13 @@ use rustix::io::Errno;
 use rustix::time::Timespec;
 
 use crate::base::deadline::Deadline;
+use crate::base::interest::{Edges, Interest};
 use crate::base::process;
 use crate::sched::context::NativeSection;
 use crate::sched::reactor::Reactor;
 
+pub(crate) use line::Waiter;
 use line::{EDGE, Line, Queued, Tried};
-pub(crate) use line::{Edges, Waiter};
 
 /// How long a close waits for attempts under way. They do not block, but whoever makes one may lose the processor.
 const LONGEST_ATTEMPT: Duration = Duration::from_millis(100);
@@ -58,24 +59,6 @@ pub struct GoingOn<'a>(&'a Descriptor);
 impl Drop for GoingOn<'_> {
     fn drop(&mut self) {
         self.0.going_on.fetch_sub(1, Ordering::SeqCst);
-    }
-}
-
-/// Which way a green thread waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interest {
-    /// For something to read, a connection to accept, or the end.
-    Read,
-    /// For room to write, or the end of a connect.
-    Write,
-}
-
-impl Interest {
-    pub(crate) fn edge(self) -> Edges {
-        match self {
-            Interest::Read => Edges::READ,
-            Interest::Write => Edges::WRITE,
-        }
     }
 }
 

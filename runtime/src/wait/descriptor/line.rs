@@ -51,18 +51,9 @@
 use std::{mem, ptr};
 
 use crate::base::atomic::{AtomicU32, Cell, Ordering};
+use crate::base::interest::Edges;
 use crate::base::spin::{self, SpinLock};
 use crate::sched::green::GreenRef;
-
-bitflags::bitflags! {
-    /// What an event tells of a descriptor.
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(crate) struct Edges: u32 {
-        const READ = 1;
-        const WRITE = 2;
-        const UNUSUAL = 4;
-    }
-}
 
 /// The count of edges stands above the bits.
 pub(crate) const EDGE: u32 = 8;

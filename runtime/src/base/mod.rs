@@ -20,3 +20,4 @@ pub(crate) mod report;
 pub(crate) mod signal;
 pub(crate) mod span;
 pub(crate) mod spin;
+pub(crate) mod thread_counts;

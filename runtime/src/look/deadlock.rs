@@ -30,7 +30,6 @@ use std::fs;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -38,6 +37,7 @@ use crate::base::error::BuildError;
 use crate::base::os_thread;
 use crate::base::reason::WaitReason;
 use crate::base::report;
+use crate::base::thread_counts::{self, Counts};
 use crate::body::slot;
 use crate::look::dump::{self, DumpOptions};
 use crate::sched::context::OwnWork;
@@ -93,57 +93,6 @@ impl FromStr for OnDeadlock {
             )),
         }
     }
-}
-
-/// In a count of threads: one that is counted, and one that ever was.
-const PRESENT: u64 = 1;
-const EVER: u64 = 1 << 32;
-
-/// OS threads of the runtime's own that wake nobody by themselves: in the lower half how many there are, in the upper half
-/// how many there ever were.
-static OWN_THREADS: AtomicU64 = AtomicU64::new(0);
-
-/// OS threads that wait without deadline, by a futex that is ours to wake; in the same way.
-static ENDLESS_WAITERS: AtomicU64 = AtomicU64::new(0);
-
-/// Signals with a handler of the runtime's own, or of std's; a bit each, the lowest for signal 1.
-static OWN_SIGNALS: AtomicU64 = AtomicU64::new(1 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1));
-
-/// Counts the calling OS thread while it exists.
-pub(crate) struct Counted(&'static AtomicU64);
-
-impl Counted {
-    /// As one of the runtime's own.
-    pub(crate) fn own_thread() -> Counted {
-        Counted::new(&OWN_THREADS)
-    }
-
-    /// As one that waits without deadline.
-    pub(crate) fn endless_waiter() -> Counted {
-        Counted::new(&ENDLESS_WAITERS)
-    }
-
-    fn new(count: &'static AtomicU64) -> Counted {
-        count.fetch_add(PRESENT + EVER, Ordering::SeqCst);
-        Counted(count)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.fetch_sub(PRESENT, Ordering::SeqCst);
-    }
-}
-
-/// This signal's handler wakes nobody.
-pub(crate) fn own_signal(signal: i32) {
-    OWN_SIGNALS.fetch_or(1 << (signal - 1), Ordering::SeqCst);
-}
-
-/// After a fork the parent's threads do not exist.
-pub(crate) fn reset_after_fork() {
-    OWN_THREADS.store(0, Ordering::SeqCst);
-    ENDLESS_WAITERS.store(0, Ordering::SeqCst);
 }
 
 /// What a monitor remembers of deadlocks.
@@ -228,14 +177,12 @@ fn needs_a_thread(reason: WaitReason) -> bool {
 
 /// Whether every OS thread but the caller is at rest, and counted as one that wakes nobody or waits without deadline.
 fn is_everybody_at_rest() -> bool {
-    let counts = || [&OWN_THREADS, &ENDLESS_WAITERS].map(|count| count.load(Ordering::SeqCst));
-    let before = counts();
+    let before = Counts::now();
     let Some(sleepers) = sleeping_threads() else {
         return false;
     };
-    let counted: u64 = before.iter().map(|count| count % EVER).sum();
     // The caller, a monitor, is counted and runs.
-    sleepers as u64 + 1 == counted && counts() == before
+    sleepers as u64 + 1 == before.present() && Counts::now() == before
 }
 
 /// How many OS threads there are beside the caller, if the kernel says that all of them sleep.
@@ -258,7 +205,7 @@ fn has_foreign_handlers() -> bool {
     };
     // glibc's own, for cancellation and setuid.
     let of_libc = 1 << (32 - 1) | 1 << (33 - 1);
-    let known = OWN_SIGNALS.load(Ordering::SeqCst) | of_libc;
+    let known = thread_counts::own_signals() | of_libc;
     caught().is_none_or(|caught| caught & !known != 0)
 }
 

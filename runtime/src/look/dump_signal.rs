@@ -16,7 +16,7 @@ use rustix::thread::futex;
 
 use crate::base::report;
 use crate::base::signal;
-use crate::look::deadlock::{self, Counted};
+use crate::base::thread_counts::{self, Counted};
 use crate::look::dump::{DumpOptions, dump_all};
 use crate::sched::context::{NativeSection, OwnWork};
 
@@ -155,7 +155,7 @@ fn install(signal: i32) -> io::Result<()> {
         return Err(io::Error::last_os_error());
     }
     if [libc::SIG_DFL, libc::SIG_IGN].contains(&previous.sa_sigaction) {
-        deadlock::own_signal(signal);
+        thread_counts::own_signal(signal);
     }
     place.get_or_init(|| previous);
     Ok(())

@@ -41,7 +41,7 @@ use rustix::time::Timespec;
 use crate::base::arch;
 use crate::base::call_stack::CallStack;
 use crate::base::signal::{self, SignalInfo};
-use crate::look::deadlock;
+use crate::base::thread_counts;
 use crate::sched::shard::Shard;
 
 const SIGNAL: c_int = libc::SIGURG;
@@ -208,7 +208,7 @@ fn install() {
             previous.assume_init()
         };
         if [libc::SIG_DFL, libc::SIG_IGN].contains(&previous.sa_sigaction) {
-            deadlock::own_signal(SIGNAL);
+            thread_counts::own_signal(SIGNAL);
         }
         Installed { previous, zones }
     });

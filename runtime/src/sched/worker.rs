@@ -29,10 +29,10 @@ use rustix::time::Timespec;
 
 use crate::base::arch;
 use crate::base::deadline::Deadline;
+use crate::base::thread_counts::Counted;
 use crate::body::native_stack::NativeStack;
 use crate::body::setxid;
 use crate::body::tls;
-use crate::look::deadlock::Counted;
 use crate::sched::context::{self, OwnWork};
 use crate::sched::green::{Action, GreenRef};
 use crate::sched::idle::Place;

@@ -18,7 +18,7 @@ use rustix::thread::futex::{self, Flags};
 
 use crate::base::kernel_futex;
 use crate::base::process;
-use crate::look::deadlock::Counted;
+use crate::base::thread_counts::Counted;
 use crate::sched::context::{self, NativeSection, OwnWork};
 use crate::wait::futex::{ANY, wake_all_green, wake_bitset, wake_green, wake_kernel};
 

@@ -15,7 +15,7 @@ use std::{fmt, thread};
 
 use crate::base::deadline::Deadline;
 use crate::base::report;
-use crate::look::dump::Label;
+use crate::look::label::Label;
 use crate::look::sample::{self, Missing};
 use crate::look::trace::{Frame, Names};
 use crate::sched::context::OwnWork;

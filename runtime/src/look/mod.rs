@@ -4,6 +4,7 @@ pub(crate) mod deadlock;
 pub mod dump;
 pub(crate) mod dump_signal;
 pub(crate) mod hog;
+mod label;
 pub(crate) mod metrics;
 pub(crate) mod sample;
 pub(crate) mod trace;

@@ -16,6 +16,7 @@ use crate::body::setxid;
 use crate::body::slot;
 use crate::body::tls;
 use crate::look::deadlock::OnDeadlock;
+use crate::look::dump;
 use crate::look::dump_signal;
 use crate::look::dump_signal::Signal;
 use crate::look::hog::{Blocked, Listener};
@@ -26,7 +27,6 @@ use crate::runtime::settings::{Given, Switch};
 use crate::sched::context::{self, NativeSection, OwnWork};
 use crate::sched::monitor;
 use crate::sched::overflow;
-use crate::sched::probe;
 use crate::sched::scheduler::Shared;
 use crate::thread::spawn::{self, Builder, JoinHandle};
 use crate::wait::descriptor;
@@ -286,7 +286,7 @@ fn prepare_process() {
     // SAFETY: a passive process looks at none of the tables and has no green thread.
     process::end_passiveness(|| unsafe {
         futex::reset_after_fork();
-        probe::reset_after_fork();
+        dump::reset_after_fork();
         sample::reset_after_fork();
         thread_counts::reset_after_fork();
         dump_signal::reset_after_fork();

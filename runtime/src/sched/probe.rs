@@ -21,22 +21,26 @@
 use std::cell::UnsafeCell;
 use std::ptr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, Ordering, fence};
 
 use crate::base::arch;
 use crate::base::call_stack::CallStack;
-use crate::base::deadline::Deadline;
-use crate::wait::futex;
 
 /// Bytes that a green thread must have left on its stack to take it.
 const ROOM: usize = 12 << 10;
+
+/// Who has asked, and waits for a number of answers.
+pub(crate) trait Answered: Send + Sync {
+    /// One more answer has come, or the probe was sent back. May be called on a worker's own stack, so it must not park.
+    fn count(&self);
+}
 
 /// What a green thread fills in.
 pub(crate) struct Probe {
     /// Set, with release order, after the answer was written.
     answered: AtomicBool,
     answer: UnsafeCell<(u64, CallStack)>,
-    gate: Arc<Gate>,
+    asker: Arc<dyn Answered>,
 }
 
 // SAFETY: the green thread that took the probe out of its control block writes the answer before it sets `answered`;
@@ -44,11 +48,11 @@ pub(crate) struct Probe {
 unsafe impl Sync for Probe {}
 
 impl Probe {
-    pub(crate) fn new(gate: Arc<Gate>) -> Probe {
+    pub(crate) fn new(asker: Arc<dyn Answered>) -> Probe {
         Probe {
             answered: AtomicBool::new(false),
             answer: UnsafeCell::new((0, CallStack::new())),
-            gate,
+            asker,
         }
     }
 
@@ -61,71 +65,6 @@ impl Probe {
         let (who, stack) = unsafe { &*self.answer.get() };
         (*who == id).then_some(stack)
     }
-}
-
-/// Where the dumper waits for a number of answers, or of probes sent back.
-pub(crate) struct Gate(AtomicU32);
-
-impl Gate {
-    pub(crate) fn new() -> Gate {
-        Gate(AtomicU32::new(0))
-    }
-
-    /// One more answer has come.
-    fn count(&self) {
-        self.0.fetch_add(1, Ordering::AcqRel);
-        futex::wake(&self.0, 1);
-    }
-
-    /// Waits until so many have come, or until the deadline; gives how many there are.
-    pub(crate) fn wait(&self, answers: u32, deadline: Deadline) -> u32 {
-        loop {
-            let seen = self.0.load(Ordering::Acquire);
-            if seen >= answers || deadline.has_passed() {
-                return seen;
-            }
-            futex::wait(&self.0, seen, Some(deadline));
-        }
-    }
-}
-
-/// One dumper's turn to probe: a control block holds one probe at a time. A lock of three states, as in
-/// [`sync`](crate::sync).
-pub(crate) struct Turn(());
-
-static TURN: AtomicU32 = AtomicU32::new(FREE);
-
-const FREE: u32 = 0;
-const HELD: u32 = 1;
-const CONTENDED: u32 = 2;
-
-impl Turn {
-    /// Waits for it; `None` if the deadline comes first.
-    pub(crate) fn take(deadline: Deadline) -> Option<Turn> {
-        let free = TURN.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed);
-        if free.is_err() {
-            while TURN.swap(CONTENDED, Ordering::Acquire) != FREE {
-                if deadline.has_passed() {
-                    return None;
-                }
-                futex::wait(&TURN, CONTENDED, Some(deadline));
-            }
-        }
-        Some(Turn(()))
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        if TURN.swap(FREE, Ordering::Release) == CONTENDED {
-            futex::wake(&TURN, 1);
-        }
-    }
-}
-
-/// After a fork: whoever held the turn does not exist here.
-pub(crate) fn reset_after_fork() {
-    TURN.store(FREE, Ordering::Relaxed);
 }
 
 /// The word in the control block: null, or a reference to a probe.
@@ -188,7 +127,7 @@ impl Place {
             stack.capture(end);
         }
         probe.answered.store(true, Ordering::Release);
-        probe.gate.count();
+        probe.asker.count();
     }
 
     /// The green thread has ended, which is known by now: a lock was released, or a fence passed, in between.
@@ -197,7 +136,7 @@ impl Place {
         if self.is_set()
             && let Some(probe) = self.take()
         {
-            probe.gate.count();
+            probe.asker.count();
         }
     }
 

@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::base::deadline::Deadline;
-use crate::hook;
-use crate::wait::interrupt::{End, Interrupted, Limits};
+use crate::wait::sleep;
 
 pub use crate::wait::interrupt::{Elapsed, timeout};
 
@@ -22,29 +21,7 @@ pub use crate::wait::interrupt::{Elapsed, timeout};
 /// ```
 pub fn sleep(duration: Duration) {
     // That it was cut short, `checkpoint` tells who wants to know.
-    let _ = sleep_within_limits(Deadline::after(duration));
-}
-
-/// Sleeps until `deadline`, or fails if a deadline scope or a cancellation cuts that short.
-pub(crate) fn sleep_within_limits(deadline: Deadline) -> Result<(), Interrupted> {
-    match hook::enter_own() {
-        Some(section) => section.sleep_until(deadline),
-        None => sleep_in_kernel(deadline),
-    }
-}
-
-/// The kernel's sleep, within the scopes of an OS thread.
-fn sleep_in_kernel(deadline: Deadline) -> Result<(), Interrupted> {
-    let limits = Limits::new(Some(deadline));
-    loop {
-        match limits.check() {
-            Ok(()) => {}
-            Err(End::Deadline) => return Ok(()),
-            Err(End::Interrupted(interrupted)) => return Err(interrupted),
-        }
-        let until = limits.until().unwrap_or(deadline);
-        std::thread::sleep(until.remaining());
-    }
+    let _ = sleep::within_limits(Deadline::after(duration));
 }
 
 /// Puts the green thread to sleep until `deadline`.

@@ -116,7 +116,7 @@ mod kernel_futex {
         crate::futex::wake(unsafe { &*word }, count);
     }
 }
-mod hook {
+mod section {
     pub(crate) fn give_way() {
         loom::thread::yield_now();
     }
@@ -129,7 +129,7 @@ mod sched {
     pub(crate) use crate::green;
 }
 mod wait {
-    pub(crate) use crate::futex;
+    pub(crate) use crate::{futex, section};
 }
 #[path = "../src/base/bell.rs"]
 mod bell;

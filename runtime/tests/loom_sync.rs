@@ -170,7 +170,7 @@ mod base {
 mod wait {
     pub(crate) use crate::{futex, interrupt};
 
-    pub(crate) mod blocking {
+    pub(crate) mod section {
         pub(crate) use loom::thread::yield_now;
     }
 }

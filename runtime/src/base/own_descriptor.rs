@@ -111,14 +111,15 @@ fn is_ours() -> bool {
     !process::is_passive() && process::owns_tables()
 }
 
-/// Whether `fd` is an own descriptor of this process. Safe in signal handlers.
+/// Whether `fd` is one of the runtime's own, which the program cannot have meant. Any thread may call this, in signal handlers,
+/// too.
 #[inline]
-pub(crate) fn holds(fd: RawFd) -> bool {
+pub fn holds(fd: RawFd) -> bool {
     fd >= LOWEST.load(Ordering::Relaxed) && own().any(|number| number == fd) && is_ours()
 }
 
-/// The first own descriptor of this process in `first..=last`.
-pub(crate) fn first_in(first: u32, last: u32) -> Option<u32> {
+/// The lowest of the runtime's own descriptors in `first..=last`.
+pub fn first_in(first: u32, last: u32) -> Option<u32> {
     own()
         .filter_map(|number| u32::try_from(number).ok())
         .filter(|number| (first..=last).contains(number))

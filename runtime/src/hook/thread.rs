@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use super::{Section, exit, process};
+use super::{exit, process};
 use crate::base::deadline::Deadline;
 use crate::base::os_thread;
 use crate::base::patch::Patch;
@@ -16,6 +16,7 @@ use crate::sched::context::{self, NativeSection};
 use crate::sched::green::{GreenRef, Life};
 use crate::sched::scheduler::Shared;
 use crate::sched::task::{Head, Task};
+use crate::wait::section::{self, Section};
 
 pub use crate::sched::task::PthreadAttributes as Attributes;
 
@@ -54,7 +55,7 @@ pub struct Home {
 /// The caller's runtime if it patches threads; on an OS thread the [process runtime](process), if there is one and it
 /// does. `None` if the new thread is to be an OS thread.
 pub fn home() -> Option<Home> {
-    if let Some(section) = super::enter(Patch::THREAD) {
+    if let Some(section) = section::enter(Patch::THREAD) {
         return Some(Home {
             shared: section.green().life().shared.clone(),
             _section: Some(section),

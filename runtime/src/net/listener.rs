@@ -22,7 +22,9 @@ use rustix::net::{SocketAddrAny, SocketFlags};
 
 use super::socket::{Socket, fresh, retry_on_os_thread};
 use crate::base::interest::Interest;
-use crate::hook::{self, Section};
+use crate::wait::accept::{accept_in_turn, of_late_turn, take_turn_to_await};
+use crate::wait::descriptor;
+use crate::wait::section::{self, Section};
 
 /// std's listener `S`.
 pub(super) struct Listener<S: AsFd> {
@@ -49,7 +51,7 @@ impl<S: AsFd> Listener<S> {
     /// One that others may share.
     pub(super) fn new(std: S) -> Listener<S> {
         let socket = Socket::new(std);
-        let is_nonblocking = hook::is_nonblocking(socket.number());
+        let is_nonblocking = descriptor::is_nonblocking(socket.number());
         Listener::in_mode(
             socket,
             if is_nonblocking {
@@ -106,10 +108,10 @@ impl<S: AsFd> Listener<S> {
     /// Waits for a connection: its descriptor, and the peer's address.
     pub(super) fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddrAny>)> {
         let mode = self.mode.load(Ordering::SeqCst);
-        if mode == AS_IT_IS && !hook::is_nonblocking(self.socket.number()) {
+        if mode == AS_IT_IS && !descriptor::is_nonblocking(self.socket.number()) {
             return Ok(self.accept_in_turn()?);
         }
-        let section = hook::enter_own();
+        let section = section::enter_own();
         let waiting = section.as_ref().filter(|_| mode == WAITS);
         let _early = waiting.map(Section::accepting);
         self.socket.retry_patiently(
@@ -125,19 +127,19 @@ impl<S: AsFd> Listener<S> {
     /// On a descriptor in blocking mode.
     fn accept_in_turn(&self) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {
         let number = self.socket.number();
-        let section = hook::enter_own();
+        let section = section::enter_own();
         let deadline = self.socket.deadline(section.as_ref(), Interest::Read);
         if let Some(section) = section {
             return section.retry_accept(number, deadline, || self.accept_now());
         }
-        let _turn = hook::take_turn_to_await(number, deadline)?;
+        let _turn = take_turn_to_await(number, deadline)?;
         retry_on_os_thread(
             self.socket.as_fd(),
             Interest::Read,
             || Ok(deadline),
-            |_| hook::accept_in_turn(number, deadline, || self.accept_now()),
+            |_| accept_in_turn(number, deadline, || self.accept_now()),
         )
-        .map_err(hook::of_late_turn)
+        .map_err(of_late_turn)
     }
 
     fn accept_now(&self) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {

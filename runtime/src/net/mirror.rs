@@ -108,7 +108,7 @@ macro_rules! peer {
                 timeout: Option<::std::time::Duration>,
             ) -> ::std::io::Result<()> {
                 self.0.std().set_read_timeout(timeout)?;
-                $crate::hook::timeouts_changed();
+                $crate::wait::descriptor::timeouts_changed();
                 Ok(())
             }
 
@@ -122,7 +122,7 @@ macro_rules! peer {
                 timeout: Option<::std::time::Duration>,
             ) -> ::std::io::Result<()> {
                 self.0.std().set_write_timeout(timeout)?;
-                $crate::hook::timeouts_changed();
+                $crate::wait::descriptor::timeouts_changed();
                 Ok(())
             }
 

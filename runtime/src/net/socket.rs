@@ -18,10 +18,10 @@ use rustix::net::{
 
 use crate::base::deadline::Deadline;
 use crate::base::interest::Interest;
-use crate::hook::{self, Section};
 use crate::sched::context::NativeSection;
 use crate::wait::descriptor;
 use crate::wait::interrupt::{End, Limits};
+use crate::wait::section::{self, Section};
 
 /// std's socket `S`, whose descriptor the runtime knows while it is here.
 pub(super) struct Socket<S: AsFd> {
@@ -165,7 +165,7 @@ impl<S: AsFd> Socket<S> {
         taken: usize,
         mut attempt: impl FnMut() -> Result<usize, Errno>,
     ) -> io::Result<usize> {
-        let outcome = match hook::enter_own() {
+        let outcome = match section::enter_own() {
             Some(section) => {
                 let patience = || self.patience(Some(&section), Interest::Read);
                 section.retry_stream_read(self.number(), taken, patience, attempt)
@@ -201,7 +201,7 @@ impl<S: AsFd> Socket<S> {
         patience: impl FnOnce(Option<&Section>) -> Patience,
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> io::Result<T> {
-        let outcome = match hook::enter_own() {
+        let outcome = match section::enter_own() {
             Some(section) => section.retry(
                 self.number(),
                 interest,
@@ -215,7 +215,7 @@ impl<S: AsFd> Socket<S> {
 
     /// How long a call on this socket may wait, by its mode and time-outs.
     pub(super) fn patience(&self, section: Option<&Section>, interest: Interest) -> Patience {
-        if hook::is_nonblocking(self.number()) {
+        if descriptor::is_nonblocking(self.number()) {
             return Err(Errno::AGAIN);
         }
         Ok(self.deadline(section, interest))

@@ -10,7 +10,7 @@ use super::address;
 use super::listener::Listener;
 use super::socket::{SEND, Socket, fresh};
 use crate::base::interest::Interest;
-use crate::hook;
+use crate::wait::retry::retry_by_timer;
 
 #[doc(no_inline)]
 pub use std::os::unix::net::SocketAddr;
@@ -95,7 +95,7 @@ impl UnixStream {
         let address = address::for_kernel(address)?;
         let socket = Socket::unconnected(AddressFamily::UNIX)?;
         // If the listener's queue is full, no readiness tells of its end.
-        hook::retry_by_timer(|| Ok(None), || rustix::net::connect(&socket, &address))?;
+        retry_by_timer(|| Ok(None), || rustix::net::connect(&socket, &address))?;
         socket.connected().map(UnixStream)
     }
 
@@ -172,7 +172,7 @@ impl UnixDatagram {
     pub fn send_to_addr(&self, buffer: &[u8], address: &SocketAddr) -> io::Result<usize> {
         let address = address::for_kernel(address)?;
         // If the receiver's queue is full, poll(2) calls the sender ready all the same.
-        let sent = hook::retry_by_timer(
+        let sent = retry_by_timer(
             || self.0.patience(None, Interest::Write),
             || rustix::net::sendto(&self.0, buffer, SEND, &address),
         );

@@ -45,11 +45,11 @@ use crate::base::span;
 use crate::body::rseq;
 use crate::body::setxid;
 use crate::body::tls::{self, Block};
+use crate::sched::blocking_section;
 use crate::sched::context::{self, NativeSection, UserSection, Words};
 use crate::sched::green::{GreenRef, Life};
 use crate::sched::scheduler::Shared;
 use crate::sched::task::Head;
-use crate::wait::blocking;
 
 /// The stack of a kernel's thread that waits, on which signal handlers run: what Linux gives a program's main thread.
 const STACK: usize = 8 << 20;
@@ -73,7 +73,7 @@ pub(crate) fn run<T>(
             let _user = UserSection::enter(green);
             f()
         }
-        Some(host) => blocking::in_place(host, || run_adopted(shared, caller, f)),
+        Some(host) => blocking_section::in_place(host, || run_adopted(shared, caller, f)),
         None => run_adopted(shared, caller, f),
     }
 }

@@ -1,6 +1,7 @@
 //! Who runs what, when: the control block, the workers and their queues, timers, the reactor, the monitor. It uses `body` and
 //! `base`.
 
+pub(crate) mod blocking_section;
 pub(crate) mod context;
 pub(crate) mod crew;
 pub(crate) mod due_queue;

@@ -9,7 +9,7 @@ use super::mutex::MutexGuard;
 use super::raw::condvar::RawCondvar;
 use super::raw::patience::Patience;
 use crate::base::deadline::Deadline;
-use crate::hook;
+use crate::wait::section;
 
 /// A condition variable; mirrors [`std::sync::Condvar`].
 ///
@@ -123,13 +123,13 @@ impl Condvar {
     /// Wakes one waiter.
     pub fn notify_one(&self) {
         self.0.notify(1);
-        hook::pay_own_turn();
+        section::pay_own_turn();
     }
 
     /// Wakes all waiters.
     pub fn notify_all(&self) {
         self.0.notify(u32::MAX);
-        hook::pay_own_turn();
+        section::pay_own_turn();
     }
 }
 

@@ -21,8 +21,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use crate::base::atomic::{AtomicU32, Ordering};
-use crate::hook;
 use crate::wait::futex;
+use crate::wait::section;
 
 /// Waits for a future on the calling thread and gives its output. A green thread parks while the future is not
 /// ready, an OS thread blocks.
@@ -120,7 +120,7 @@ impl Signal {
             }
         } else {
             // Woken while it was polled, maybe by itself, and maybe for ever.
-            hook::give_way();
+            section::give_way();
         }
         self.0.swap(QUIET, Ordering::Acquire);
     }

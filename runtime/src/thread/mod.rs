@@ -41,7 +41,7 @@ pub use crate::thread::pool::{GreenPile, GreenPool, Imap};
 pub use crate::thread::scoped::{Scope, ScopedJoinHandle, scope};
 pub use crate::thread::spawn::{Builder, JoinHandle, spawn, spawn_after};
 pub use crate::time::{sleep, sleep_until};
-pub use crate::wait::blocking::yield_now;
+pub use crate::wait::section::yield_now;
 pub use std::thread::{Result, available_parallelism, panicking};
 
 /// A thread, green or not; mirrors [`std::thread::Thread`]. Clones are the same thread.

@@ -10,7 +10,6 @@ use std::{fmt, io, thread};
 use crate::base::deadline::Deadline;
 use crate::base::reason::Packed;
 use crate::base::span;
-use crate::hook;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::{GreenRef, Life};
 use crate::sched::pinned;
@@ -20,6 +19,7 @@ use crate::sync::raw::patience::Patience;
 use crate::thread::Thread;
 use crate::wait::futex;
 use crate::wait::interrupt::{Interrupted, Limits};
+use crate::wait::section;
 
 /// Settings for a new green thread, as [`std::thread::Builder`].
 #[derive(Clone, Debug, Default)]
@@ -127,7 +127,7 @@ fn here() -> io::Result<Arc<Shared>> {
 
 /// What comes before the green thread's own code: that does not run at all if it was cancelled by then.
 fn begin(delay: Option<Duration>) -> Result<(), Interrupted> {
-    if let (Some(delay), Some(section)) = (delay, hook::enter_own()) {
+    if let (Some(delay), Some(section)) = (delay, section::enter_own()) {
         section.sleep_until(Deadline::after(delay))?;
     }
     Limits::new(None).check_cancelled()

@@ -25,10 +25,11 @@
 //! `closing` and `closed` have nothing to do as long as the entry is not *used*; so a call, and whoever asks the kernel for
 //! something to be remembered, marks it as used before the kernel is asked. `opened` counts in any case.
 
+mod kind;
 mod line;
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
@@ -44,6 +45,8 @@ use crate::base::process;
 use crate::sched::context::NativeSection;
 use crate::sched::reactor::Reactor;
 
+pub use kind::{Kind, is_nonblocking, kind};
+pub(crate) use kind::{NO_TIME, borrow, is_ready};
 pub(crate) use line::Waiter;
 use line::{EDGE, Line, Queued, Tried};
 
@@ -65,7 +68,7 @@ impl Drop for GoingOn<'_> {
 /// What a descriptor is, as far as it decides how to try without blocking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(crate) enum Kind {
+pub(crate) enum FileKind {
     /// A TCP socket: `MSG_DONTWAIT`, and a short read means that the buffer is empty.
     Tcp = 1,
     /// Another socket: `MSG_DONTWAIT`.
@@ -394,18 +397,18 @@ impl Descriptor {
     }
 
     /// What the descriptor is; asks the kernel once in a generation.
-    pub(crate) fn kind(&self, fd: RawFd) -> Kind {
+    pub(crate) fn kind(&self, fd: RawFd) -> FileKind {
         match self.kind.load(Ordering::SeqCst) {
-            1 => Kind::Tcp,
-            2 => Kind::Socket,
-            3 => Kind::Pipe,
-            4 => Kind::File,
-            5 => Kind::Other,
+            1 => FileKind::Tcp,
+            2 => FileKind::Socket,
+            3 => FileKind::Pipe,
+            4 => FileKind::File,
+            5 => FileKind::Other,
             _ => {
                 let generation = self.generation.load(Ordering::SeqCst);
                 self.mark_used();
                 let Some(kind) = ask_kind(fd) else {
-                    return Kind::Other;
+                    return FileKind::Other;
                 };
                 self.remember(generation, || self.kind.store(kind as u8, Ordering::SeqCst));
                 kind
@@ -480,9 +483,9 @@ fn touched(fd: RawFd) -> Option<&'static Descriptor> {
     owned(fd).filter(|descriptor| descriptor.used.load(Ordering::SeqCst) != 0)
 }
 
-/// Whether something is known of the descriptor of this number.
+/// Whether green threads wait, or have waited, on what `fd` is now. Asks no kernel; any thread may call this.
 #[inline]
-pub(crate) fn is_known(fd: RawFd) -> bool {
+pub fn is_known(fd: RawFd) -> bool {
     touched(fd).is_some()
 }
 
@@ -502,9 +505,9 @@ enum Calls {
     GoOn,
 }
 
-/// Before a descriptor is closed: its waiters get `EBADF`. Any thread may call this.
+/// Before `fd` is closed, or replaced by dup2: wakes those who wait on it, with `EBADF`. Any thread may call this.
 #[inline]
-pub(crate) fn closing(fd: RawFd) -> Closing {
+pub fn closing(fd: RawFd) -> Closing {
     if let Some(descriptor) = touched(fd) {
         descriptor.forget(fd, Calls::End, true);
         descriptor.await_attempts();
@@ -512,31 +515,34 @@ pub(crate) fn closing(fd: RawFd) -> Closing {
     glance(fd)
 }
 
-/// As [`closing`], for a descriptor of which nothing is known, or that may stay: ends nothing.
+/// As [`closing`], for a descriptor of which nothing is known, or that may stay: ends nothing, and says what [`closed`] needs
+/// to know.
 #[inline]
-pub(crate) fn glance(fd: RawFd) -> Closing {
+pub fn glance(fd: RawFd) -> Closing {
     Closing(owned(fd).map(|descriptor| descriptor.opening.load(Ordering::SeqCst)))
 }
 
-/// After a descriptor was closed: clears away what came in between. A call that has begun since belongs to what was closed,
+/// After `fd` was closed or replaced: clears away what came in between. A call that has begun since belongs to what was closed,
 /// unless the number was [`opened`] anew.
 #[inline]
-pub(crate) fn closed(fd: RawFd, closing: Closing) {
+pub fn closed(fd: RawFd, closing: Closing) {
     if let Some(descriptor) = touched(fd) {
         descriptor.forget(fd, Calls::EndOf(closing), false);
     }
 }
 
-/// What is known of the descriptor may be untrue; the calls in progress are those of its owner.
-pub(crate) fn outdated(fd: RawFd) {
+/// What was remembered of `fd` turns out to be untrue: it was closed and given out again unseen. The calls in progress are
+/// those of its owner. Any thread may call this.
+#[inline]
+pub fn outdated(fd: RawFd) {
     if let Some(descriptor) = touched(fd) {
         descriptor.forget(fd, Calls::GoOn, false);
     }
 }
 
-/// A descriptor of this number is new: whatever is known of an older one is void.
+/// The kernel has given out a new descriptor: whatever is known of an older one is void. Any thread may call this.
 #[inline]
-pub(crate) fn opened(fd: RawFd) {
+pub fn opened(fd: RawFd) {
     let Some(descriptor) = owned(fd) else {
         return;
     };
@@ -548,8 +554,21 @@ pub(crate) fn opened(fd: RawFd) {
     }
 }
 
+/// As [`closing`] for each of `first..=last`.
+pub fn closing_range(first: u32, last: u32) {
+    for_range(first, last, |fd| {
+        closing(fd);
+    });
+}
+
+/// As [`closed`] for each of `first..=last`.
+pub fn closed_range(first: u32, last: u32) {
+    // Nothing tells when the calls on each of them began, so none is ended.
+    for_range(first, last, outdated);
+}
+
 /// Calls `act` for each descriptor of a range that something is known of.
-pub(crate) fn for_range(first: u32, last: u32, act: impl Fn(RawFd)) {
+fn for_range(first: u32, last: u32, act: impl Fn(RawFd)) {
     let mut fd = RawFd::try_from(first).unwrap_or(RawFd::MAX);
     // No descriptor is as large as that; and the end of the last chunk can be counted.
     let last = RawFd::try_from(last)
@@ -566,8 +585,8 @@ pub(crate) fn for_range(first: u32, last: u32, act: impl Fn(RawFd)) {
     }
 }
 
-/// The time-outs of some socket were changed.
-pub(crate) fn timeouts_changed() {
+/// `SO_RCVTIMEO` or `SO_SNDTIMEO` of some socket was set. Any thread may call this.
+pub fn timeouts_changed() {
     TIMEOUTS_EPOCH.fetch_add(1, Ordering::SeqCst);
 }
 
@@ -615,12 +634,7 @@ pub(crate) fn abandon(reactor: &Arc<Reactor>) {
     });
 }
 
-fn borrow(fd: RawFd) -> BorrowedFd<'static> {
-    // SAFETY: only lent to one system call, which fails with EBADF if the number is not open.
-    unsafe { BorrowedFd::borrow_raw(fd) }
-}
-
-fn ask_kind(fd: RawFd) -> Option<Kind> {
+fn ask_kind(fd: RawFd) -> Option<FileKind> {
     use rustix::fs::{FileType, fstat};
     use rustix::net::{SocketType, sockopt};
     let stat = fstat(borrow(fd)).ok()?;
@@ -632,14 +646,14 @@ fn ask_kind(fd: RawFd) -> Option<Kind> {
             let stream =
                 sockopt::socket_type(borrow(fd)).is_ok_and(|kind| kind == SocketType::STREAM);
             if tcp && stream {
-                Kind::Tcp
+                FileKind::Tcp
             } else {
-                Kind::Socket
+                FileKind::Socket
             }
         }
-        FileType::Fifo => Kind::Pipe,
-        FileType::RegularFile | FileType::Directory | FileType::BlockDevice => Kind::File,
-        _ => Kind::Other,
+        FileType::Fifo => FileKind::Pipe,
+        FileType::RegularFile | FileType::Directory | FileType::BlockDevice => FileKind::File,
+        _ => FileKind::Other,
     })
 }
 

@@ -34,10 +34,10 @@ use crate::base::process;
 use crate::base::reason::Packed;
 use crate::base::spin::{self, SpinLock};
 use crate::base::thread_counts::Counted;
-use crate::hook::Section;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::GreenRef;
 use crate::wait::interrupt::{End, Interrupted, Limits};
+use crate::wait::section::Section;
 
 pub use crate::wait::signal_wake::{
     SignalWaiter, wake_one_from_signal, wake_one_green_from_signal,

@@ -14,7 +14,6 @@ use crate::base::deadline::Deadline;
 use crate::base::process;
 use crate::base::reason::WaitReason;
 use crate::body::slot;
-use crate::hook;
 use crate::look::metrics::Metrics;
 use crate::look::trace::Names;
 use crate::sched::context::{self, NativeSection};
@@ -22,6 +21,7 @@ use crate::sched::green::{Green, GreenRef, Snapshot};
 use crate::sched::park::Sight;
 use crate::sched::probe::Probe;
 use crate::sched::scheduler::Shared;
+use crate::wait::section;
 
 /// Green threads that are asked for their stacks at a time.
 const BATCH: usize = 256;
@@ -150,7 +150,7 @@ fn take(of: Option<&Arc<Shared>>, options: &DumpOptions) -> Vec<Dump> {
 
 /// Reading debug information takes more stack than a green thread need have.
 fn on_os_thread<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let Some(section) = hook::enter_own() else {
+    let Some(section) = section::enter_own() else {
         return work();
     };
     section.blocking(|| {

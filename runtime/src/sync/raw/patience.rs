@@ -2,9 +2,9 @@
 
 use crate::base::atomic::AtomicU32;
 use crate::base::deadline::Deadline;
-use crate::wait::blocking::yield_now;
 use crate::wait::futex;
 use crate::wait::interrupt::cuts_every_wait;
+use crate::wait::section::yield_now;
 
 pub(crate) use crate::wait::interrupt::Interrupted;
 

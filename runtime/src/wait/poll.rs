@@ -2,8 +2,8 @@
 
 use rustix::io::Errno;
 
-use super::Section;
 use super::call::{first_pause, is_unwatchable, longer};
+use super::section::Section;
 use crate::base::deadline::Deadline;
 use crate::base::interest::Edges;
 use crate::base::reason::Packed;
@@ -47,7 +47,7 @@ impl Section {
             }
             let waiters: Vec<Waiter> = entries
                 .iter()
-                .map(|entry| Waiter::poller(self.green, edges(entry.events)))
+                .map(|entry| Waiter::poller(self.green(), edges(entry.events)))
                 .collect();
             // SAFETY: all waiters are withdrawn below, on every way out of this turn.
             let queued = unsafe { self.queue(entries, &descriptors, &snapshots, &waiters) };
@@ -58,7 +58,7 @@ impl Section {
                 } else {
                     limits.until().into_iter().chain([longer(&pause)]).min()
                 };
-                self.green.park_until(self.green, until, reason);
+                self.green().park_until(self.green(), until, reason);
             }
             for (descriptor, waiter) in descriptors.iter().zip(&waiters) {
                 if let Some(descriptor) = descriptor {
@@ -81,7 +81,8 @@ impl Section {
         snapshots: &[Option<Snapshot>],
         waiters: &[Waiter],
     ) -> Option<bool> {
-        let reactor = &self.green.life().shared.reactor;
+        let green = self.green();
+        let reactor = &green.life().shared.reactor;
         let mut all = true;
         for (index, descriptor) in descriptors.iter().enumerate() {
             let (Some(descriptor), Some(snapshot)) = (descriptor, snapshots[index]) else {

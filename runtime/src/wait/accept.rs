@@ -12,12 +12,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
-use super::{Section, is_ready};
+use super::section::Section;
 use crate::base::deadline::Deadline;
 use crate::base::interest::Interest;
 use crate::base::process;
 use crate::sched::green::GreenRef;
-use crate::wait::descriptor;
+use crate::wait::descriptor::{self, is_ready};
 use crate::wait::futex;
 use crate::wait::interrupt::{End, Limits};
 
@@ -53,7 +53,7 @@ impl Section {
     ///
     /// # Errors
     ///
-    /// As [`Call::retry`](super::Call::retry).
+    /// As [`Call::retry`](super::call::Call::retry).
     pub fn retry_accept<T>(
         &self,
         fd: RawFd,
@@ -73,8 +73,8 @@ impl Section {
     /// Until this is dropped, the green thread accepts connections and has its turns early: behind it stand all the clients
     /// that have connected.
     pub fn accepting(&self) -> Accepting {
-        self.green.is_early.set(true);
-        Accepting(self.green)
+        self.green().is_early.set(true);
+        Accepting(self.green())
     }
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn of_late_turn(error: Errno) -> Errno {
 ///
 /// # Errors
 ///
-/// As [`Call::retry`](super::Call::retry).
+/// As [`Call::retry`](super::call::Call::retry).
 pub(crate) fn take_turn_to_await(
     fd: RawFd,
     deadline: Option<Deadline>,
@@ -127,7 +127,7 @@ pub(crate) fn take_turn_to_await(
 ///
 /// # Errors
 ///
-/// As [`Call::retry`](super::Call::retry).
+/// As [`Call::retry`](super::call::Call::retry).
 pub(crate) fn accept_in_turn<T>(
     fd: RawFd,
     deadline: Option<Deadline>,

@@ -7,11 +7,14 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
-use super::{NO_TIME, Section, borrow};
+use super::retry;
+use super::section::Section;
 use crate::base::deadline::Deadline;
 use crate::base::interest::Interest;
 use crate::base::reason::Packed;
-use crate::wait::descriptor::{self, Descriptor, GoingOn, Opening, Snapshot, Waiter};
+use crate::wait::descriptor::{
+    self, Descriptor, GoingOn, NO_TIME, Opening, Snapshot, Waiter, borrow,
+};
 use crate::wait::interrupt::Limits;
 
 /// A call in progress, of one or more steps, on one descriptor.
@@ -42,6 +45,11 @@ impl Section {
             opening: descriptor.opening(),
             has_begun: false,
         })
+    }
+
+    /// The socket's `SO_RCVTIMEO` or `SO_SNDTIMEO`, counted from now; `None` is no limit.
+    pub fn socket_deadline(&self, fd: RawFd, interest: Interest) -> Option<Deadline> {
+        descriptor::entry(fd).ok()?.socket_deadline(fd, interest)
     }
 
     /// As [`Call::retry`], for a call of this one step.
@@ -127,7 +135,7 @@ impl Call<'_> {
         let attempt = |snapshot| {
             let outcome = attempt();
             if outcome.is_ok_and(|read| 0 < read && read < length)
-                && self.descriptor.kind(self.fd) == descriptor::Kind::Tcp
+                && self.descriptor.kind(self.fd) == descriptor::FileKind::Tcp
             {
                 self.descriptor.clear_after_short_read(snapshot);
             }
@@ -147,7 +155,7 @@ impl Call<'_> {
     }
 
     /// As [`retry`](Self::retry), for what no readiness event tells of: looks again after ever longer times, as
-    /// [`hook::retry_by_timer`](super::retry_by_timer) does.
+    /// [`hook::retry_by_timer`](crate::hook::retry_by_timer) does.
     ///
     /// # Errors
     ///
@@ -159,7 +167,7 @@ impl Call<'_> {
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let mut call = *self;
-        let outcome = super::retry_by_timer(patience, || {
+        let outcome = retry::retry_by_timer(patience, || {
             let _going_on = call.go_on()?;
             call = call.rest();
             attempt()
@@ -197,7 +205,7 @@ impl Call<'_> {
             mut has_begun,
             ..
         } = *self;
-        let waiter = Waiter::consumer(section.green, interest.edge());
+        let waiter = Waiter::consumer(section.green(), interest.edge());
         let place = Place {
             call: *self,
             interest,
@@ -312,7 +320,7 @@ impl Place<'_> {
             fd,
             ..
         } = self.call;
-        let (green, waiter) = (section.green, self.waiter);
+        let (green, waiter) = (section.green(), self.waiter);
         let limits = Limits::new(deadline);
         if let Err(cancelled) = limits.check_cancelled() {
             return Err(section.cut_short(cancelled.into()));

@@ -10,7 +10,7 @@ use rustix::thread::futex::{self, Flags};
 
 use crate::base::arch;
 use crate::body::tls;
-use crate::wait::futex::{ANY, wake_green};
+use crate::sched::parking_lot::{ANY, wake_green};
 
 /// Where the head of the list stands in a control block.
 #[derive(Clone, Copy)]

@@ -42,8 +42,8 @@ use crate::body::slot;
 use crate::look::dump::{self, DumpOptions};
 use crate::sched::context::OwnWork;
 use crate::sched::park::Sight;
+use crate::sched::parking_lot;
 use crate::sched::scheduler::Shared;
-use crate::wait::futex;
 
 /// Green threads that a report lists.
 const LISTED: usize = 1000;
@@ -171,7 +171,7 @@ fn needs_a_thread(reason: WaitReason) -> bool {
             true
         }
         // Who keeps a waker, and what makes them use it, cannot be known. Without one the wait never ends.
-        WaitReason::Future(address) => !futex::may_be_woken(address),
+        WaitReason::Future(address) => !parking_lot::may_be_woken(address),
     }
 }
 

@@ -27,10 +27,10 @@ use crate::runtime::settings::{Given, Switch};
 use crate::sched::context::{self, NativeSection, OwnWork};
 use crate::sched::monitor;
 use crate::sched::overflow;
+use crate::sched::parking_lot;
 use crate::sched::scheduler::Shared;
 use crate::thread::spawn::{self, Builder, JoinHandle};
 use crate::wait::descriptor;
-use crate::wait::futex;
 use crate::wait::signal_wake;
 
 /// A scheduler with its workers, on which green threads run.
@@ -285,7 +285,7 @@ fn prepare_process() {
     });
     // SAFETY: a passive process looks at none of the tables and has no green thread.
     process::end_passiveness(|| unsafe {
-        futex::reset_after_fork();
+        parking_lot::reset_after_fork();
         dump::reset_after_fork();
         sample::reset_after_fork();
         thread_counts::reset_after_fork();

@@ -47,14 +47,15 @@ use crate::body::slot::{self, Slot};
 use crate::body::tls::{self, Block};
 use crate::sched::context::{self, Words};
 use crate::sched::park::{ParkState, Sight};
+use crate::sched::parking_lot;
 use crate::sched::probe;
 use crate::sched::run_queue::{Linked, Links};
 use crate::sched::scheduler::Shared;
 use crate::sched::shard::Shard;
 use crate::sched::task::{Task, state};
+use crate::sched::vain_wakes::VainWakes;
 use crate::sched::wheel::Timer;
 use crate::sched::worker::Worker;
-use crate::wait::futex::{self, VainWakes};
 
 /// Written when a control block is made; what a slot that was never made does not hold.
 const MADE: u32 = 0x6772_6e21;
@@ -842,7 +843,7 @@ impl GreenRef {
             // somebody too early, which every waiter allows for, as dumpers do for a probe sent back.
             fence(Ordering::SeqCst);
             self.probe.decline();
-            futex::wake(&self.ending, u32::MAX);
+            parking_lot::wake(&self.ending, u32::MAX);
         }
     }
 
@@ -925,8 +926,8 @@ impl GreenRef {
         // It lives, or is still to be joined.
         let reason = Packed::join(self.life().task.head().id);
         while self.ending.load(Ordering::Acquire) & ending::ENDED == 0 {
-            let waited = futex::wait_because(reason, &self.ending, ending::CLAIMED, deadline);
-            if waited == futex::Wait::TimedOut {
+            let waited = parking_lot::wait_because(reason, &self.ending, ending::CLAIMED, deadline);
+            if waited == parking_lot::Wait::TimedOut {
                 // Given back only while it has not ended: afterwards the claim is the right to release.
                 let given_back = self.ending.compare_exchange(
                     ending::CLAIMED,

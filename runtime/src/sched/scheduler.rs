@@ -19,13 +19,13 @@ use crate::sched::crew::{Call, Crew, Post};
 use crate::sched::green::{Green, GreenRef};
 use crate::sched::idle::{Idle, Place};
 use crate::sched::monitor;
+use crate::sched::parking_lot;
 use crate::sched::reactor::Reactor;
 use crate::sched::run_next::RunNext;
 use crate::sched::shard::Shards;
 use crate::sched::standby::Standby;
 use crate::sched::worker;
 use crate::wait::descriptor;
-use crate::wait::futex;
 
 /// The shared part of a runtime. Workers, handles and each living green thread keep it alive.
 pub(crate) struct Shared {
@@ -195,7 +195,7 @@ impl Shared {
         let left = self.live.fetch_sub(1, Ordering::SeqCst) - 1;
         if left <= 1 && self.awaited.load(Ordering::SeqCst) {
             self.ended.fetch_add(1, Ordering::SeqCst);
-            futex::wake(&self.ended, u32::MAX);
+            parking_lot::wake(&self.ended, u32::MAX);
         }
         if left == 0 && self.is_over() {
             self.dismiss();
@@ -214,7 +214,7 @@ impl Shared {
             if deadline.is_some_and(Deadline::has_passed) {
                 return false;
             }
-            futex::wait(&self.ended, seen, deadline);
+            parking_lot::wait(&self.ended, seen, deadline);
         }
     }
 

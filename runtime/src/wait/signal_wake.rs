@@ -20,7 +20,7 @@ use crate::base::kernel_futex;
 use crate::base::process;
 use crate::base::thread_counts::Counted;
 use crate::sched::context::{self, NativeSection, OwnWork};
-use crate::wait::futex::{ANY, wake_all_green, wake_bitset, wake_green, wake_kernel};
+use crate::sched::parking_lot::{ANY, wake_all_green, wake_bitset, wake_green, wake_kernel};
 
 const PLACES: usize = 64;
 

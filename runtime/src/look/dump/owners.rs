@@ -11,7 +11,7 @@ use crate::body::slot;
 use crate::body::tls;
 use crate::sched::green::Snapshot;
 use crate::sched::park::Sight;
-use crate::wait::futex;
+use crate::sched::parking_lot;
 
 /// Who holds the mutexes that are waited for.
 pub(super) struct Owners(HashMap<usize, Owner>);
@@ -28,7 +28,7 @@ impl Owners {
             if let Some(WaitReason::Mutex(address)) = snapshot.waiting.reason.unpack()
                 && snapshot.sight == Sight::Parked
                 && !ids.contains_key(&address)
-                && let Some(id) = futex::owner_of(address).filter(|&id| id != 0)
+                && let Some(id) = parking_lot::owner_of(address).filter(|&id| id != 0)
             {
                 ids.insert(address, id);
             }

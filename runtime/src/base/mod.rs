@@ -14,6 +14,7 @@ pub(crate) mod kernel_futex;
 pub(crate) mod os_thread;
 pub(crate) mod own_descriptor;
 pub(crate) mod patch;
+pub(crate) mod policy;
 pub(crate) mod process;
 pub(crate) mod reason;
 pub(crate) mod report;

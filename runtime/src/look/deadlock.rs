@@ -25,16 +25,14 @@
 //! std's locks do not tell their owners, and channels and condition variables have none.)
 
 use std::collections::hash_map::DefaultHasher;
-use std::fmt;
 use std::fs;
 use std::hash::{Hash, Hasher};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crate::base::error::BuildError;
 use crate::base::os_thread;
+use crate::base::policy::OnDeadlock;
 use crate::base::reason::WaitReason;
 use crate::base::report;
 use crate::base::thread_counts::{self, Counts};
@@ -51,49 +49,6 @@ const LISTED: usize = 1000;
 /// How often the OS threads are looked at, one of which may be about to go to sleep, and the time in between.
 const ATTEMPTS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(20);
-
-/// What is done about a deadlock: all green threads of a runtime wait for each other, and nothing else in the process can
-/// wake one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OnDeadlock {
-    /// Nothing.
-    Off,
-    /// A warning, once, with a dump that shows where each green thread waits: as an event of the `tracing` crate, with
-    /// the feature of that name and if the program listens to those, on standard error otherwise.
-    #[default]
-    Warn,
-    /// The warning on standard error, then the process aborts.
-    Abort,
-}
-
-impl fmt::Display for OnDeadlock {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            OnDeadlock::Off => "off",
-            OnDeadlock::Warn => "warn",
-            OnDeadlock::Abort => "abort",
-        })
-    }
-}
-
-impl FromStr for OnDeadlock {
-    type Err = BuildError;
-
-    /// Reads `off`, `warn` or `abort`.
-    fn from_str(word: &str) -> Result<OnDeadlock, BuildError> {
-        match word {
-            "off" => Ok(OnDeadlock::Off),
-            "warn" => Ok(OnDeadlock::Warn),
-            "abort" => Ok(OnDeadlock::Abort),
-            _ => Err(BuildError::setting(
-                "deadlock",
-                word.to_owned(),
-                "use off, warn or abort",
-            )),
-        }
-    }
-}
 
 /// What a monitor remembers of deadlocks.
 #[derive(Default)]

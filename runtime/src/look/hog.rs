@@ -13,14 +13,13 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, thread};
 
-use crate::base::deadline::Deadline;
 use crate::base::report;
 use crate::look::label::Label;
 use crate::look::sample::{self, Missing};
 use crate::look::trace::{Frame, Names};
 use crate::sched::context::OwnWork;
+use crate::sched::monitor::Case;
 use crate::sched::park;
-use crate::sched::shard::{Shard, Sight};
 use crate::sync::mpmc;
 
 /// Cases that may wait for the reporter.
@@ -126,29 +125,31 @@ impl fmt::Debug for Listener {
     }
 }
 
-/// A worker that was found not to get on.
-pub(crate) struct Case {
-    pub(crate) shard: Arc<Shard>,
-    pub(crate) sight: Sight,
-    pub(crate) since: Deadline,
+/// The monitor's way to the reporter.
+pub(crate) struct Reporter {
+    listener: Option<Listener>,
+    cases: Option<mpmc::Sender<Case>>,
 }
 
-/// The monitor's way to the reporter.
-#[derive(Default)]
-pub(crate) struct Reporter(Option<mpmc::Sender<Case>>);
-
 impl Reporter {
+    pub(crate) fn new(listener: Option<Listener>) -> Reporter {
+        Reporter {
+            listener,
+            cases: None,
+        }
+    }
+
     /// Has a case reported. Without an OS thread to be had for that, it is not, and the next one tries again.
-    pub(crate) fn report(&mut self, runtime: &str, listener: Option<&Listener>, case: Case) {
-        if self.0.is_none() {
+    pub(crate) fn report(&mut self, runtime: &str, case: Case) {
+        if self.cases.is_none() {
             let (sender, receiver) = mpmc::sync_channel(CASES);
-            let listener = listener.cloned();
+            let listener = self.listener.clone();
             let started = thread::Builder::new()
                 .name(format!("{runtime}-rep"))
                 .spawn(move || main(&receiver, listener.as_ref()));
-            self.0 = started.is_ok().then_some(sender);
+            self.cases = started.is_ok().then_some(sender);
         }
-        if let Some(cases) = &self.0 {
+        if let Some(cases) = &self.cases {
             // With so many before it, it would be over before it were looked at.
             let _ = cases.try_send(case);
         }

@@ -6,5 +6,6 @@ pub(crate) mod dump_signal;
 pub(crate) mod hog;
 mod label;
 pub(crate) mod metrics;
+pub(crate) mod observer;
 pub(crate) mod sample;
 pub(crate) mod trace;

@@ -6,59 +6,17 @@
 
 use std::error::Error;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::base::deadline::Deadline;
-use crate::base::error::BuildError;
+use crate::base::policy::OnDrop;
 use crate::base::report;
 use crate::runtime::handle::Runtime;
 use crate::sched::context::{self, NativeSection};
 
 /// How long a drop waits before it says what it waits for.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// What becomes of a runtime's green threads when it is dropped.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum OnDrop {
-    /// They go on by themselves, as std's threads do when their handle is dropped.
-    #[default]
-    Detach,
-    /// The drop waits until all have ended. After five seconds it warns, and waits on.
-    Wait,
-    /// All are [cancelled](Runtime::cancel_all), and the drop waits as with `Wait`.
-    Cancel,
-}
-
-impl fmt::Display for OnDrop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            OnDrop::Detach => "detach",
-            OnDrop::Wait => "wait",
-            OnDrop::Cancel => "cancel",
-        })
-    }
-}
-
-impl FromStr for OnDrop {
-    type Err = BuildError;
-
-    /// Reads `detach`, `wait` or `cancel`.
-    fn from_str(word: &str) -> Result<OnDrop, BuildError> {
-        match word {
-            "detach" => Ok(OnDrop::Detach),
-            "wait" => Ok(OnDrop::Wait),
-            "cancel" => Ok(OnDrop::Cancel),
-            _ => Err(BuildError::setting(
-                "on_drop",
-                word.to_owned(),
-                "use detach, wait or cancel",
-            )),
-        }
-    }
-}
 
 /// Green threads had not ended when the time of a [`Runtime::shutdown`] was over.
 #[derive(Clone, Debug, PartialEq, Eq)]

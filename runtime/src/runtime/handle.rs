@@ -8,6 +8,7 @@ use std::{fmt, io, thread};
 use crate::base::error::BuildError;
 use crate::base::own_descriptor;
 use crate::base::patch::Patch;
+use crate::base::policy::{OnDeadlock, OnDrop};
 use crate::base::process;
 use crate::base::thread_counts;
 use crate::body::executable;
@@ -15,15 +16,14 @@ use crate::body::native_stack;
 use crate::body::setxid;
 use crate::body::slot;
 use crate::body::tls;
-use crate::look::deadlock::OnDeadlock;
 use crate::look::dump;
 use crate::look::dump_signal;
 use crate::look::dump_signal::Signal;
 use crate::look::hog::{Blocked, Listener};
+use crate::look::observer::Observers;
 use crate::look::sample;
 use crate::runtime::adoption;
-use crate::runtime::ending::OnDrop;
-use crate::runtime::settings::{Given, Switch};
+use crate::runtime::settings::{Given, Resolved, Switch};
 use crate::sched::context::{self, NativeSection, OwnWork};
 use crate::sched::monitor;
 use crate::sched::overflow;
@@ -248,10 +248,14 @@ impl RuntimeBuilder {
     pub fn build(self) -> Result<Runtime, BuildError> {
         let _native = NativeSection::enter();
         let _own = OwnWork::enter();
-        let settings = self.given.resolve()?;
+        let Resolved {
+            settings,
+            on_blocked,
+            dump_signal,
+        } = self.given.resolve()?;
         tls::initialize()?;
         prepare_process();
-        if let Some(Signal(signal)) = settings.dump_signal {
+        if let Some(Signal(signal)) = dump_signal {
             dump_signal::dump_on_signal(signal)
                 .map_err(|error| BuildError::io("dump on a signal", error))?;
         }
@@ -267,7 +271,7 @@ impl RuntimeBuilder {
         let weak = Arc::downgrade(&shared);
         thread::Builder::new()
             .name(format!("{}-mon", shared.settings.name))
-            .spawn(move || monitor::main(weak))
+            .spawn(move || monitor::main(weak, Observers::new(on_blocked)))
             .map_err(|error| BuildError::io("start the monitor thread", error))?;
         setxid::install_handler();
         Ok(runtime)

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use crate::base::error::BuildError;
 use crate::base::patch::Patch;
+use crate::base::policy::{OnDeadlock, OnDrop};
 use crate::body::slot::MAX_STACK;
-use crate::look::deadlock::OnDeadlock;
 use crate::look::dump_signal::Signal;
 use crate::look::hog::Listener;
-use crate::runtime::ending::OnDrop;
+use crate::sched::settings::Settings;
 
 /// Stack of a green thread made by `spawn`, unless its builder asks otherwise.
 const STACK_SIZE: usize = 256 << 10;
@@ -100,34 +100,6 @@ pub const SETTINGS: &[Setting] = &[
     },
 ];
 
-/// The values for one runtime.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) workers: usize,
-    pub(crate) stack_size: usize,
-    pub(crate) patch: Patch,
-    pub(crate) compensation: bool,
-    pub(crate) max_spare_workers: usize,
-    /// `None` is for ever.
-    pub(crate) max_blocking_time: Option<Duration>,
-    pub(crate) on_blocked: Option<Listener>,
-    pub(crate) on_drop: OnDrop,
-    pub(crate) deadlock: OnDeadlock,
-    pub(crate) dump_signal: Option<Signal>,
-    pub(crate) name: String,
-}
-
-impl Settings {
-    /// Spare workers there may be.
-    pub(crate) fn spare_workers(&self) -> usize {
-        if self.compensation {
-            self.max_spare_workers
-        } else {
-            0
-        }
-    }
-}
-
 /// What the builder was told; the rest comes from the environment, or is the default.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Given {
@@ -172,8 +144,16 @@ impl FromStr for Switch {
     }
 }
 
+/// What a runtime is built with.
+#[derive(Debug)]
+pub(crate) struct Resolved {
+    pub(crate) settings: Settings,
+    pub(crate) on_blocked: Option<Listener>,
+    pub(crate) dump_signal: Option<Signal>,
+}
+
 impl Given {
-    pub(crate) fn resolve(self) -> Result<Settings, BuildError> {
+    pub(crate) fn resolve(self) -> Result<Resolved, BuildError> {
         let count = "give it as a number in digits";
         let workers = given_or(self.workers, "GREENPATCH_WORKERS", count)?
             .unwrap_or_else(|| available_parallelism().map_or(1, NonZeroUsize::get));
@@ -243,18 +223,20 @@ impl Given {
                 remedy,
             ));
         }
-        Ok(Settings {
-            workers,
-            stack_size,
-            patch,
-            compensation,
-            max_spare_workers,
-            max_blocking_time,
+        Ok(Resolved {
+            settings: Settings {
+                workers,
+                stack_size,
+                patch,
+                compensation,
+                max_spare_workers,
+                max_blocking_time,
+                on_drop,
+                deadlock,
+                name,
+            },
             on_blocked: self.on_blocked,
-            on_drop,
-            deadlock,
             dump_signal,
-            name,
         })
     }
 }

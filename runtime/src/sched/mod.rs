@@ -17,6 +17,7 @@ pub(crate) mod reactor;
 pub(crate) mod run_next;
 pub(crate) mod run_queue;
 pub(crate) mod scheduler;
+pub(crate) mod settings;
 pub(crate) mod shard;
 pub(crate) mod sleep;
 pub(crate) mod standby;

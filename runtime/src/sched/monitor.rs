@@ -37,9 +37,6 @@ use crate::base::deadline::Deadline;
 use crate::base::os_thread;
 use crate::base::thread_counts::Counted;
 use crate::body::slot;
-use crate::look::deadlock;
-use crate::look::hog::{Case, Reporter};
-use crate::runtime::settings::Settings;
 use crate::sched::context::OwnWork;
 use crate::sched::scheduler::Shared;
 use crate::sched::shard::{Shard, Sight};
@@ -97,11 +94,28 @@ fn timespec(time: Duration) -> Timespec {
     }
 }
 
+/// A worker that was found not to get on.
+pub(crate) struct Case {
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) sight: Sight,
+    /// When it first looked so.
+    pub(crate) since: Deadline,
+}
+
+/// Who is told of what the monitor sees. Called on the monitor's OS thread, so it must not wait for anybody.
+pub(crate) trait Observer {
+    /// A green thread has run for longer than `max_blocking_time`.
+    fn blocked(&mut self, shared: &Shared, case: Case);
+
+    /// All workers have slept for a while.
+    fn all_asleep(&mut self, shared: &Arc<Shared>);
+}
+
 /// The body of the monitor's OS thread.
-pub(crate) fn main(shared: Weak<Shared>) {
+pub(crate) fn main(shared: Weak<Shared>, observer: impl Observer) {
     let _own = OwnWork::thread();
     let _counted = Counted::own_thread();
-    let mut monitor = Monitor::new();
+    let mut monitor = Monitor::new(observer);
     while let Some(shared) = shared.upgrade().filter(|shared| !shared.is_over()) {
         let census = monitor.look(&shared);
         monitor.compensate(&shared, &census);
@@ -141,7 +155,8 @@ struct Census {
     is_undecided: bool,
 }
 
-struct Monitor {
+struct Monitor<O> {
+    observer: O,
     watched: Vec<Option<Watched>>,
     now: Deadline,
     /// Blocking sections are about until then.
@@ -152,14 +167,13 @@ struct Monitor {
     had_surplus: bool,
     /// No OS thread could be started; not before then is it tried again.
     starts_from: Deadline,
-    reporter: Reporter,
-    deadlocks: deadlock::Watch,
 }
 
-impl Monitor {
-    fn new() -> Monitor {
+impl<O: Observer> Monitor<O> {
+    fn new(observer: O) -> Monitor<O> {
         let now = Deadline::now();
         Monitor {
+            observer,
             watched: Vec::new(),
             now,
             quick_until: now,
@@ -167,8 +181,6 @@ impl Monitor {
             trims_at: now.plus(TRIM_PERIOD),
             had_surplus: false,
             starts_from: now,
-            reporter: Reporter::default(),
-            deadlocks: deadlock::Watch::default(),
         }
     }
 
@@ -180,7 +192,7 @@ impl Monitor {
         for (index, shard) in shared.shards.iter().enumerate() {
             self.look_at(index, shard, &shared.counters, &mut census);
             if let Some(limit) = shared.settings.max_blocking_time {
-                self.report(index, shard, limit, &shared.settings);
+                self.report(index, shard, limit, shared);
             }
             if shard.is_stuck() && shard.has_work() {
                 shared.notify();
@@ -244,7 +256,7 @@ impl Monitor {
 
     /// Has the worker's green thread reported if it has run for `limit`, and again whenever it has run twice as long. Not one
     /// whose worker has merely lost its processor.
-    fn report(&mut self, index: usize, shard: &Arc<Shard>, limit: Duration, settings: &Settings) {
+    fn report(&mut self, index: usize, shard: &Arc<Shard>, limit: Duration, shared: &Shared) {
         let Some(seen) = &mut self.watched[index] else {
             return;
         };
@@ -259,8 +271,7 @@ impl Monitor {
                 sight: seen.sight,
                 since: seen.since,
             };
-            self.reporter
-                .report(&settings.name, settings.on_blocked.as_ref(), case);
+            self.observer.blocked(shared, case);
         }
     }
 
@@ -345,7 +356,7 @@ impl Monitor {
             return pause(&shared.bell, period);
         }
         if census.stuck == 0 {
-            self.deadlocks.look(shared);
+            self.observer.all_asleep(shared);
         }
         shared.bell.listen();
         if is_quiet(shared, census) && !shared.is_over() {

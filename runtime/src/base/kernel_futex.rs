@@ -8,6 +8,7 @@ use std::sync::atomic::AtomicU32;
 use rustix::thread::futex;
 
 use crate::base::arch;
+use crate::base::bell::Bell;
 
 /// Blocks the OS thread while `word` is `expected`. May return early.
 pub(crate) fn wait(word: &AtomicU32, expected: u32) {
@@ -22,4 +23,11 @@ pub(crate) fn wake(word: *const AtomicU32, count: u32) {
     let arguments = [word as usize, operation as usize, most as usize, 0, 0, 0];
     // SAFETY: the kernel only compares the address with those of its waiters.
     let _ = unsafe { arch::system_call(libc::SYS_futex, arguments) };
+}
+
+/// Rings a bell whose waiter waits on its word.
+pub(crate) fn ring(bell: &Bell) {
+    if bell.ring() {
+        wake(bell.word().0, 1);
+    }
 }

@@ -2,9 +2,11 @@
 //! `base`.
 
 pub(crate) mod blocking_section;
+mod compensation;
 pub(crate) mod context;
 pub(crate) mod crew;
 pub(crate) mod due_queue;
+mod ending;
 pub(crate) mod green;
 pub(crate) mod idle;
 pub(crate) mod monitor;
@@ -27,3 +29,4 @@ pub(crate) mod vain_wakes;
 pub(crate) mod wake;
 pub(crate) mod wheel;
 pub(crate) mod worker;
+mod worker_thread;

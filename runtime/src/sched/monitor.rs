@@ -65,13 +65,6 @@ const TRIM_PERIOD: Duration = Duration::from_secs(1);
 /// The time from a failure to start an OS thread to the next attempt.
 const RETRY_PERIOD: Duration = Duration::from_millis(200);
 
-/// Wakes the monitor if it waits until something moves.
-pub(crate) fn ring(bell: &Bell) {
-    if bell.ring() {
-        let _ = futex::wake(bell.word().0, futex::Flags::PRIVATE, 1);
-    }
-}
-
 /// Waits for the bell, which is listened to, or for `limit`, or less.
 fn wait(bell: &Bell, limit: Option<Duration>) {
     let (word, listening, _) = bell.word();

@@ -1,31 +1,24 @@
 //! What the workers of a runtime share.
 
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use crossbeam_deque::Injector;
-use rustix::thread::futex as rustix_futex;
 
 use crate::base::bell::Bell;
 use crate::base::counters::OutsideCounters;
-use crate::base::deadline::Deadline;
 use crate::base::error::BuildError;
+use crate::base::kernel_futex;
 use crate::base::patch::Patch;
 use crate::base::process;
-use crate::body::slot;
-use crate::sched::crew::{Call, Crew, Post};
+use crate::sched::crew::Crew;
 use crate::sched::green::{Green, GreenRef};
 use crate::sched::idle::{Idle, Place};
-use crate::sched::monitor;
-use crate::sched::parking_lot;
 use crate::sched::reactor::Reactor;
 use crate::sched::run_next::RunNext;
 use crate::sched::settings::Settings;
 use crate::sched::shard::Shards;
 use crate::sched::standby::Standby;
-use crate::sched::worker;
-use crate::wait::descriptor;
 
 /// The shared part of a runtime. Workers, handles and each living green thread keep it alive.
 pub(crate) struct Shared {
@@ -40,15 +33,15 @@ pub(crate) struct Shared {
     pub(crate) counters: OutsideCounters,
     sleeping: AtomicU32,
     /// Set when the handle is dropped: the workers leave once no green thread lives.
-    closing: AtomicBool,
-    live: AtomicUsize,
+    pub(super) closing: AtomicBool,
+    pub(super) live: AtomicUsize,
     peak_live: AtomicUsize,
     /// Set once all green threads, and those still to start, are cancelled.
-    cancelled: AtomicBool,
+    pub(super) cancelled: AtomicBool,
     /// Somebody waits in [`wait_for_all`](Self::wait_for_all).
-    awaited: AtomicBool,
+    pub(super) awaited: AtomicBool,
     /// Changes when all green threads but one have ended, and when that one has, while that is awaited.
-    ended: AtomicU32,
+    pub(super) ended: AtomicU32,
     /// Tells a forked child that this runtime is its parent's.
     forks: u32,
 }
@@ -158,30 +151,12 @@ impl Shared {
 
     pub(crate) fn worker_wakes(&self) {
         self.sleeping.fetch_sub(1, Ordering::SeqCst);
-        monitor::ring(&self.bell);
+        kernel_futex::ring(&self.bell);
     }
 
     /// How many workers sleep.
     pub(crate) fn sleeping(&self) -> usize {
         self.sleeping.load(Ordering::SeqCst) as usize
-    }
-
-    /// The handle is dropped: the runtime ends with its last green thread.
-    pub(crate) fn close(&self) {
-        self.closing.store(true, Ordering::SeqCst);
-        if self.is_over() {
-            self.dismiss();
-        }
-    }
-
-    /// Whether the handle is gone.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.closing.load(Ordering::SeqCst)
-    }
-
-    /// Whether the workers are to leave.
-    pub(crate) fn is_over(&self) -> bool {
-        self.closing.load(Ordering::SeqCst) && self.live.load(Ordering::SeqCst) == 0
     }
 
     pub(crate) fn green_started(&self) {
@@ -191,102 +166,13 @@ impl Shared {
         }
     }
 
-    pub(crate) fn green_ended(&self) {
-        let left = self.live.fetch_sub(1, Ordering::SeqCst) - 1;
-        if left <= 1 && self.awaited.load(Ordering::SeqCst) {
-            self.ended.fetch_add(1, Ordering::SeqCst);
-            parking_lot::wake(&self.ended, u32::MAX);
-        }
-        if left == 0 && self.is_over() {
-            self.dismiss();
-        }
-    }
-
-    /// Waits until no more than `left` green threads live, 0 or 1: the caller may be one. False if the deadline comes
-    /// first.
-    pub(crate) fn wait_for_all(&self, left: usize, deadline: Option<Deadline>) -> bool {
-        self.awaited.store(true, Ordering::SeqCst);
-        loop {
-            let seen = self.ended.load(Ordering::SeqCst);
-            if self.live() <= left {
-                return true;
-            }
-            if deadline.is_some_and(Deadline::has_passed) {
-                return false;
-            }
-            parking_lot::wait(&self.ended, seen, deadline);
-        }
-    }
-
     pub(crate) fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
-    }
-
-    /// Cuts short the waits of all green threads, and of those still to start.
-    pub(crate) fn cancel_all(&self) {
-        self.cancelled.store(true, Ordering::SeqCst);
-        // One that is not listed yet, or is about to park, finds the flag itself: it looks before each park.
-        fence(Ordering::SeqCst);
-        for green in slot::all().filter(|green| green.is_of(self)) {
-            green.unpark();
-        }
     }
 
     /// Whether this process is a child forked from the runtime's.
     pub(crate) fn is_inherited(&self) -> bool {
         self.forks != process::forks()
-    }
-
-    /// The runtime is over: workers, retired ones too, and the monitor are told.
-    fn dismiss(&self) {
-        self.reactor.signal();
-        monitor::ring(&self.bell);
-        for shard in self.shards.iter() {
-            if shard.post.dismiss() {
-                wake_at(&shard.post);
-            }
-        }
-    }
-
-    /// Calls in one more worker; false if every place is taken. Only the monitor calls this, and who builds the
-    /// runtime.
-    ///
-    /// # Errors
-    ///
-    /// If no OS thread can be started.
-    pub(crate) fn add_worker(self: &Arc<Shared>) -> io::Result<bool> {
-        let find = |is_fit: fn(&Post) -> bool| self.shards.iter().position(|s| is_fit(&s.post));
-        let place = find(Post::is_retired)
-            .or_else(|| find(Post::is_vacant))
-            .or_else(|| self.shards.add());
-        let Some(index) = place else {
-            return Ok(false);
-        };
-        let shard = self.shards.get(index);
-        let post = &shard.post;
-        self.crew.join();
-        self.counters.workers_called.add_shared();
-        match post.call() {
-            Some(Call::Start) => {
-                shard.progress.expect_start();
-                worker::start(self, index).inspect_err(|_| {
-                    post.cancel();
-                    self.worker_leaves();
-                })?;
-            }
-            Some(Call::Wake) => wake_at(post),
-            None => self.worker_leaves(),
-        }
-        Ok(true)
-    }
-
-    /// A worker leaves. The next one is told; the last one gives up the registered descriptors, which green
-    /// threads of other runtimes may wait on.
-    pub(crate) fn worker_leaves(&self) {
-        self.reactor.signal();
-        if self.crew.leave() {
-            descriptor::abandon(&self.reactor);
-        }
     }
 
     pub(crate) fn live(&self) -> usize {
@@ -297,9 +183,4 @@ impl Shared {
     pub(crate) fn peak_live(&self) -> usize {
         self.peak_live.load(Ordering::Relaxed)
     }
-}
-
-/// Wakes the OS thread that waits at a post.
-fn wake_at(post: &Post) {
-    let _ = rustix_futex::wake(post.word(), rustix_futex::Flags::PRIVATE, 1);
 }

@@ -21,7 +21,6 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::{io, ptr, thread};
 
 use rustix::io::Errno;
 use rustix::thread::futex;
@@ -29,14 +28,9 @@ use rustix::time::Timespec;
 
 use crate::base::arch;
 use crate::base::deadline::Deadline;
-use crate::base::thread_counts::Counted;
-use crate::body::native_stack::NativeStack;
-use crate::body::setxid;
 use crate::body::tls;
-use crate::sched::context::{self, OwnWork};
 use crate::sched::green::{Action, GreenRef};
 use crate::sched::idle::Place;
-use crate::sched::overflow;
 use crate::sched::pinned;
 use crate::sched::reactor::{EVENTS, Events};
 use crate::sched::run_queue::RunQueue;
@@ -63,7 +57,7 @@ const PATIENCE: Timespec = Timespec {
 
 /// Why a worker stops running green threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Leave {
+pub(super) enum Leave {
     /// The runtime is over.
     Over,
     /// The worker has retired and was not called again.
@@ -98,7 +92,7 @@ impl Worker {
     /// # Safety
     ///
     /// The calling OS thread was started for a call of the post at `index`.
-    unsafe fn new(shared: Arc<Shared>, index: usize) -> Worker {
+    pub(super) unsafe fn new(shared: Arc<Shared>, index: usize) -> Worker {
         let shard = shared.shards.get(index).clone();
         let turn = shard.progress.turn();
         Worker {
@@ -136,7 +130,7 @@ impl Worker {
 
     /// Runs green threads until the runtime is over, or the worker has retired for good.
     #[inline(never)]
-    fn run(&self) -> Leave {
+    pub(super) fn run(&self) -> Leave {
         loop {
             if self.is_time_to_look_around() {
                 self.go_home();
@@ -465,26 +459,4 @@ impl Worker {
         self.random.set(number);
         number as usize % limit
     }
-}
-
-/// Starts an OS thread for the worker at `index`, whose post was called.
-pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
-    let name = format!("{}-{index}", shared.settings.name);
-    let shared = shared.clone();
-    thread::Builder::new().name(name).spawn(move || {
-        let _own = OwnWork::thread();
-        let _counted = Counted::own_thread();
-        let _registered = setxid::Registered::new();
-        let _stack = NativeStack::of_this_thread().expect("glibc tells a thread of its own stack");
-        let _alternate_stack = overflow::AlternateStack::install();
-        // SAFETY: this is the OS thread for the call.
-        let worker = unsafe { Worker::new(shared, index) };
-        worker.shard.progress.begin();
-        context::set_worker(&worker);
-        if worker.run() == Leave::Over {
-            worker.shared.worker_leaves();
-        }
-        context::set_worker(ptr::null());
-    })?;
-    Ok(())
 }

@@ -15,7 +15,7 @@
 //! the other. A wake-up may still be on its way when the waiter has stopped; so a wait may end for no reason.
 //!
 //! Two wait so: the monitor, on the word itself as a futex, and a worker with pinned green threads, on an eventfd
-//! (`pinned.rs`). The loom model is `tests/loom.rs`.
+//! (`notifier.rs`). The loom model is `tests/loom.rs`.
 
 use crate::base::atomic::{AtomicU32, Ordering, fence};
 

@@ -194,7 +194,7 @@ fn warn_of(blocked: &Blocked) {
 /// Who it is and where; `None` if it has gone on meanwhile.
 fn examine(case: &Case, names: &mut Names) -> Option<Blocked> {
     let (shard, turn) = (&case.shard, case.sight.turns);
-    let green = shard.progress.running()?;
+    let green = shard.running()?;
     let snapshot = green.snapshot()?;
     let stack = sample::take(shard, turn);
     let duration = case.since.elapsed();

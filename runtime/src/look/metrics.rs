@@ -90,7 +90,7 @@ impl Metrics {
         let running = shared
             .shards
             .iter()
-            .filter(|shard| shard.progress.running().is_some());
+            .filter(|shard| shard.running().is_some());
         let running = running.count().min(live);
         let runnable = shared.injector.len()
             + shared

@@ -246,7 +246,7 @@ fn look(stack: &mut CallStack, instruction: usize, stack_pointer: usize) -> Resu
     if shard.progress.turn() != QUESTION.turn.load(Ordering::Relaxed) {
         return Err(Missing::Over);
     }
-    let green = shard.progress.running().ok_or(Missing::Over)?;
+    let green = shard.running().ok_or(Missing::Over)?;
     if !green.holds_stack(stack_pointer) {
         return Err(Missing::Elsewhere);
     }

@@ -4,7 +4,7 @@
 //! next look, or the one after, and calls in a spare worker. Most sections end before that, and have cost a few
 //! nanoseconds.
 //!
-//! The mark names the worker's turn and is worth nothing in any other one (see `Progress` in `shard.rs`). So a
+//! The mark names the worker's turn and is worth nothing in any other one (see `progress.rs`). So a
 //! section may park: the mark ends with the turn, whichever worker the green thread goes on on, and no worker
 //! stays marked for a green thread that has left it. (Rejected: marking again after each park. It would cost
 //! every switch a look, to spare the rest of a rare section the longer time after which any worker without a

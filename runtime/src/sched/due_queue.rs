@@ -1,28 +1,37 @@
 //! A queue of green threads whose turn comes in a certain turn of a worker, however long its run queue is.
 //!
-//! First-in first-out, linked through the control blocks, under a lock. The worker looks at one word a turn. Whoever
+//! First-in first-out, linked through what stands in it, under a lock. The worker looks at one word a turn. Whoever
 //! puts a green thread in says in which turn it is *due*; once that has come, or if there is nothing else to do, the
 //! worker runs it.
 
+use std::cell::Cell;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::base::spin::SpinLock;
-use crate::sched::green::GreenRef;
+
+/// What can stand in a due queue: a pointer to something with a place for the two words, which are used under the queue's lock.
+pub(crate) trait Due: Copy {
+    /// What comes next in the queue.
+    fn next_due(&self) -> &Cell<Option<Self>>;
+
+    /// The worker's turn in which it is its turn.
+    fn due(&self) -> &Cell<u32>;
+}
 
 /// The queue; see the module's page.
-pub(crate) struct DueQueue {
+pub(crate) struct DueQueue<T> {
     /// How many stand in the queue; changed under its lock.
     len: AtomicU32,
-    list: SpinLock<List>,
+    list: SpinLock<List<T>>,
 }
 
-struct List {
-    head: Option<GreenRef>,
-    tail: Option<GreenRef>,
+struct List<T> {
+    head: Option<T>,
+    tail: Option<T>,
 }
 
-impl DueQueue {
-    pub(crate) fn new() -> DueQueue {
+impl<T: Due> DueQueue<T> {
+    pub(crate) fn new() -> DueQueue<T> {
         DueQueue {
             len: AtomicU32::new(0),
             list: SpinLock::new(List {
@@ -42,38 +51,38 @@ impl DueQueue {
         self.len.load(Ordering::Relaxed) == 0
     }
 
-    pub(crate) fn push(&self, green: GreenRef, due: u32) {
+    pub(crate) fn push(&self, item: T, due: u32) {
         let mut list = self.list.lock();
-        green.due.set(due);
-        green.next_due.set(None);
-        match list.tail.replace(green) {
-            Some(last) => last.next_due.set(Some(green)),
-            None => list.head = Some(green),
+        item.due().set(due);
+        item.next_due().set(None);
+        match list.tail.replace(item) {
+            Some(last) => last.next_due().set(Some(item)),
+            None => list.head = Some(item),
         }
         self.len.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The first one, if its turn has come by `turn`.
-    pub(crate) fn take_due(&self, turn: u32) -> Option<GreenRef> {
+    pub(crate) fn take_due(&self, turn: u32) -> Option<T> {
         self.take_if(|due| turn.wrapping_sub(due).cast_signed() >= 0)
     }
 
     /// The first one, due or not.
-    pub(crate) fn take(&self) -> Option<GreenRef> {
+    pub(crate) fn take(&self) -> Option<T> {
         self.take_if(|_| true)
     }
 
-    fn take_if(&self, is_wanted: impl FnOnce(u32) -> bool) -> Option<GreenRef> {
+    fn take_if(&self, is_wanted: impl FnOnce(u32) -> bool) -> Option<T> {
         if self.is_empty() {
             return None;
         }
         let mut list = self.list.lock();
-        let green = list.head.filter(|green| is_wanted(green.due.get()))?;
-        list.head = green.next_due.take();
+        let item = list.head.filter(|item| is_wanted(item.due().get()))?;
+        list.head = item.next_due().take();
         if list.head.is_none() {
             list.tail = None;
         }
         self.len.fetch_sub(1, Ordering::Relaxed);
-        Some(green)
+        Some(item)
     }
 }

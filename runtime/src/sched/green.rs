@@ -46,6 +46,7 @@ use crate::base::spin::SpinLock;
 use crate::body::slot::{self, Slot};
 use crate::body::tls::{self, Block};
 use crate::sched::context::{self, Words};
+use crate::sched::due_queue::Due;
 use crate::sched::park::{ParkState, Sight};
 use crate::sched::parking_lot;
 use crate::sched::probe;
@@ -196,9 +197,8 @@ pub(crate) struct Green {
     cancellation: Cell<*const AtomicU32>,
     /// What it waits for (see `reason.rs`), since when and until when, in nanoseconds; for those who look from outside.
     wait: [AtomicU64; 3],
-    pub(crate) next_due: Cell<Option<GreenRef>>,
-    /// The worker's turn in which it is its turn, in a due queue.
-    pub(crate) due: Cell<u32>,
+    next_due: Cell<Option<GreenRef>>,
+    due: Cell<u32>,
     pub(crate) vain_wakes: VainWakes,
     pub(crate) timer: Timer<GreenRef>,
     wheel: Cell<*const Shard>,
@@ -602,6 +602,18 @@ pub(crate) unsafe fn is_made(green: *const Green) -> bool {
     // SAFETY: the word is zero until `set_made`; no reference to the whole block is made.
     let made: &AtomicU32 = unsafe { &(*green).made };
     made.load(Ordering::Acquire) == MADE
+}
+
+impl Due for GreenRef {
+    #[inline]
+    fn next_due(&self) -> &Cell<Option<GreenRef>> {
+        &self.next_due
+    }
+
+    #[inline]
+    fn due(&self) -> &Cell<u32> {
+        &self.due
+    }
 }
 
 impl Linked for GreenRef {

@@ -38,8 +38,9 @@ use crate::base::os_thread;
 use crate::base::thread_counts::Counted;
 use crate::body::slot;
 use crate::sched::context::OwnWork;
+use crate::sched::progress::Sight;
 use crate::sched::scheduler::Shared;
-use crate::sched::shard::{Shard, Sight};
+use crate::sched::shard::Shard;
 
 /// The time from one look to the next.
 const PERIOD: Duration = Duration::from_millis(5);
@@ -222,7 +223,7 @@ impl<O: Observer> Monitor<O> {
         if before.is_some_and(|before| before.sight.section != sight.section) {
             self.quick_until = self.now.plus(QUICK_FOR);
         }
-        census.retirable += usize::from(is_serving && !shard.pinned.has_guests());
+        census.retirable += usize::from(is_serving && !shard.has_pinned());
         if sight.asleep {
             census.asleep += 1;
         } else if is_serving {

@@ -12,7 +12,7 @@
 //! | `run_next` | put in by the worker, taken out by anyone; see `run_next.rs` |
 //! | `progress`, `counters` | stored by the worker, loaded by anyone |
 //! | `stuck` | stored by the monitor, loaded by anyone |
-//! | `pinned` | see `pinned.rs` |
+//! | `pinned_count`, `pinned_queue`, `notifier` | see `pinned.rs` and `notifier.rs` |
 //! | `early` | put in by the worker, taken out by anyone |
 //! | `wheel` | under its lock |
 //!
@@ -22,9 +22,7 @@
 //! and each end changes. It made no difference with 1, 2 and 4 workers.)
 
 use std::ptr;
-use std::sync::atomic::{
-    AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering,
-};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use crate::base::counters::Counters;
@@ -33,7 +31,8 @@ use crate::base::spin::SpinLock;
 use crate::sched::crew::Post;
 use crate::sched::due_queue::DueQueue;
 use crate::sched::green::{Green, GreenRef};
-use crate::sched::pinned::Pinned;
+use crate::sched::notifier::Notifier;
+use crate::sched::progress::Progress;
 use crate::sched::run_next::RunNext;
 use crate::sched::run_queue::{RunQueue, Thief};
 use crate::sched::wheel::{Timer, Wheel};
@@ -49,168 +48,6 @@ const LOOKS: usize = 16;
 /// connections in a turn of its own, so that those who come and those who are there get about as much of the worker.
 const EARLY_TURNS: u32 = 32;
 
-/// What a worker tells of itself as it goes along, by plain stores. Two cache lines, as processors fetch them in pairs.
-#[repr(align(128))]
-pub(crate) struct Progress {
-    /// Turns taken, and sleeps: it changes as long as the worker gets on.
-    turns: AtomicU32,
-    /// The turn of the latest blocking section, times two, plus one until the section ends. It counts only
-    /// during that very turn: a green thread that parks in its section leaves the mark behind.
-    section: AtomicU64,
-    /// The green thread of the latest turn, until the worker finds nothing more to run.
-    running: AtomicPtr<Green>,
-    /// Whether the worker looks around between two green threads, the first of which stands in `running` still.
-    looking_around: AtomicBool,
-    /// Whether the worker sleeps, in the reactor or on standby.
-    asleep: AtomicBool,
-    /// The kernel's number for the OS thread that serves, or served last; 0 while one is being started.
-    os_thread: AtomicI32,
-    /// How often the worker has found what to do next as soon as it looked for it; see `standby.rs`.
-    prompt: AtomicU32,
-    /// Set by the monitor if the worker has taken turns for long without a look around.
-    look_due: AtomicBool,
-}
-
-/// What the monitor sees of a worker at one look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sight {
-    pub(crate) turns: u32,
-    pub(crate) section: u64,
-    pub(crate) asleep: bool,
-}
-
-impl Sight {
-    /// Whether the turn is in a blocking section.
-    pub(crate) fn is_marked(&self) -> bool {
-        self.section == u64::from(self.turns) * 2 + 1
-    }
-}
-
-impl Progress {
-    fn new() -> Progress {
-        Progress {
-            turns: AtomicU32::new(0),
-            section: AtomicU64::new(0),
-            running: AtomicPtr::new(ptr::null_mut()),
-            looking_around: AtomicBool::new(false),
-            asleep: AtomicBool::new(false),
-            os_thread: AtomicI32::new(0),
-            prompt: AtomicU32::new(0),
-            look_due: AtomicBool::new(false),
-        }
-    }
-
-    /// Counts that the worker has found what to do next at once. To be called by the worker itself.
-    #[inline]
-    pub(crate) fn count_prompt(&self) {
-        let count = self.prompt.load(Ordering::Relaxed);
-        self.prompt.store(count.wrapping_add(1), Ordering::Relaxed);
-    }
-
-    /// Whether the monitor asks the worker to look around.
-    #[inline]
-    pub(crate) fn is_look_due(&self) -> bool {
-        self.look_due.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_look_due(&self, is_due: bool) {
-        self.look_due.store(is_due, Ordering::Relaxed);
-    }
-
-    /// How often the worker has found what to do next at once, modulo 2^32.
-    pub(crate) fn prompt(&self) -> u32 {
-        self.prompt.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub(crate) fn take_turn(&self, turn: u32) {
-        self.turns.store(turn, Ordering::Relaxed);
-    }
-
-    /// The turn that the worker is in.
-    #[inline]
-    pub(crate) fn turn(&self) -> u32 {
-        self.turns.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    pub(crate) fn run(&self, green: GreenRef) {
-        self.running.store(green.as_ptr(), Ordering::Relaxed);
-    }
-
-    /// The worker has nothing to run.
-    pub(crate) fn rest(&self) {
-        self.running.store(ptr::null_mut(), Ordering::Relaxed);
-    }
-
-    /// The green thread that the worker runs, or ran last.
-    pub(crate) fn running(&self) -> Option<GreenRef> {
-        let green = ptr::NonNull::new(self.running.load(Ordering::Relaxed));
-        // SAFETY: the word holds null or a control block.
-        green.map(|green| unsafe { GreenRef::new(green) })
-    }
-
-    /// First thing on the worker's OS thread.
-    pub(crate) fn begin(&self) {
-        let os_thread = rustix::thread::gettid().as_raw_pid();
-        self.os_thread.store(os_thread, Ordering::Relaxed);
-        self.set_looking_around(false);
-    }
-
-    /// An OS thread is about to be started for the worker.
-    pub(crate) fn expect_start(&self) {
-        self.os_thread.store(0, Ordering::Relaxed);
-    }
-
-    /// The kernel's number for the OS thread that serves or did last; `None` if it has not begun yet.
-    pub(crate) fn os_thread(&self) -> Option<i32> {
-        let os_thread = self.os_thread.load(Ordering::Relaxed);
-        (os_thread != 0).then_some(os_thread)
-    }
-
-    pub(crate) fn set_looking_around(&self, looking_around: bool) {
-        self.looking_around.store(looking_around, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_looking_around(&self) -> bool {
-        self.looking_around.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_asleep(&self, asleep: bool) {
-        self.asleep.store(asleep, Ordering::Relaxed);
-    }
-
-    fn open_mark(&self) -> u64 {
-        u64::from(self.turn()) * 2 + 1
-    }
-
-    /// On the running green thread: marks this turn. False if it is marked already.
-    #[inline]
-    pub(crate) fn open_section(&self) -> bool {
-        let mark = self.open_mark();
-        let is_new = self.section.load(Ordering::Relaxed) != mark;
-        self.section.store(mark, Ordering::Relaxed);
-        is_new
-    }
-
-    /// On the running green thread: takes back this turn's mark, if it has one.
-    #[inline]
-    pub(crate) fn close_section(&self) {
-        let mark = self.open_mark();
-        if self.section.load(Ordering::Relaxed) == mark {
-            self.section.store(mark - 1, Ordering::Relaxed);
-        }
-    }
-
-    pub(crate) fn look(&self) -> Sight {
-        Sight {
-            turns: self.turn(),
-            section: self.section.load(Ordering::Relaxed),
-            asleep: self.asleep.load(Ordering::Relaxed),
-        }
-    }
-}
-
 /// A worker's place; see the module's page.
 pub(crate) struct Shard {
     queue: RunQueue<GreenRef>,
@@ -221,10 +58,14 @@ pub(crate) struct Shard {
     /// Set by the monitor while the worker does not get on: its run-next slot may be stolen.
     pub(crate) stuck: AtomicBool,
     pub(crate) post: Post,
-    pub(crate) pinned: Pinned,
+    /// Pinned green threads that live; changed by the worker's own OS thread.
+    pub(super) pinned_count: AtomicU32,
+    /// Those of them that are ready.
+    pub(crate) pinned_queue: DueQueue<GreenRef>,
+    pub(crate) notifier: Notifier,
     /// Green threads that many others depend on: behind those that accept connections stand all the clients that have
     /// connected, who would otherwise wait for a round of the queue for every few of them.
-    pub(crate) early: DueQueue,
+    pub(crate) early: DueQueue<GreenRef>,
     wheel: SpinLock<Wheel<GreenRef>>,
     /// When the wheel's next timer is due, or earlier.
     next_timer: AtomicU64,
@@ -244,7 +85,9 @@ impl Shard {
             counters: Counters::default(),
             stuck: AtomicBool::new(false),
             post: Post::vacant(),
-            pinned: Pinned::new(),
+            pinned_count: AtomicU32::new(0),
+            pinned_queue: DueQueue::new(),
+            notifier: Notifier::new(),
             early: DueQueue::new(),
             wheel: SpinLock::new(Wheel::new(Deadline::now().as_nanos())),
             next_timer: AtomicU64::new(u64::MAX),
@@ -260,6 +103,19 @@ impl Shard {
     #[inline]
     pub(crate) unsafe fn queue(&self) -> &RunQueue<GreenRef> {
         &self.queue
+    }
+
+    /// The worker is to run `green` in this turn.
+    #[inline]
+    pub(super) fn run(&self, green: GreenRef) {
+        self.progress.run(green.as_ptr().cast());
+    }
+
+    /// The green thread that the worker runs, or ran last.
+    pub(crate) fn running(&self) -> Option<GreenRef> {
+        let green = ptr::NonNull::new(self.progress.running())?;
+        // SAFETY: the word holds null or, from `run`, a control block.
+        Some(unsafe { GreenRef::new(green.cast()) })
     }
 
     #[inline]
@@ -303,7 +159,7 @@ impl Shard {
 
     /// How many green threads wait for a turn here.
     pub(crate) fn queued(&self) -> usize {
-        let due = self.pinned.queue.len() + self.early.len();
+        let due = self.pinned_queue.len() + self.early.len();
         self.thief.len() + usize::from(self.has_next()) + due
     }
 

@@ -11,7 +11,7 @@ impl Worker {
     /// another worker's run-next slot.
     pub(crate) fn sleep(&self, searching: bool) -> Option<GreenRef> {
         let shared = &*self.shared;
-        let pinned = &self.shard.pinned;
+        let shard = &*self.shard;
         // One worker alone has nobody to stand by for.
         let place = if shared.crew.serving() > 1 && self.others_are_prompt() {
             // It may have taken the timer's event.
@@ -22,14 +22,14 @@ impl Worker {
         };
         let signals = shared.standby.signals();
         shared.idle.sleep(searching, place);
-        pinned.listen();
+        shard.listen_for_pinned();
         let has_work = match place {
             Place::Reactor => shared.may_have_work(),
             Place::Standby => shared.has_work(),
         };
-        let stay = has_work || pinned.has_ready() || shared.is_over();
+        let stay = has_work || !shard.pinned_queue.is_empty() || shared.is_over();
         if stay || (place == Place::Reactor && !shared.arm_timer()) {
-            pinned.stop();
+            shard.stop_listening();
             shared.idle.wake(place, false);
             return None;
         }
@@ -57,17 +57,17 @@ impl Worker {
     /// As a poller.
     fn wait_in_reactor(&self) {
         let shared = &*self.shared;
-        let pinned = &self.shard.pinned;
+        let shard = &*self.shard;
         let serving = shared.crew.serving();
         let began = (serving > 1).then(Deadline::now);
-        if pinned.has_guests() {
-            pinned.wait(&shared.reactor);
+        if shard.has_pinned() {
+            shard.notifier.wait(&shared.reactor);
         }
         self.dispatching.set(true);
         self.shard.counters.reactor_polls.add();
         let signalled = shared
             .reactor
-            .turn(&mut self.events.borrow_mut(), !pinned.has_guests());
+            .turn(&mut self.events.borrow_mut(), !shard.has_pinned());
         self.dispatching.set(false);
         if let Some(began) = began
             && shared.sleeping() == serving
@@ -81,7 +81,7 @@ impl Worker {
     /// True if the worker is to wait in the reactor now; otherwise it is a searcher, and may have `stolen` something.
     fn stand_by(&self, mut signals: u32, stolen: &mut Option<GreenRef>) -> bool {
         let (idle, standby) = (&self.shared.idle, &self.shared.standby);
-        let pinned = &self.shard.pinned;
+        let shard = &*self.shard;
         let mut on_watch = standby.take_watch();
         let joins = loop {
             standby.wait(signals, on_watch);
@@ -90,7 +90,7 @@ impl Worker {
                 idle.wake(Place::Standby, false);
                 break false;
             }
-            if pinned.has_ready() {
+            if !shard.pinned_queue.is_empty() {
                 idle.wake(Place::Standby, false);
                 break false;
             }
@@ -120,7 +120,7 @@ impl Worker {
             idle.wake(Place::Reactor, false);
         }
         if !waits {
-            pinned.stop();
+            shard.stop_listening();
         }
         waits
     }

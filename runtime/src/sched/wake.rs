@@ -9,7 +9,6 @@ use std::sync::atomic::Ordering;
 
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::GreenRef;
-use crate::sched::pinned;
 use crate::sched::task::{Head, state};
 
 impl GreenRef {
@@ -45,7 +44,7 @@ impl GreenRef {
         match context::worker() {
             _ if self.pin().is_some() => {
                 shared.counters.unparks.add_shared();
-                pinned::wake(self);
+                self.wake_pinned();
             }
             Some(worker) if Arc::ptr_eq(&worker.shared, shared) => {
                 worker.shard().counters.unparks.add();

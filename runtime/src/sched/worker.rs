@@ -31,7 +31,6 @@ use crate::base::deadline::Deadline;
 use crate::body::tls;
 use crate::sched::green::{Action, GreenRef};
 use crate::sched::idle::Place;
-use crate::sched::pinned;
 use crate::sched::reactor::{EVENTS, Events};
 use crate::sched::run_queue::RunQueue;
 use crate::sched::scheduler::Shared;
@@ -151,7 +150,7 @@ impl Worker {
                 }
             };
             self.at_home.set(false);
-            self.shard.progress.run(green);
+            self.shard.run(green);
             self.shard.counters.switches.add();
             // SAFETY: the green thread came out of a queue, so its stack was left and no other
             // worker runs it; this function uses no thread-local variable.
@@ -218,7 +217,7 @@ impl Worker {
 
     #[inline]
     fn take(&self) -> Option<GreenRef> {
-        let (pinned, early) = (&self.shard.pinned.queue, &self.shard.early);
+        let (pinned, early) = (&self.shard.pinned_queue, &self.shard.early);
         if !(pinned.is_empty() && early.is_empty())
             && let Some(green) = self.take_due()
         {
@@ -239,7 +238,7 @@ impl Worker {
     /// Takes a green thread whose turn has come, or any of those that have one, if there is nothing else to do.
     #[cold]
     fn take_due(&self) -> Option<GreenRef> {
-        let (pinned, early) = (&self.shard.pinned.queue, &self.shard.early);
+        let (pinned, early) = (&self.shard.pinned_queue, &self.shard.early);
         let turn = self.turn.get();
         // Many of them together do not take the turns of all others.
         let may_be_early = turn.wrapping_sub(self.early_turn.get()) > 1;
@@ -281,7 +280,7 @@ impl Worker {
 
     #[inline(never)]
     fn finish(&self, green: GreenRef) {
-        pinned::leave(green);
+        green.leave_worker();
         green.finish();
         self.shared.green_ended();
     }
@@ -406,7 +405,7 @@ impl Worker {
 
     /// Whether more workers serve than should, and no green thread depends on this one.
     pub(crate) fn may_retire(&self) -> bool {
-        self.shared.crew.has_surplus() && !self.shard.pinned.has_guests()
+        self.shared.crew.has_surplus() && !self.shard.has_pinned()
     }
 
     /// Leaves the work to the others if they are enough, and waits to be called again; see `crew.rs`.

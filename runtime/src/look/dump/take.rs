@@ -225,7 +225,7 @@ fn describe(seen: Seen, owners: &Owners, names: &mut Names) -> Dump {
         .iter()
         .enumerate()
         .filter_map(|(index, shard)| {
-            let green: *const Green = shard.progress.running()?.as_ptr();
+            let green: *const Green = shard.running()?.as_ptr();
             Some((green, index))
         })
         .collect();

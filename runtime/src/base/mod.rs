@@ -22,3 +22,9 @@ pub(crate) mod signal;
 pub(crate) mod span;
 pub(crate) mod spin;
 pub(crate) mod thread_counts;
+
+/// After a fork: the parent's threads do not exist, and its descriptors are of no use.
+pub(crate) fn reset_after_fork() {
+    thread_counts::reset_after_fork();
+    own_descriptor::reset_after_fork();
+}

@@ -9,3 +9,10 @@ pub(crate) mod metrics;
 pub(crate) mod observer;
 pub(crate) mod sample;
 pub(crate) mod trace;
+
+/// After a fork: nobody asks, and nobody waits for a signal.
+pub(crate) fn reset_after_fork() {
+    dump::reset_after_fork();
+    sample::reset_after_fork();
+    dump_signal::reset_after_fork();
+}

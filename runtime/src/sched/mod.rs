@@ -32,3 +32,13 @@ pub(crate) mod wake;
 pub(crate) mod wheel;
 pub(crate) mod worker;
 mod worker_thread;
+
+/// After a fork: the parent's waiters do not exist.
+///
+/// # Safety
+///
+/// The process is passive: it has no green thread and no worker, and no other thread looks at the tables.
+pub(crate) unsafe fn reset_after_fork() {
+    // SAFETY: the caller's promise.
+    unsafe { parking_lot::reset_after_fork() };
+}

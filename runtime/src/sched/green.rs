@@ -13,7 +13,7 @@
 //! | `timer` | its own green thread, and whoever holds the lock of the wheel it stands in |
 //! | `coroutine` | the worker that runs it |
 //! | `block`, `stack` | written by the spawner under the lock of `name`; read by its own green thread and its worker, and under that lock by anyone |
-//! | `waiter` | its own green thread, if that is [adopted](crate::runtime::adoption); then the worker reads `link` |
+//! | `adopted` | its own green thread and the worker that runs it, if it is [adopted](crate::runtime::adoption) |
 //! | `next_free`, `previous_free` | whoever holds the pool's lock |
 //! | `links` | whoever holds the lock of the run queue's backlog that it stands in, or took it out of there |
 //! | `yielder`, `aside`, `entry_frame`, `budget`, `vain_wakes`, `owes_turn`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
@@ -37,7 +37,7 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering, 
 use corosensei::stack::{Stack, StackPointer};
 use corosensei::{Coroutine, CoroutineResult, Yielder};
 
-use crate::base::arch::{self, FloatingPoint};
+use crate::base::arch::{self, FloatingPoint, StackSwitch};
 use crate::base::deadline::Deadline;
 use crate::base::patch::Patch;
 use crate::base::process;
@@ -69,6 +69,7 @@ const BUDGET: u32 = 32;
 
 /// What a green thread asks of its worker as it switches away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(usize)]
 pub(crate) enum Action {
     /// Run me again after the others.
     Yield,
@@ -97,10 +98,44 @@ unsafe impl Stack for SlotStack {
 
 type Context = Coroutine<(), Action, (), SlotStack>;
 
-/// Of an adopted green thread: what its OS thread does meanwhile. The roles are exchanged: the green thread *resumes* this
-/// coroutine to switch to its worker, and the worker *suspends* it to switch to the green thread. Each such call saves where
-/// it stands on its own stack, and goes on where the last call of the other kind stands.
-type Waiter = Coroutine<Action, (), (), SlotStack>;
+impl Action {
+    #[inline(always)]
+    fn from_number(number: usize) -> Action {
+        match number {
+            _ if number == Action::Yield as usize => Action::Yield,
+            _ if number == Action::Park as usize => Action::Park,
+            _ => Action::Exit,
+        }
+    }
+}
+
+/// What the kernel's thread of an adopted green thread does meanwhile.
+struct KernelSide {
+    green: GreenRef,
+    wait: fn(GreenRef),
+}
+
+impl KernelSide {
+    /// On the slot's stack. Returns nowhere: it ends where the green thread then stands.
+    ///
+    /// # Safety
+    ///
+    /// `this` is a `KernelSide` that stays until the green thread is queued.
+    unsafe extern "C" fn run(this: *mut c_void) -> ! {
+        // SAFETY: the caller's promise.
+        let KernelSide { green, wait } = unsafe { this.cast::<KernelSide>().read() };
+        let thread_pointer = tls::layout().thread_pointer;
+        // SAFETY: nobody else runs on the slot's block, and this function uses no thread-local variable.
+        unsafe { thread_pointer.set(green.slot.block.address()) };
+        wait(green);
+        // SAFETY: the green thread has ended, and its worker has left this block; no thread-local variable is used here.
+        unsafe {
+            thread_pointer.set(green.block().address());
+            green.adopted.enter();
+        }
+        unreachable!("nobody goes back to a kernel's thread that has left the slot")
+    }
+}
 
 /// Calls `f` as native code where it is. Not inlined: its frame may be large, and is to stand on no other stack.
 #[inline(never)]
@@ -185,8 +220,8 @@ pub(crate) struct Green {
     pub(crate) floating_point: Cell<FloatingPoint>,
     entry_frame: Cell<usize>,
     made: AtomicU32,
-    waiter: UnsafeCell<Option<Waiter>>,
-    link: Cell<*const Yielder<Action, ()>>,
+    /// Where it and its worker stand if it is adopted.
+    adopted: StackSwitch,
     /// Of an adopted green thread: what `context.rs` said of its thread before.
     pub(crate) aside: Cell<Words>,
     pub(crate) slot: Slot,
@@ -270,8 +305,7 @@ impl Green {
             entry_frame: Cell::new(0),
             floating_point: Cell::new(FloatingPoint::current()),
             coroutine: UnsafeCell::new(None),
-            waiter: UnsafeCell::new(None),
-            link: Cell::new(ptr::null()),
+            adopted: StackSwitch::new(),
             aside: Cell::new(Words::NOBODY),
             block: Cell::new(slot.block),
             stack: Cell::new((slot.stack_limit, slot.stack_base)),
@@ -395,16 +429,9 @@ impl Green {
         // SAFETY: null, or set by `begin` on this stack; then it lives as long as the coroutine's function.
         match unsafe { self.yielder.get().as_ref() } {
             Some(yielder) => yielder.suspend(action),
-            None => self.suspend_adopted(action),
+            // SAFETY: a green thread without a yielder is adopted, and was entered or is about to be handed over.
+            None => unsafe { self.adopted.leave(action as usize) },
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn suspend_adopted(&self, action: Action) {
-        // SAFETY: only this green thread touches the waiter, which was put in before its first turn.
-        let waiter = unsafe { (*self.waiter.get()).as_mut().unwrap_unchecked() };
-        waiter.resume(action);
     }
 
     /// Runs `f` on the stack of the worker's OS thread, below the frames of the scheduler, with this green thread's
@@ -725,23 +752,13 @@ impl GreenRef {
     ///
     /// `wait` queues the green thread, and returns when it has ended.
     pub(crate) unsafe fn hand_over(self, wait: fn(GreenRef)) {
-        let stack = SlotStack {
-            base: self.slot.stack_base,
-            limit: self.slot.stack_limit,
-        };
-        let thread_pointer = tls::layout().thread_pointer;
-        let waiter = Coroutine::with_stack(stack, move |yielder, _| {
-            self.link.set(yielder);
-            // SAFETY: nobody else runs on the slot's block, and this function uses no thread-local variable.
-            unsafe { thread_pointer.set(self.slot.block.address()) };
-            wait(self);
-            // SAFETY: the green thread has ended, and its worker has left this block; no thread-local variable is used here.
-            unsafe { thread_pointer.set(self.block().address()) };
-            yielder.suspend(());
-            unreachable!("nobody goes back to a kernel's thread that has left the slot")
-        });
-        // SAFETY: the slot is ours until the green thread is queued.
-        unsafe { *self.waiter.get() = Some(waiter) };
+        let mut waiter = KernelSide { green: self, wait };
+        let stack_top = self.slot.stack_base;
+        // SAFETY: the slot's stack is ours until the green thread is queued, and `waiter` stays until then.
+        unsafe {
+            let argument = (&raw mut waiter).cast();
+            (self.adopted).start(stack_top, KernelSide::run, argument);
+        }
         self.suspend(Action::Park);
     }
 
@@ -751,8 +768,6 @@ impl GreenRef {
         let floating_point = FloatingPoint::current();
         self.suspend(Action::Exit);
         floating_point.enter();
-        // SAFETY: the waiter stands at its end and is not gone back to; its stack holds nothing that is to be dropped.
-        unsafe { std::mem::forget((*self.waiter.get()).take()) };
         self.recycle();
     }
 
@@ -823,23 +838,13 @@ impl GreenRef {
         self.park.resume();
         // SAFETY: only the worker that runs a green thread touches its coroutine.
         let Some(coroutine) = (unsafe { (*self.coroutine.get()).as_mut() }) else {
-            // SAFETY: the caller's worker runs this green thread, which has no coroutine and is thus adopted.
-            return unsafe { self.resume_adopted() };
+            // SAFETY: without a coroutine it is adopted, and it has left; the caller uses no thread-local variable.
+            return Action::from_number(unsafe { self.adopted.enter() });
         };
         match coroutine.resume(()) {
             CoroutineResult::Yield(action) => action,
             CoroutineResult::Return(()) => Action::Exit,
         }
-    }
-
-    /// # Safety
-    ///
-    /// The calling worker is to run this green thread, which is adopted.
-    #[cold]
-    #[inline(never)]
-    unsafe fn resume_adopted(self) -> Action {
-        // SAFETY: set by `hand_over`; it lives as long as the waiter's function.
-        unsafe { (*self.link.get()).suspend(()) }
     }
 
     /// On the worker, after the green thread has ended and its stack was left.

@@ -11,6 +11,7 @@
 //! - `has_signal_frame(from, to)`: whether a signal handler runs in that part of a stack;
 //! - `system_call(number, arguments)`: a system call without libc;
 //! - `FloatingPoint::current()` and `enter()`: how the running code rounds, and which exceptions it has seen or traps;
+//! - `StackSwitch`: two sides that take turns, one of them code that has a stack already;
 //! - `ThreadPointer::set(address)`: makes another control block the running thread's;
 //! - `ThreadPointer::detect()`: finds out how that is done on this machine.
 //!
@@ -23,7 +24,7 @@ mod x86_64;
 pub use x86_64::system_call;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86_64::{
-    FloatingPoint, ThreadPointer, call_outermost, has_signal_frame, interrupted,
+    FloatingPoint, StackSwitch, ThreadPointer, call_outermost, has_signal_frame, interrupted,
     return_from_outermost, saved_stack_pointer, stack_pointer, thread_pointer,
 };
 

@@ -25,6 +25,7 @@ use crate::sched::monitor;
 use crate::sched::overflow;
 use crate::sched::scheduler::Shared;
 use crate::wait;
+use crate::wait::descriptor;
 
 impl Runtime {
     /// The settings of a new runtime; what is not set comes from the environment (see
@@ -155,7 +156,7 @@ impl RuntimeBuilder {
             dump_signal::dump_on_signal(signal)
                 .map_err(|error| BuildError::io("dump on a signal", error))?;
         }
-        let shared = Arc::new(Shared::new(settings)?);
+        let shared = Arc::new(Shared::new(settings, descriptor::DUTY)?);
         let runtime = Runtime {
             shared: shared.clone(),
         };

@@ -8,7 +8,6 @@ use crate::base::kernel_futex;
 use crate::sched::crew::{Call, Post};
 use crate::sched::scheduler::Shared;
 use crate::sched::worker_thread;
-use crate::wait::descriptor;
 
 impl Shared {
     /// Calls in one more worker; false if every place is taken. Only the monitor calls this, and who builds the
@@ -48,7 +47,7 @@ impl Shared {
     pub(crate) fn worker_leaves(&self) {
         self.reactor.signal();
         if self.crew.leave() {
-            descriptor::abandon(&self.reactor);
+            self.reactor.abandon();
         }
     }
 }

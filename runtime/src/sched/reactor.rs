@@ -13,6 +13,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -32,7 +33,6 @@ use crate::base::error::BuildError;
 use crate::base::interest::Edges;
 use crate::base::own_descriptor::{OwnDescriptor, OwnNumber, lost};
 use crate::base::spin::SpinLock;
-use crate::wait::descriptor;
 
 const SIGNAL: Token = Token(usize::MAX);
 const TIMER: Token = Token(usize::MAX - 1);
@@ -46,8 +46,18 @@ const LONGEST: Duration = Duration::from_secs(1_000_000);
 /// Events taken from the kernel in one call.
 pub(crate) const EVENTS: usize = 256;
 
+/// Whom a reactor tells what it sees: who knows the descriptors, and who waits for them, stands above.
+#[derive(Clone, Copy)]
+pub(crate) struct Duty {
+    /// Of an event: what the descriptor that was registered with this token has seen.
+    pub(crate) ready: fn(u64, Edges),
+    /// Of the end: nobody looks any more, so what is registered with this reactor is to be registered with another one.
+    pub(crate) abandon: fn(&Arc<Reactor>),
+}
+
 /// The reactor of one runtime.
 pub(crate) struct Reactor {
+    duty: Duty,
     // The number is forgotten before the set is closed.
     _set: OwnNumber,
     poll: Poll,
@@ -63,7 +73,7 @@ pub(crate) struct Reactor {
 pub(crate) type Events = Vec<epoll::Event>;
 
 impl Reactor {
-    pub(crate) fn new() -> Result<Reactor, BuildError> {
+    pub(crate) fn new(duty: Duty) -> Result<Reactor, BuildError> {
         let made = || -> io::Result<Reactor> {
             let poll = Poll::new()?;
             let set = OwnNumber::note(poll.as_raw_fd());
@@ -80,6 +90,7 @@ impl Reactor {
                     .register(&mut SourceFd(&number), token, Interest::READABLE)?;
             }
             Ok(Reactor {
+                duty,
                 _set: set,
                 poll,
                 signal,
@@ -162,8 +173,7 @@ impl Reactor {
         }
     }
 
-    /// Waits for events, or only looks for them, and hands the edges of descriptors to
-    /// `descriptor.rs`, which unparks the waiters. True if the signal was among them.
+    /// Waits for events, or only looks for them, and tells of the edges of descriptors, whose waiters are unparked. True if the signal was among them.
     pub(crate) fn turn(&self, events: &mut Events, wait: bool) -> bool {
         events.clear();
         let limit = if wait { self.limit() } else { Some(NO_TIME) };
@@ -177,7 +187,7 @@ impl Reactor {
             match Token(event.data.u64() as usize) {
                 SIGNAL => signalled = true,
                 TIMER => self.armed.store(u64::MAX, Ordering::SeqCst),
-                Token(token) => descriptor::ready(token as u64, edges(event.flags)),
+                Token(token) => (self.duty.ready)(token as u64, edges(event.flags)),
             }
         }
         signalled
@@ -219,6 +229,11 @@ impl Reactor {
             }
             outcome => outcome,
         }
+    }
+
+    /// The last worker has left.
+    pub(crate) fn abandon(self: &Arc<Reactor>) {
+        (self.duty.abandon)(self);
     }
 
     /// Takes a descriptor out; it may be out already.

@@ -14,7 +14,7 @@ use crate::base::process;
 use crate::sched::crew::Crew;
 use crate::sched::green::{Green, GreenRef};
 use crate::sched::idle::{Idle, Place};
-use crate::sched::reactor::Reactor;
+use crate::sched::reactor::{Duty, Reactor};
 use crate::sched::run_next::RunNext;
 use crate::sched::settings::Settings;
 use crate::sched::shard::Shards;
@@ -47,7 +47,7 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(settings: Settings) -> Result<Shared, BuildError> {
+    pub(crate) fn new(settings: Settings, duty: Duty) -> Result<Shared, BuildError> {
         Ok(Shared {
             shards: Shards::with_room_for(settings.workers + settings.spare_workers()),
             crew: Crew::new(settings.workers),
@@ -55,7 +55,7 @@ impl Shared {
             injector: Injector::new(),
             idle: Idle::new(),
             standby: Standby::new(),
-            reactor: Arc::new(Reactor::new()?),
+            reactor: Arc::new(Reactor::new(duty)?),
             bell: Bell::new(),
             counters: OutsideCounters::default(),
             sleeping: AtomicU32::new(0),

@@ -43,7 +43,7 @@ use crate::base::deadline::Deadline;
 use crate::base::interest::{Edges, Interest};
 use crate::base::process;
 use crate::sched::context::NativeSection;
-use crate::sched::reactor::Reactor;
+use crate::sched::reactor::{Duty, Reactor};
 
 pub use kind::{Kind, is_nonblocking, kind};
 pub(crate) use kind::{NO_TIME, borrow, is_ready};
@@ -455,11 +455,14 @@ impl Snapshot {
     }
 }
 
+/// What the reactors tell this table.
+pub(crate) const DUTY: Duty = Duty { ready, abandon };
+
 /// A token has room for this much of the generation; mio's own tokens stand above.
 const TOKEN_GENERATION: u32 = 0x7fff_ffff;
 
 /// An event of the epoll set: the descriptor of `token` has seen `edges`.
-pub(crate) fn ready(token: u64, edges: Edges) {
+fn ready(token: u64, edges: Edges) {
     let fd = token as u32 as RawFd;
     let Some(descriptor) = existing(fd) else {
         return;
@@ -617,7 +620,7 @@ pub(crate) unsafe fn reset_after_fork() {
 }
 
 /// A runtime ends: its registrations are void, and their waiters try again.
-pub(crate) fn abandon(reactor: &Arc<Reactor>) {
+fn abandon(reactor: &Arc<Reactor>) {
     for_range(0, u32::MAX, |fd| {
         let ours = touched(fd).filter(|descriptor| {
             descriptor

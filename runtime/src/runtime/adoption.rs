@@ -46,8 +46,8 @@ use crate::body::rseq;
 use crate::body::setxid;
 use crate::body::tls::{self, Block};
 use crate::sched::blocking_section;
-use crate::sched::context::{self, NativeSection, UserSection, Words};
-use crate::sched::green::{GreenRef, Life};
+use crate::sched::context::{self, NativeSection, UserSection};
+use crate::sched::green::{GreenRef, Life, Words};
 use crate::sched::scheduler::Shared;
 use crate::sched::task::Head;
 

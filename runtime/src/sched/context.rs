@@ -30,7 +30,7 @@ use crate::base::process;
 use crate::base::report;
 use crate::body::native_stack;
 use crate::body::rseq;
-use crate::sched::green::{Green, GreenRef};
+use crate::sched::green::{Green, GreenRef, Words};
 use crate::sched::worker::Worker;
 
 thread_local! {
@@ -131,21 +131,7 @@ pub(crate) fn forget_green() {
     GREEN.set(ptr::null());
 }
 
-/// What the words said of a thread before it was [adopted](crate::runtime::adoption).
-#[derive(Clone, Copy)]
-pub(crate) struct Words {
-    current: *const Green,
-    green: *const Green,
-    own: bool,
-}
-
 impl Words {
-    pub(crate) const NOBODY: Words = Words {
-        current: ptr::null(),
-        green: ptr::null(),
-        own: false,
-    };
-
     /// Makes the calling thread's words say that nobody runs here.
     pub(crate) fn lay_aside() -> Words {
         Words {

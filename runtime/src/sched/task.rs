@@ -69,6 +69,19 @@ pub(crate) mod state {
     pub(crate) const CANCELLED: u32 = 16;
 }
 
+/// The life word: who waits for the end of a green thread that `pthread_create` made, and whether
+/// it has come. One word, so that exactly one side releases the slot, and touches nothing after.
+pub(super) mod ending {
+    /// The slot waits for a join or a detach.
+    pub(crate) const JOINABLE: u32 = 0;
+    /// Somebody has claimed the join.
+    pub(crate) const CLAIMED: u32 = 1;
+    /// The slot is released as soon as the green thread has ended.
+    pub(crate) const DETACHED: u32 = 2;
+    /// Set when the green thread has ended and its stack was left.
+    pub(crate) const ENDED: u32 = 4;
+}
+
 /// The values of [`Head::permit`], as std has them.
 pub(crate) mod permit {
     pub(crate) const EMPTY: u32 = 0;

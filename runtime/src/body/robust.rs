@@ -9,8 +9,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::thread::futex::{self, Flags};
 
 use crate::base::arch;
-use crate::body::tls;
-use crate::sched::parking_lot::{ANY, wake_green};
 
 /// Where the head of the list stands in a control block.
 #[derive(Clone, Copy)]
@@ -52,12 +50,13 @@ impl RobustMutexes {
         (error == 0 && fits && head_size == size_of::<List>()).then_some(RobustMutexes { offset })
     }
 
-    /// Marks the mutexes that the calling thread still holds, and wakes one waiter of each.
+    /// Marks the mutexes that the calling thread with this `id` still holds, and wakes one waiter of each: one that waits in
+    /// the kernel, and by `wake` a green thread.
     ///
     /// # Safety
     ///
     /// Runs on a green thread's own block, after all other code of that thread.
-    pub(crate) unsafe fn abandon(self) {
+    pub(crate) unsafe fn abandon(self, id: u32, wake: fn(*const u32)) {
         let head = arch::thread_pointer() + self.offset;
         let list = head as *mut List;
         // SAFETY: the calling thread's own list, of mutexes that glibc has taken in and not yet taken out.
@@ -65,7 +64,6 @@ impl RobustMutexes {
         if link == head {
             return;
         }
-        let id = tls::thread_id() as u32;
         for _ in 0..MOST {
             if link == head {
                 break;
@@ -74,7 +72,7 @@ impl RobustMutexes {
             // SAFETY: as above. The next link is read while the mutex is still this thread's.
             unsafe {
                 link = *(link as *const usize) & !1;
-                abandon_one(AtomicU32::from_ptr(lock), id);
+                abandon_one(AtomicU32::from_ptr(lock), id, wake);
             }
         }
         // SAFETY: the list is empty now; the word before its head points to the last link.
@@ -86,7 +84,7 @@ impl RobustMutexes {
     }
 }
 
-fn abandon_one(lock: &AtomicU32, id: u32) {
+fn abandon_one(lock: &AtomicU32, id: u32, wake: fn(*const u32)) {
     let before = lock.fetch_update(Ordering::Release, Ordering::Relaxed, |word| {
         (word & !(WAITERS | OWNER_DIED) == id).then_some(word & WAITERS | OWNER_DIED)
     });
@@ -94,5 +92,5 @@ fn abandon_one(lock: &AtomicU32, id: u32) {
         // glibc waits for robust mutexes as if they were shared with other processes.
         let _ = futex::wake(lock, Flags::empty(), 1);
     }
-    wake_green(lock.as_ptr(), 1, ANY);
+    wake(lock.as_ptr());
 }

@@ -570,12 +570,13 @@ pub(crate) unsafe fn start_thread() {
 }
 
 /// What glibc does last on a thread: thread-local destructors (C++'s and Rust's), then those of
-/// pthread keys, then the resolver's. And what the kernel does then about robust mutexes.
+/// pthread keys, then the resolver's. And what the kernel does then about robust mutexes; `wake` wakes one green thread
+/// that waits for a word.
 ///
 /// # Safety
 ///
 /// Runs on a green thread's own block, after all other code of that thread.
-pub(crate) unsafe fn run_exit_destructors() {
+pub(crate) unsafe fn run_exit_destructors(wake: fn(*const u32)) {
     let layout = layout();
     // SAFETY: the caller's promise.
     unsafe {
@@ -586,7 +587,7 @@ pub(crate) unsafe fn run_exit_destructors() {
             (*state).options = 0;
         }
         if let Some(robust) = layout.robust {
-            robust.abandon();
+            robust.abandon(thread_id() as u32, wake);
         }
     }
 }

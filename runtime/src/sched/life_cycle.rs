@@ -208,7 +208,7 @@ impl GreenRef {
     /// Last on the green thread's own stack: what a thread does as it exits.
     fn end(self) {
         // SAFETY: this is the green thread's own block, and its code has ended.
-        unsafe { tls::run_exit_destructors() };
+        unsafe { tls::run_exit_destructors(parking_lot::wake_one) };
         if process::forks() != self.life().forks {
             // The last thread of a forked child ends, and the process with it. It does so on this
             // stack: the worker's may be in other use by now.

@@ -260,6 +260,11 @@ fn withdraw(waiter: &Waiter) -> bool {
     }
 }
 
+/// Wakes one green waiter of `address`, whatever its bitset. Any thread may call this.
+pub(crate) fn wake_one(address: *const u32) {
+    wake_green(address, 1, ANY);
+}
+
 /// Wakes up to `count` green waiters of `address` whose bitset meets `bitset`; gives how many. Any
 /// thread may call this.
 pub fn wake_green(address: *const u32, count: u32, bitset: u32) -> u32 {

@@ -11,13 +11,13 @@ use std::ffi::{c_int, c_uint};
 use std::ptr;
 
 use greenpatch_runtime::Patch;
-use greenpatch_runtime::hook::{self, Interest, Kind, Section};
+use greenpatch_runtime::deadline::Deadline;
+use greenpatch_runtime::hook::{self, Call, Interest, Kind, Section};
 use libc::{iovec, off_t, size_t, ssize_t};
 use rustix::io::Errno;
 
 use crate::kernel::{finish_count, is_ready};
 use crate::section;
-use crate::transfer::retry;
 
 originals! {
     fn splice(from: c_int, from_offset: *mut off_t, to: c_int, to_offset: *mut off_t, length: size_t, flags: c_uint) -> ssize_t;
@@ -26,31 +26,42 @@ originals! {
     fn sendfile(to: c_int, from: c_int, offset: *mut off_t, length: size_t) -> ssize_t;
 }
 
-/// One of the descriptors.
+/// One of the descriptors, to which the call belongs once it has waited, or has found that it would have to.
 #[derive(Clone, Copy)]
-struct Side {
-    fd: c_int,
+struct Side<'a> {
+    call: Call<'a>,
     interest: Interest,
 }
 
-impl Side {
-    fn from(fd: c_int) -> Side {
-        Side {
-            fd,
+impl<'a> Side<'a> {
+    fn from(section: &'a Section, fd: c_int) -> Result<Side<'a>, Errno> {
+        Ok(Side {
+            call: section.call(fd)?,
             interest: Interest::Read,
-        }
+        })
     }
 
-    fn to(fd: c_int) -> Side {
-        Side {
-            fd,
+    fn to(section: &'a Section, fd: c_int) -> Result<Side<'a>, Errno> {
+        Ok(Side {
+            call: section.call(fd)?,
             interest: Interest::Write,
+        })
+    }
+
+    fn fd(&self) -> c_int {
+        self.call.number()
+    }
+
+    fn rest(self) -> Side<'a> {
+        Side {
+            call: self.call.rest(),
+            ..self
         }
     }
 
-    fn is_ready(self) -> bool {
+    fn is_ready(&self) -> bool {
         is_ready(
-            self.fd,
+            self.fd(),
             match self.interest {
                 Interest::Read => libc::POLLIN,
                 Interest::Write => libc::POLLOUT,
@@ -59,9 +70,9 @@ impl Side {
     }
 
     /// Parks until poll(2) calls it ready, unless the caller does not want to wait.
-    fn wait(self, section: &Section, waits: impl Fn() -> bool) -> Result<(), Errno> {
+    fn wait(&self, section: &Section, waits: impl Fn() -> bool) -> Result<(), Errno> {
         let patience = || {
-            if waits() && !hook::is_nonblocking(self.fd) {
+            if waits() && !hook::is_nonblocking(self.fd()) {
                 Ok(self.deadline(section))
             } else {
                 Err(Errno::AGAIN)
@@ -74,60 +85,85 @@ impl Side {
                 Err(Errno::AGAIN)
             }
         };
-        match retry(section, self.fd, self.interest, patience, attempt) {
+        match self.call.retry(self.interest, patience, attempt) {
             // A file is always ready.
             Err(Errno::PERM) => Ok(()),
             outcome => outcome,
         }
     }
 
-    fn deadline(self, section: &Section) -> Option<greenpatch_runtime::deadline::Deadline> {
-        let is_socket = hook::kind(self.fd) == Kind::Socket;
+    fn deadline(&self, section: &Section) -> Option<Deadline> {
+        let is_socket = hook::kind(self.fd()) == Kind::Socket;
         is_socket
-            .then(|| section.socket_deadline(self.fd, self.interest))
+            .then(|| section.socket_deadline(self.fd(), self.interest))
             .flatten()
     }
+}
+
+/// Makes `call` in a blocking section, unless another thread has closed a side of which this is not the first step.
+fn step<const N: usize>(
+    section: &Section,
+    sides: &[Side<'_>; N],
+    call: impl FnOnce() -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    section.blocking(|| {
+        let mut going_on = [const { None }; N];
+        for (place, side) in going_on.iter_mut().zip(sides) {
+            *place = side.call.go_on()?;
+        }
+        call()
+    })
 }
 
 /// Makes `call` with these flags and `SPLICE_F_NONBLOCK` once the sides are ready.
 fn move_between<const N: usize>(
     section: &Section,
-    sides: [Side; N],
+    sides: [Side<'_>; N],
     flags: c_uint,
     call: impl Fn(c_uint) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
-    let attempt = || section.blocking(|| call(flags | libc::SPLICE_F_NONBLOCK));
-    let two_pipes = sides.iter().all(|side| hook::kind(side.fd) == Kind::Pipe);
+    let attempt = |sides: &_| step(section, sides, || call(flags | libc::SPLICE_F_NONBLOCK));
+    let two_pipes = sides.iter().all(|side| is_pipe(side.fd()));
     // Of two pipes, the kernel looks at the mode of both, whichever has to be waited for.
     let waits = || {
-        let is_nonblocking = |side: &Side| hook::is_nonblocking(side.fd);
+        let is_nonblocking = |side: &Side<'_>| hook::is_nonblocking(side.fd());
         flags & libc::SPLICE_F_NONBLOCK == 0 && !(two_pipes && sides.iter().any(is_nonblocking))
     };
     // What is to be refused is refused at once. Of a pipe the flag keeps the call from waiting, and a file is there.
-    let can_be_tried = |side: &Side| {
-        let is_known = matches!(hook::kind(side.fd), Kind::Pipe | Kind::File);
-        is_known || side.fd < 0 || side.is_ready()
+    let can_be_tried = |side: &Side<'_>| {
+        matches!(hook::kind(side.fd()), Kind::Pipe | Kind::File) || side.is_ready()
     };
     if sides.iter().all(can_be_tried) {
-        match attempt() {
+        match attempt(&sides) {
             Err(Errno::AGAIN) => {}
             outcome => return outcome,
         }
     }
+    let sides = sides.map(Side::rest);
     loop {
-        for side in sides {
+        for side in &sides {
             side.wait(section, waits)?;
         }
-        match attempt() {
+        match attempt(&sides) {
             Err(Errno::AGAIN) => {}
             outcome => return outcome,
         }
-        let unready = sides.iter().find(|side| !side.is_ready());
-        if unready.is_none() {
+        if sides.iter().all(Side::is_ready) {
             // For a reason that poll does not know of. The caller's own flags decide whether to wait for its end.
-            return section.blocking(|| call(flags));
+            return step(section, &sides, || call(flags));
         }
     }
+}
+
+fn move_from_to(
+    section: &Section,
+    from: c_int,
+    to: c_int,
+    flags: c_uint,
+    call: impl Fn(c_uint) -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
+    let sides = [Side::from(section, from)?, Side::to(section, to)?];
+    move_between(section, sides, flags, call)
 }
 
 /// The flags of splice, tee and vmsplice.
@@ -205,7 +241,7 @@ unsafe extern "C-unwind" fn splice(
     if !is_right {
         return section::yielding(section, call);
     }
-    let outcome = move_between(&section, [Side::from(from), Side::to(to)], flags, |flags| {
+    let outcome = move_from_to(&section, from, to, flags, |flags| {
         let length = limited(length, to);
         // SAFETY: what splice asks of its caller.
         unsafe {
@@ -233,7 +269,7 @@ unsafe extern "C-unwind" fn tee(from: c_int, to: c_int, length: size_t, flags: c
     if flags & !KNOWN_FLAGS != 0 || !is_pipe(from) || !is_pipe(to) {
         return section::yielding(section, call);
     }
-    let outcome = move_between(&section, [Side::from(from), Side::to(to)], flags, |flags| {
+    let outcome = move_from_to(&section, from, to, flags, |flags| {
         // SAFETY: integers only.
         unsafe { kernel_call!(libc::SYS_tee, from, to, length, flags) }
     });
@@ -259,13 +295,15 @@ unsafe extern "C-unwind" fn vmsplice(
     let mode = unsafe { kernel_call!(libc::SYS_fcntl, pipe, libc::F_GETFL) };
     let is_read_end = mode.is_ok_and(|mode| mode as c_int & libc::O_ACCMODE == libc::O_RDONLY);
     let side = if is_read_end {
-        Side::from(pipe)
+        Side::from(&section, pipe)
     } else {
-        Side::to(pipe)
+        Side::to(&section, pipe)
     };
-    let outcome = move_between(&section, [side], flags, |flags| {
-        // SAFETY: what vmsplice asks of its caller.
-        unsafe { kernel_call!(libc::SYS_vmsplice, pipe, vectors, count, flags) }
+    let outcome = side.and_then(|side| {
+        move_between(&section, [side], flags, |flags| {
+            // SAFETY: what vmsplice asks of its caller.
+            unsafe { kernel_call!(libc::SYS_vmsplice, pipe, vectors, count, flags) }
+        })
     });
     finish_count(section, outcome)
 }
@@ -285,8 +323,7 @@ unsafe extern "C-unwind" fn sendfile(
     let is_simple = length == 0 || hook::kind(from) != Kind::File || hook::is_nonblocking(to);
     match hook::kind(to) {
         Kind::Pipe if !is_simple => {
-            let sides = [Side::from(from), Side::to(to)];
-            let outcome = move_between(&section, sides, 0, |flags| {
+            let outcome = move_from_to(&section, from, to, 0, |flags| {
                 let nowhere = ptr::null_mut::<off_t>();
                 // SAFETY: what sendfile asks of its caller.
                 unsafe { kernel_call!(libc::SYS_splice, from, offset, to, nowhere, length, flags) }
@@ -332,17 +369,25 @@ unsafe fn send_file(
     offset: *mut off_t,
     length: usize,
 ) -> Result<usize, Errno> {
+    let mut sides = [Side::from(section, from)?, Side::to(section, to)?];
+    if !sides[1].is_ready() {
+        sides = sides.map(Side::rest);
+    }
     let mut sent = 0;
     while sent < length {
-        let part = Side::to(to).wait(section, || true).and_then(|()| {
-            let length = limited(length - sent, to);
-            // SAFETY: the caller's promise; the kernel moves the offset along.
-            section
-                .blocking(|| unsafe { kernel_call!(libc::SYS_sendfile, to, from, offset, length) })
+        let part = sides[1].wait(section, || true).and_then(|()| {
+            step(section, &sides, || {
+                let length = limited(length - sent, to);
+                // SAFETY: the caller's promise; the kernel moves the offset along.
+                unsafe { kernel_call!(libc::SYS_sendfile, to, from, offset, length) }
+            })
         });
         match part {
             Ok(0) => break,
-            Ok(count) => sent += count,
+            Ok(count) => {
+                sent += count;
+                sides = sides.map(Side::rest);
+            }
             // What has been sent counts.
             Err(_) if sent > 0 => break,
             Err(error) => return Err(error),

@@ -669,3 +669,110 @@ fn who_waits_to_accept_does_not_get_the_next_listeners_connection() {
         drop(unsafe { OwnedFd::from_raw_fd(number) });
     });
 }
+
+/// What moves bytes between two descriptors.
+type Move = fn(from: RawFd, to: RawFd) -> isize;
+
+fn splice(from: RawFd, to: RawFd) -> isize {
+    let nowhere = ptr::null_mut();
+    // SAFETY: descriptors, and no offsets.
+    unsafe { libc::splice(from, nowhere, to, nowhere, 4096, 0) }
+}
+
+fn tee(from: RawFd, to: RawFd) -> isize {
+    // SAFETY: integers only.
+    unsafe { libc::tee(from, to, 4096, 0) }
+}
+
+fn sendfile(from: RawFd, to: RawFd) -> isize {
+    // SAFETY: descriptors, and no offset.
+    unsafe { libc::sendfile(to, from, ptr::null_mut(), 4096) }
+}
+
+/// Begins `move_bytes` on another green thread, and changes something while that waits.
+fn ends_with_its_descriptors(
+    move_bytes: Move,
+    from: RawFd,
+    to: RawFd,
+    change: impl FnOnce() + Send,
+) {
+    let mover = spawn(move || {
+        let moved = move_bytes(from, to);
+        (moved, std::io::Error::last_os_error().raw_os_error())
+    });
+    time::sleep(Duration::from_millis(5));
+    change();
+    assert_eq!(mover.join().unwrap(), (-1, Some(libc::EBADF)));
+}
+
+fn is_empty(reader: &OwnedFd) -> bool {
+    let mut entry = libc::pollfd {
+        fd: reader.as_raw_fd(),
+        events: libc::POLLIN,
+        revents: 0,
+    };
+    // SAFETY: one entry.
+    unsafe { libc::poll(&mut entry, 1, 0) == 0 }
+}
+
+#[test]
+fn what_is_waited_for_is_not_moved_to_who_gets_the_number() {
+    for move_bytes in [splice, tee] {
+        on_one_worker(move || {
+            let (writer, from) = pipe();
+            let (to, _reader) = pipe();
+            let (stranger, strangers_reader) = pipe();
+            let to = alone(to);
+            ends_with_its_descriptors(move_bytes, from.as_raw_fd(), to, || {
+                replace(to, &stranger);
+                assert_eq!(write(writer.as_raw_fd()), 8);
+            });
+            assert!(is_empty(&strangers_reader));
+            assert!(!is_empty(&from));
+            // SAFETY: open, and the test's own.
+            drop(unsafe { OwnedFd::from_raw_fd(to) });
+        });
+    }
+}
+
+/// Fills it, and gives what makes room again.
+fn fill(to: &OwnedFd, reader: OwnedFd) -> impl FnOnce() + Send + use<> {
+    set_nonblocking(to.as_raw_fd());
+    while write(to.as_raw_fd()) > 0 {}
+    // SAFETY: an open descriptor.
+    assert_eq!(unsafe { libc::fcntl(to.as_raw_fd(), libc::F_SETFL, 0) }, 0);
+    set_nonblocking(reader.as_raw_fd());
+    move || while read(reader.as_raw_fd()) > 0 {}
+}
+
+#[test]
+fn who_waits_for_room_does_not_move_what_gets_the_number() {
+    let file = || OwnedFd::from(std::fs::File::open("/proc/self/exe").unwrap());
+    let filled_pipe = || {
+        let (writer, reader) = pipe();
+        assert_eq!(write(writer.as_raw_fd()), 8);
+        std::mem::forget(writer);
+        reader
+    };
+    type Case = (Move, fn() -> OwnedFd, fn() -> Ends);
+    let cases: [Case; 5] = [
+        (splice, filled_pipe, pipe),
+        (splice, filled_pipe, streams),
+        (tee, filled_pipe, pipe),
+        (sendfile, file, pipe),
+        (sendfile, file, streams),
+    ];
+    for (move_bytes, from, to) in cases {
+        on_one_worker(move || {
+            let (stranger, from) = (from(), alone(from()));
+            let (to, reader) = to();
+            let make_room = fill(&to, reader);
+            ends_with_its_descriptors(move_bytes, from, to.as_raw_fd(), || {
+                replace(from, &stranger);
+                make_room();
+            });
+            // SAFETY: open, and the test's own.
+            drop(unsafe { OwnedFd::from_raw_fd(from) });
+        });
+    }
+}

@@ -1,6 +1,6 @@
 //! What the runtime knows of each file descriptor: readiness, waiters, and whose number it is.
 //!
-//! One table by descriptor number, for the whole process; its entries are made on demand and never
+//! One table by descriptor number, for the whole process; its entries are made on demand, without malloc, and never
 //! freed. An entry is registered with the reactor of the first runtime that has to wait on it,
 //! once, edge-triggered in both directions.
 //!
@@ -28,7 +28,6 @@
 mod kind;
 mod line;
 
-use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::Arc;
@@ -37,6 +36,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use rustix::time::Timespec;
 
 use crate::base::deadline::Deadline;
@@ -145,20 +145,24 @@ fn make_entry(fd: RawFd) -> Result<&'static Descriptor, Errno> {
     }
     rustix::io::fcntl_getfd(borrow(fd))?;
     let (chunk, index) = place(fd);
-    let layout = Layout::array::<Descriptor>(FIRST_CHUNK << chunk).map_err(|_| Errno::NOMEM)?;
-    // SAFETY: the layout is not empty. Large zeroed blocks are taken page by page as they are used.
-    let new = unsafe { alloc_zeroed(layout) }.cast::<Descriptor>();
-    if new.is_null() {
-        return Err(Errno::NOMEM);
-    }
+    let size = size_of::<Descriptor>() * (FIRST_CHUNK << chunk);
+    let protection = ProtFlags::READ | ProtFlags::WRITE;
+    let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
+    // Not by malloc, which this may have interrupted, if it is a signal handler that makes the first use.
+    // SAFETY: a new mapping.
+    let new = unsafe { mmap_anonymous(ptr::null_mut(), size, protection, flags) }?;
     // Zeros are a valid entry: no bits, no waiters, a free lock, no reactor.
-    let published =
-        TABLE[chunk].compare_exchange(ptr::null_mut(), new, Ordering::AcqRel, Ordering::Acquire);
+    let published = TABLE[chunk].compare_exchange(
+        ptr::null_mut(),
+        new.cast(),
+        Ordering::AcqRel,
+        Ordering::Acquire,
+    );
     let entries = match published {
-        Ok(_) => new,
+        Ok(_) => new.cast(),
         Err(other) => {
             // SAFETY: ours, and nobody has seen it.
-            unsafe { dealloc(new.cast(), layout) };
+            let _ = unsafe { munmap(new, size) };
             other
         }
     };

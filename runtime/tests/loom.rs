@@ -62,6 +62,8 @@ mod green {
 mod spin {
     use loom::sync::{Mutex, MutexGuard};
 
+    pub(crate) type SpinGuard<'a, T> = MutexGuard<'a, T>;
+
     pub(crate) struct SpinLock<T>(Mutex<T>);
 
     impl<T> SpinLock<T> {

@@ -47,6 +47,9 @@ unsafe impl RawMutex for RawSpin {
 /// Data behind a [`RawSpin`].
 pub(crate) type SpinLock<T> = lock_api::Mutex<RawSpin, T>;
 
+/// Such data while the lock is held.
+pub(crate) type SpinGuard<'a, T> = lock_api::MutexGuard<'a, RawSpin, T>;
+
 /// Changes what a lock guards whether or not it is held, and leaves it free.
 ///
 /// # Safety

@@ -198,13 +198,12 @@ impl Call<'_> {
         is_known_unready: impl Fn(Snapshot) -> bool,
         end: impl Fn(Snapshot) -> Option<T>,
     ) -> Result<T, Errno> {
+        let mut call = *self;
         let Call {
             section,
             descriptor,
-            mut opening,
-            mut has_begun,
             ..
-        } = *self;
+        } = call;
         let waiter = Waiter::consumer(section.green(), interest.edge());
         let place = Place {
             call: *self,
@@ -214,10 +213,10 @@ impl Call<'_> {
         };
         let mut patience = Patience::Unasked(patience);
         loop {
-            let snapshot = match descriptor.look(opening) {
+            let snapshot = match descriptor.look(call.opening) {
                 // A call that has done nothing yet belongs to whatever has the number now.
-                Err(Errno::BADF) if !has_begun => {
-                    opening = descriptor.opening();
+                Err(Errno::BADF) if !call.has_begun => {
+                    call.opening = descriptor.opening();
                     continue;
                 }
                 looked => looked?,
@@ -229,7 +228,7 @@ impl Call<'_> {
             {
                 descriptor.prompt(self.fd, &waiter);
                 if place.wait(snapshot, deadline, false)? {
-                    has_begun = true;
+                    call = call.rest();
                     continue;
                 }
             }
@@ -237,10 +236,10 @@ impl Call<'_> {
             // or the event may still be to come.
             let is_unready = !waiter.is_woken() && is_known_unready(snapshot);
             if !is_unready {
-                let going_on = has_begun.then(|| descriptor.go_on(opening)).transpose()?;
+                let going_on = call.go_on()?;
                 let outcome = attempt(snapshot);
                 drop(going_on);
-                has_begun = true;
+                call = call.rest();
                 match outcome {
                     Err(Errno::AGAIN) => {}
                     outcome => {
@@ -271,7 +270,7 @@ impl Call<'_> {
                 section.give_way();
                 return Ok(outcome);
             }
-            has_begun |= place.wait(snapshot, deadline, true)?;
+            call.has_begun |= place.wait(snapshot, deadline, true)?;
         }
     }
 }

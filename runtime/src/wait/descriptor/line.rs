@@ -52,7 +52,7 @@ use std::{mem, ptr};
 
 use crate::base::atomic::{AtomicU32, Cell, Ordering};
 use crate::base::interest::Edges;
-use crate::base::spin::{self, SpinLock};
+use crate::base::spin::{self, SpinGuard, SpinLock};
 use crate::sched::green::GreenRef;
 
 /// The count of edges stands above the bits.
@@ -515,7 +515,7 @@ impl<T> Line<T> {
 
     /// An event: the descriptor has seen `edges`. Dropped if `is_meant`, which is called under the lock, says false.
     pub(crate) fn edge(&self, edges: Edges, is_meant: impl FnOnce(&T) -> bool) {
-        let mut guarded = self.guarded.lock();
+        let guarded = self.guarded.lock();
         if !is_meant(&guarded.own) {
             return;
         }
@@ -526,22 +526,13 @@ impl<T> Line<T> {
             });
         let is_unusual = edges.contains(Edges::UNUSUAL);
         let ways = edges - Edges::UNUSUAL;
-        let mut wake = Wake {
+        let wake = Wake {
             pollers: ways,
             first: ways,
             all: if is_unusual { ways } else { Edges::empty() },
             released: None,
         };
-        let mut batch = [None; BATCH];
-        loop {
-            let filled = self.fill(&mut guarded, &mut wake, &mut batch);
-            drop(guarded);
-            unpark(&mut batch);
-            if filled < BATCH {
-                return;
-            }
-            guarded = self.guarded.lock();
-        }
+        self.wake(guarded, wake);
     }
 
     /// What is known of the descriptor is void: puts all waiters out of line, to find that it was closed, or to try again.
@@ -559,19 +550,25 @@ impl<T> Line<T> {
         guarded.epoch = guarded.epoch.wrapping_add(1);
         guarded.woken = [0; DIRECTIONS];
         let (is_closed, result) = change(&mut guarded.own);
-        let mut wake = Wake {
+        let wake = Wake {
             pollers: both,
             first: Edges::empty(),
             all: both,
             released: Some(if is_closed { CLOSED } else { RELEASED }),
         };
+        self.wake(guarded, wake);
+        result
+    }
+
+    /// Wakes those whom `wake` means: takes a batch of them out under the lock, and wakes them outside it.
+    fn wake<'a>(&'a self, mut guarded: SpinGuard<'a, Guarded<T>>, mut wake: Wake) {
         let mut batch = [None; BATCH];
         loop {
             let filled = self.fill(&mut guarded, &mut wake, &mut batch);
             drop(guarded);
             unpark(&mut batch);
             if filled < BATCH {
-                return result;
+                return;
             }
             guarded = self.guarded.lock();
         }

@@ -326,3 +326,32 @@ fn a_call_that_begins_during_a_close_does_not_go_on_on_what_gets_the_number() {
         assert_eq!(waits.join().unwrap(), Err(Errno::BADF));
     });
 }
+
+/// The kernel has put the stranger in place, and whoever did it has not told yet.
+#[test]
+fn a_call_that_begins_during_a_close_has_its_first_step_only() {
+    Runtime::builder().workers(1).build().unwrap().run(|| {
+        let (mut ours, _writer) = rustix::pipe::pipe().unwrap();
+        let (stranger, strangers) = rustix::pipe::pipe().unwrap();
+        rustix::io::write(&strangers, b"theirs").unwrap();
+        let section = hook::enter_any().unwrap();
+        let fd = ours.as_raw_fd();
+        let closing = hook::closing(fd);
+        let mut attempts = 0;
+        let outcome = section.retry(
+            fd,
+            hook::Interest::Read,
+            || Ok(None),
+            || {
+                attempts += 1;
+                if attempts == 1 {
+                    rustix::io::dup2(&stranger, &mut ours).unwrap();
+                    return Err(Errno::AGAIN);
+                }
+                rustix::io::read(&ours, &mut [0; 8])
+            },
+        );
+        assert_eq!((outcome, attempts), (Err(Errno::BADF), 1));
+        hook::closed(fd, closing);
+    });
+}

@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use loom::model::Builder;
-use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use loom::sync::atomic::{AtomicU32, AtomicUsize, Ordering, fence};
 use loom::sync::{Arc, Condvar, Mutex};
 use loom::thread;
 
@@ -145,6 +145,8 @@ mod idle;
 mod interest;
 #[path = "../src/wait/descriptor/line.rs"]
 mod line;
+#[path = "../src/wait/descriptor/opening.rs"]
+mod opening;
 #[path = "../src/sched/park.rs"]
 mod park;
 #[path = "../src/sched/run_next.rs"]
@@ -1024,6 +1026,102 @@ fn a_newcomer_does_not_overtake_who_waits() {
         items.there.store(2, Ordering::SeqCst);
         let newcomers = items.receive(&parkers[1], Receiver::Asks);
         assert_eq!((first.join().unwrap(), newcomers), (0, 1));
+    });
+}
+
+/// A descriptor number: what it stands for in the kernel, 0 for nothing, and its openings.
+struct Number {
+    descriptor: AtomicUsize,
+    openings: opening::Openings,
+}
+
+impl Number {
+    fn of(descriptor: usize) -> Arc<Number> {
+        Arc::new(Number {
+            descriptor: AtomicUsize::new(descriptor),
+            openings: opening::Openings::new(),
+        })
+    }
+
+    /// A system call: is in one order with all others.
+    fn kernel(&self, next: impl Fn(usize) -> usize) -> usize {
+        fence(Ordering::SeqCst);
+        let order = Ordering::SeqCst;
+        let before = self
+            .descriptor
+            .fetch_update(order, order, |now| Some(next(now)));
+        fence(Ordering::SeqCst);
+        before.unwrap()
+    }
+
+    /// On which descriptors the two steps of a call act; 0 stands for a step that fails.
+    fn call(&self) -> [usize; 2] {
+        let opening = self.openings.begin();
+        let act = || self.kernel(|now| now);
+        let first = act();
+        if first == 0 {
+            return [0, 0];
+        }
+        let going_on = self.openings.go_on(opening);
+        [first, going_on.map_or(0, |_going_on| act())]
+    }
+
+    /// Puts another descriptor in place, or none: `hook::closing`, the system call, and `hook::closed`.
+    fn close(&self, next: usize) {
+        let closing = self.openings.closing();
+        while self.openings.are_going_on() {
+            thread::yield_now();
+        }
+        self.kernel(|_| next);
+        self.openings.closed(closing);
+    }
+
+    /// The kernel gives the number out, if it is free, and `hook::opened` tells.
+    fn open(&self, descriptor: usize) -> bool {
+        let was_free = self.kernel(|now| if now == 0 { descriptor } else { now }) == 0;
+        if was_free {
+            self.openings.opened();
+        }
+        was_free
+    }
+}
+
+fn acts_on_one(call: [usize; 2]) {
+    assert!(call[1] == 0 || call[1] == call[0], "acts on {call:?}");
+}
+
+#[test]
+fn a_call_acts_on_one_descriptor_though_the_number_is_used_again() {
+    check(4, || {
+        let number = Number::of(1);
+        let caller = {
+            let number = number.clone();
+            thread::spawn(move || acts_on_one(number.call()))
+        };
+        let opener = {
+            let number = number.clone();
+            thread::spawn(move || {
+                // Nobody closes that one.
+                assert!(!number.open(2) || number.call() == [2, 2]);
+            })
+        };
+        number.close(0);
+        caller.join().unwrap();
+        opener.join().unwrap();
+    });
+}
+
+#[test]
+fn a_call_acts_on_one_descriptor_though_another_takes_its_place() {
+    check(4, || {
+        let number = Number::of(1);
+        let caller = {
+            let number = number.clone();
+            thread::spawn(move || acts_on_one(number.call()))
+        };
+        number.close(2);
+        caller.join().unwrap();
+        assert_eq!(number.call(), [2, 2]);
     });
 }
 

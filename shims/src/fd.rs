@@ -16,7 +16,7 @@ use std::ffi::c_long;
 use std::ffi::{c_char, c_int, c_uint};
 
 use greenpatch_runtime::Patch;
-use greenpatch_runtime::hook::{self, Closing, Section};
+use greenpatch_runtime::hook::{self, Section};
 use libc::{DIR, FILE, sigset_t};
 use rustix::io::Errno;
 
@@ -75,14 +75,8 @@ pub(crate) unsafe fn opened_pair(status: c_int, pair: *const c_int) -> c_int {
 /// Around a `call` that closes `fd`.
 pub(crate) fn closing<T>(fd: c_int, call: impl FnOnce() -> T) -> T {
     let closing = hook::closing(fd);
-    after(fd, closing, call())
-}
-
-/// Tells that `fd` is no longer what it was, after a call that gave `value`.
-fn after<T>(fd: c_int, closing: Closing, value: T) -> T {
-    if hook::is_known(fd) {
-        keeping_errno(|| hook::closed(fd, closing));
-    }
+    let value = call();
+    keeping_errno(|| hook::closed(fd, closing));
     value
 }
 
@@ -267,12 +261,9 @@ fn replacing<T>(fd: c_int, to: c_int, call: impl FnOnce() -> T) -> T {
     if fd == to {
         return call();
     }
-    if !hook::is_known(to) {
-        let closing = hook::glance(to);
-        return after(to, closing, call());
-    }
     // SAFETY: F_GETFD takes no argument.
-    if unsafe { kernel_call!(libc::SYS_fcntl, fd, libc::F_GETFD) }.is_ok() {
+    let is_open = || unsafe { kernel_call!(libc::SYS_fcntl, fd, libc::F_GETFD) }.is_ok();
+    if !hook::is_known(to) || is_open() {
         closing(to, call)
     } else {
         call()

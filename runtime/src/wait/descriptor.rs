@@ -13,20 +13,11 @@
 //! and ends a generation whose close went unseen (inside libc, say). Whatever is asked of the kernel to be remembered, the
 //! kind and the time-outs, is stored only if the generation is still that from before the question.
 //!
-//! **Calls.** A call belongs to the descriptor that had the number when it first looked: to the entry's *opening*. `closing`
-//! and `opened` begin the next one, and whatever the call has yet to do (a retry, the rest of a send) fails with `EBADF`
-//! instead of going to a stranger. A call may also begin between `closing` and the real close. `closed` ends that one too,
-//! but only if the opening is still the one that `closing` left behind: otherwise another thread has the number for a descriptor of
-//! its own by then, of which `opened` has told, and the calls are that one's. The generation alone would not tell the two apart.
-//!
-//! Between a call's look at the opening and the kernel's own look at the number, the number could still change hands. So an
-//! attempt that is not the call's first is counted before that look, and `closing` waits for those that are under way.
-//!
-//! `closing` and `closed` have nothing to do as long as the entry is not *used*; so a call, and whoever asks the kernel for
-//! something to be remembered, marks it as used before the kernel is asked. `opened` counts in any case.
+//! Which descriptor a call belongs to, and what closing and opening do to calls in progress, is the matter of [`opening`].
 
 mod kind;
 mod line;
+mod opening;
 
 use std::os::fd::RawFd;
 use std::ptr;
@@ -49,21 +40,15 @@ pub use kind::{Kind, is_nonblocking, kind};
 pub(crate) use kind::{NO_TIME, borrow, is_ready};
 pub(crate) use line::Waiter;
 use line::{EDGE, Line, Queued, Tried};
+pub(crate) use opening::Opening;
+use opening::Openings;
+pub use opening::{Closing, GoingOn};
 
 /// How long a close waits for attempts under way. They do not block, but whoever makes one may lose the processor.
 const LONGEST_ATTEMPT: Duration = Duration::from_millis(100);
 
 /// How often it gives up its own processor before it sleeps.
 const YIELDS: u32 = 10;
-
-/// An attempt of a call that has begun before, on the descriptor that it began on.
-pub struct GoingOn<'a>(&'a Descriptor);
-
-impl Drop for GoingOn<'_> {
-    fn drop(&mut self) {
-        self.0.going_on.fetch_sub(1, Ordering::SeqCst);
-    }
-}
 
 /// What a descriptor is, as far as it decides how to try without blocking.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,12 +70,7 @@ pub(crate) enum FileKind {
 pub(crate) struct Descriptor {
     line: Line<Option<Arc<Reactor>>>,
     generation: AtomicU32,
-    /// To which of the number's descriptors a call belongs.
-    opening: AtomicU32,
-    /// Attempts under way of calls that have begun before; see [`go_on`](Descriptor::go_on).
-    going_on: AtomicU32,
-    /// Whether anything has to be undone when the descriptor is closed.
-    used: AtomicU8,
+    openings: Openings,
     kind: AtomicU8,
     /// Epoch in which the time-outs below were asked for, and they in nanoseconds; 0 is none.
     timeouts_epoch: AtomicU64,
@@ -174,47 +154,29 @@ impl Descriptor {
     /// The first look of a call: what it belongs to from now on.
     #[inline]
     pub(crate) fn opening(&self) -> Opening {
-        let opening = self.opening.load(Ordering::SeqCst);
-        self.mark_used();
-        Opening(opening)
+        self.openings.begin()
     }
 
-    /// To be called after the generation or the opening was read, and before the kernel is asked. If they were read after
-    /// `forget` changed them, this sees that it had reset the mark before.
-    #[inline]
-    fn mark_used(&self) {
-        if self.used.load(Ordering::SeqCst) == 0 {
-            self.used.store(1, Ordering::SeqCst);
-        }
-    }
-
-    /// A call attempts once more. As long as this is not dropped, the number has the descriptor that the call began on:
-    /// whoever closes it waits for a while.
+    /// As [`Openings::go_on`].
     ///
     /// # Errors
     ///
-    /// `EBADF` if the number has another descriptor by now than when the call first looked, or none.
+    /// `EBADF` if the descriptor that the call began on has gone, or is about to go.
     pub(crate) fn go_on(&self, opening: Opening) -> Result<GoingOn<'_>, Errno> {
-        self.going_on.fetch_add(1, Ordering::SeqCst);
-        let going_on = GoingOn(self);
-        if self.opening.load(Ordering::SeqCst) == opening.0 {
-            Ok(going_on)
-        } else {
-            Err(Errno::BADF)
-        }
+        self.openings.go_on(opening).ok_or(Errno::BADF)
     }
 
     /// After the opening was ended: waits until no attempt is under way that has not seen it. Not for ever: this may be a signal
     /// handler that has interrupted such an attempt.
     fn await_attempts(&self) {
         for _ in 0..YIELDS {
-            if self.going_on.load(Ordering::SeqCst) == 0 {
+            if !self.openings.are_going_on() {
                 return;
             }
             rustix::thread::sched_yield();
         }
         let until = Deadline::after(LONGEST_ATTEMPT);
-        while self.going_on.load(Ordering::SeqCst) != 0 && !until.has_passed() {
+        while self.openings.are_going_on() && !until.has_passed() {
             let _ = rustix::thread::nanosleep(&Timespec {
                 tv_sec: 0,
                 tv_nsec: 100_000,
@@ -230,7 +192,7 @@ impl Descriptor {
     #[inline]
     pub(crate) fn look(&self, opening: Opening) -> Result<Snapshot, Errno> {
         let snapshot = self.snapshot();
-        if self.opening.load(Ordering::SeqCst) == opening.0 {
+        if self.openings.is(opening) {
             Ok(snapshot)
         } else {
             Err(Errno::BADF)
@@ -310,7 +272,7 @@ impl Descriptor {
                 return Ok::<bool, Errno>(false);
             }
             if registered.is_none() {
-                self.mark_used();
+                self.openings.mark_used();
                 let token = u64::from(snapshot.generation & TOKEN_GENERATION) << 32 | fd as u64;
                 reactor
                     .register(fd, token)
@@ -356,40 +318,65 @@ impl Descriptor {
         poll(&mut entry, Some(&NOW)) != Ok(0)
     }
 
-    /// Ends the generation: forgets readiness, registration and kind, and wakes the waiters; ends calls in progress as `calls`
-    /// says.
-    fn forget(&self, fd: RawFd, calls: Calls, deregister: bool) {
+    /// Ends the generation: forgets readiness, registration and kind, and puts the waiters out of line. `end` may end the
+    /// opening before; it says whether it has, and with it the calls in progress.
+    fn forget<R>(
+        &self,
+        fd: RawFd,
+        deregister: bool,
+        end: impl FnOnce(&Openings) -> (bool, R),
+    ) -> R {
         let _native = NativeSection::enter();
-        let registered = self.line.reset(|registered| {
-            if let Calls::End = calls {
-                // Before what follows: see `mark_used`. As long as a call may be in progress, the mark stays.
-                self.used.store(0, Ordering::SeqCst);
-            }
+        let (registered, result) = self.line.reset(|registered| {
+            let (ends_calls, result) = end(&self.openings);
             self.generation.fetch_add(1, Ordering::SeqCst);
-            let ends_calls = match calls {
-                Calls::End => {
-                    self.opening.fetch_add(1, Ordering::SeqCst);
-                    true
-                }
-                Calls::EndOf(Closing(opening)) => opening.is_some_and(|seen| {
-                    let next = seen.wrapping_add(1);
-                    let exchange = self.opening.compare_exchange(
-                        seen,
-                        next,
-                        Ordering::SeqCst,
-                        Ordering::SeqCst,
-                    );
-                    exchange.is_ok()
-                }),
-                Calls::GoOn => false,
-            };
             self.kind.store(0, Ordering::SeqCst);
             self.timeouts_epoch.store(0, Ordering::SeqCst);
-            (ends_calls, registered.take())
+            (ends_calls, (registered.take(), result))
         });
         if let (true, Some(reactor)) = (deregister, &registered) {
             reactor.deregister(fd);
         }
+        result
+    }
+
+    fn closing(&self, fd: RawFd) -> Closing {
+        let closing = if self.openings.is_used() {
+            self.forget(fd, true, |openings| {
+                openings.reset_use();
+                (true, openings.closing())
+            })
+        } else {
+            self.openings.closing()
+        };
+        self.await_attempts();
+        closing
+    }
+
+    /// After a close, which `end` ends.
+    fn closed(&self, fd: RawFd, end: impl FnOnce(&Openings) -> bool) {
+        if self.openings.is_used() {
+            self.forget(fd, false, |openings| (end(openings), ()));
+        } else {
+            end(&self.openings);
+        }
+    }
+
+    fn opened(&self, fd: RawFd) {
+        if self.openings.is_used() {
+            self.forget(fd, false, |openings| {
+                openings.reset_use();
+                openings.opened();
+                (true, ())
+            });
+        } else {
+            self.openings.opened();
+        }
+    }
+
+    /// The calls in progress go on, after another look.
+    fn outdated(&self, fd: RawFd, deregister: bool) {
+        self.forget(fd, deregister, |_| (false, ()));
     }
 
     /// Remembers what the kernel was asked in this generation. The lock keeps it from landing in a later one.
@@ -410,7 +397,7 @@ impl Descriptor {
             5 => FileKind::Other,
             _ => {
                 let generation = self.generation.load(Ordering::SeqCst);
-                self.mark_used();
+                self.openings.mark_used();
                 let Some(kind) = ask_kind(fd) else {
                     return FileKind::Other;
                 };
@@ -427,7 +414,7 @@ impl Descriptor {
             self.timeouts[interest as usize].load(Ordering::SeqCst)
         } else {
             let generation = self.generation.load(Ordering::SeqCst);
-            self.mark_used();
+            self.openings.mark_used();
             let asked = [Interest::Read, Interest::Write].map(|which| ask_timeout(fd, which));
             self.remember(generation, || {
                 for (timeout, asked) in self.timeouts.iter().zip(asked) {
@@ -440,10 +427,6 @@ impl Descriptor {
         (nanos != 0).then(|| Deadline::after(Duration::from_nanos(nanos)))
     }
 }
-
-/// One descriptor among those that have had a number.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Opening(u32);
 
 /// The readiness word and the generation at some moment.
 #[derive(Clone, Copy, Debug)]
@@ -486,8 +469,9 @@ fn owned(fd: RawFd) -> Option<&'static Descriptor> {
     existing(fd).filter(|_| process::owns_tables())
 }
 
+/// As [`owned`], if something is known of the descriptor.
 fn touched(fd: RawFd) -> Option<&'static Descriptor> {
-    owned(fd).filter(|descriptor| descriptor.used.load(Ordering::SeqCst) != 0)
+    owned(fd).filter(|descriptor| descriptor.openings.is_used())
 }
 
 /// Whether green threads wait, or have waited, on what `fd` is now. Asks no kernel; any thread may call this.
@@ -496,46 +480,40 @@ pub fn is_known(fd: RawFd) -> bool {
     touched(fd).is_some()
 }
 
-/// A close that is under way: the opening of which calls may still begin, though their descriptor goes. `None` if there was
-/// no entry.
-#[derive(Clone, Copy, Debug)]
-pub struct Closing(Option<u32>);
-
-/// What becomes of calls in progress as an entry's generation ends.
-#[derive(Clone, Copy)]
-enum Calls {
-    /// They belong to another descriptor than what has the number from now on.
-    End,
-    /// They do if the opening is still the one that this close has left behind.
-    EndOf(Closing),
-    /// They belong to what has the number.
-    GoOn,
-}
-
-/// Before `fd` is closed, or replaced by dup2: wakes those who wait on it, with `EBADF`. Any thread may call this.
+/// Before `fd` is closed, or replaced by dup2: wakes those who wait on it, with `EBADF`. Any thread may call this, and must
+/// call [`closed`] afterwards. `None` if there is no entry.
 #[inline]
-pub fn closing(fd: RawFd) -> Closing {
-    if let Some(descriptor) = touched(fd) {
-        descriptor.forget(fd, Calls::End, true);
-        descriptor.await_attempts();
-    }
-    glance(fd)
+pub fn closing(fd: RawFd) -> Option<Closing> {
+    owned(fd).map(|descriptor| descriptor.closing(fd))
 }
 
-/// As [`closing`], for a descriptor of which nothing is known, or that may stay: ends nothing, and says what [`closed`] needs
-/// to know.
-#[inline]
-pub fn glance(fd: RawFd) -> Closing {
-    Closing(owned(fd).map(|descriptor| descriptor.opening.load(Ordering::SeqCst)))
-}
-
-/// After `fd` was closed or replaced: clears away what came in between. A call that has begun since belongs to what was closed,
+/// After `fd` was closed or replaced, or if that has failed: clears away what came in between. A call that has begun since belongs to what was closed,
 /// unless the number was [`opened`] anew.
 #[inline]
-pub fn closed(fd: RawFd, closing: Closing) {
-    if let Some(descriptor) = touched(fd) {
-        descriptor.forget(fd, Calls::EndOf(closing), false);
+pub fn closed(fd: RawFd, closing: Option<Closing>) {
+    if let Some(descriptor) = owned(fd) {
+        descriptor.closed(fd, |openings| {
+            closing.is_some_and(|closing| openings.closed(closing))
+        });
     }
+}
+
+/// As [`closing`] for each of `first..=last`, of those that something is known of: no memory is taken for the others.
+pub fn closing_range(first: u32, last: u32) {
+    for_range(first, last, |fd| {
+        if let Some(descriptor) = touched(fd) {
+            descriptor.closing(fd);
+        }
+    });
+}
+
+/// As [`closed`] for each of `first..=last`.
+pub fn closed_range(first: u32, last: u32) {
+    for_range(first, last, |fd| {
+        if let Some(descriptor) = owned(fd) {
+            descriptor.closed(fd, Openings::closed_last);
+        }
+    });
 }
 
 /// What was remembered of `fd` turns out to be untrue: it was closed and given out again unseen. The calls in progress are
@@ -543,38 +521,19 @@ pub fn closed(fd: RawFd, closing: Closing) {
 #[inline]
 pub fn outdated(fd: RawFd) {
     if let Some(descriptor) = touched(fd) {
-        descriptor.forget(fd, Calls::GoOn, false);
+        descriptor.outdated(fd, false);
     }
 }
 
 /// The kernel has given out a new descriptor: whatever is known of an older one is void. Any thread may call this.
 #[inline]
 pub fn opened(fd: RawFd) {
-    let Some(descriptor) = owned(fd) else {
-        return;
-    };
-    if descriptor.used.load(Ordering::SeqCst) != 0 {
-        descriptor.forget(fd, Calls::End, false);
-    } else {
-        // Whoever closes the number at this moment must see that the calls to come are not of what it closes.
-        descriptor.opening.fetch_add(1, Ordering::SeqCst);
+    if let Some(descriptor) = owned(fd) {
+        descriptor.opened(fd);
     }
 }
 
-/// As [`closing`] for each of `first..=last`.
-pub fn closing_range(first: u32, last: u32) {
-    for_range(first, last, |fd| {
-        closing(fd);
-    });
-}
-
-/// As [`closed`] for each of `first..=last`.
-pub fn closed_range(first: u32, last: u32) {
-    // Nothing tells when the calls on each of them began, so none is ended.
-    for_range(first, last, outdated);
-}
-
-/// Calls `act` for each descriptor of a range that something is known of.
+/// Calls `act` for each number of a range that has an entry.
 fn for_range(first: u32, last: u32, act: impl Fn(RawFd)) {
     let mut fd = RawFd::try_from(first).unwrap_or(RawFd::MAX);
     // No descriptor is as large as that; and the end of the last chunk can be counted.
@@ -616,9 +575,12 @@ pub(crate) unsafe fn reset_after_fork() {
         }
         descriptor.accepting.store(0, Ordering::SeqCst);
         descriptor.awaiting.store(0, Ordering::SeqCst);
-        descriptor.going_on.store(0, Ordering::SeqCst);
-        if descriptor.used.load(Ordering::SeqCst) != 0 {
-            descriptor.forget(fd, Calls::End, false);
+        descriptor.openings.forget_attempts();
+        // Nor does another thread end the close that it had begun in the parent.
+        if descriptor.openings.is_used() {
+            descriptor.opened(fd);
+        } else {
+            descriptor.openings.closed_last();
         }
     });
 }
@@ -636,7 +598,7 @@ fn abandon(reactor: &Arc<Reactor>) {
                 .is_some_and(|of| Arc::ptr_eq(of, reactor))
         });
         if let Some(descriptor) = ours {
-            descriptor.forget(fd, Calls::GoOn, true);
+            descriptor.outdated(fd, true);
         }
     });
 }

@@ -80,7 +80,8 @@ pub unsafe fn exit(stack: OwnStack, value: *mut c_void) -> ! {
         unsafe extern "C-unwind" {
             fn pthread_exit(value: *mut c_void) -> !;
         }
-        // It is the thread that it was before which exits.
+        // It is the thread that it was before which exits, from here on: its cleanup handlers are known to glibc alone, which
+        // passes by the frame of `run` if it cannot read the stack.
         adoption::leave(stack.green);
         // SAFETY: the caller gives up the frames above, and the thread is one that glibc knows, or another green one.
         unsafe { pthread_exit(value) }

@@ -51,10 +51,9 @@ fn the_first_use_of_a_descriptor_allocates_nothing() {
             let section = hook::enter_any().unwrap();
             let count = allocations(|| {
                 let soon = Deadline::after(Duration::from_millis(1));
-                let outcome = section.retry(
-                    far.as_raw_fd(),
+                let outcome = section.call(far.as_raw_fd()).unwrap().retry(
                     hook::Interest::Read,
-                    || Ok(Some(soon)),
+                    |_, _| Ok(Some(soon)),
                     || Err::<(), _>(Errno::AGAIN),
                 );
                 assert_eq!(outcome, Err(Errno::AGAIN));

@@ -78,8 +78,7 @@ fn a_number_that_is_not_open_is_an_error_and_costs_nothing() {
     Runtime::builder().workers(1).build().unwrap().run(|| {
         let section = hook::enter_any().unwrap();
         for fd in [-1, 999_999, i32::MAX] {
-            let outcome = section.retry(fd, hook::Interest::Read, || Ok(None), || Ok(()));
-            assert_eq!(outcome, Err(Errno::BADF));
+            assert_eq!(section.call(fd).err(), Some(Errno::BADF));
         }
         let mut entries = [entry(i32::MAX, libc::POLLIN)];
         assert_eq!(section.poll(&mut entries, None), Ok(1));
@@ -103,10 +102,9 @@ fn a_call_does_not_go_on_on_a_descriptor_that_has_got_its_number() {
         let section = hook::enter_any().unwrap();
         let fd = ours.as_raw_fd();
         let mut attempts = 0;
-        let outcome = section.retry(
-            fd,
+        let outcome = section.call(fd).unwrap().retry(
             hook::Interest::Read,
-            || Ok(None),
+            |_, _| Ok(None),
             || {
                 attempts += 1;
                 if attempts == 1 {
@@ -140,7 +138,9 @@ fn a_wait_on_a_new_descriptor_outlasts_the_late_end_of_the_old_ones_close() {
                     }
                 })
             };
-            section.retry(fd, hook::Interest::Read, || Ok(None), attempt)
+            section
+                .call(fd)?
+                .retry(hook::Interest::Read, |_, _| Ok(None), attempt)
         });
         yield_now();
         hook::closed(fd, closing);
@@ -243,10 +243,9 @@ fn a_call_waits_for_a_set_nested_too_deeply() {
         };
         let soon = Deadline::after(Duration::from_millis(5));
         let waits = |until| {
-            section.retry(
-                outermost.as_raw_fd(),
+            section.call(outermost.as_raw_fd())?.retry(
                 hook::Interest::Read,
-                || Ok(until),
+                |_, _| Ok(until),
                 attempt,
             )
         };
@@ -316,7 +315,9 @@ fn a_call_that_begins_during_a_close_does_not_go_on_on_what_gets_the_number() {
                 Ok(0) => Err(Errno::AGAIN),
                 outcome => outcome,
             };
-            section.retry(fd, hook::Interest::Read, || Ok(None), attempt)
+            section
+                .call(fd)?
+                .retry(hook::Interest::Read, |_, _| Ok(None), attempt)
         });
         yield_now();
         let mut reader = reader;
@@ -338,10 +339,9 @@ fn a_call_that_begins_during_a_close_has_its_first_step_only() {
         let fd = ours.as_raw_fd();
         let closing = hook::closing(fd);
         let mut attempts = 0;
-        let outcome = section.retry(
-            fd,
+        let outcome = section.call(fd).unwrap().retry(
             hook::Interest::Read,
-            || Ok(None),
+            |_, _| Ok(None),
             || {
                 attempts += 1;
                 if attempts == 1 {

@@ -471,7 +471,11 @@ fn who_has_no_use_for_what_there_is_swallows_no_wake() {
                             _ => Err(Errno::AGAIN),
                         }
                     };
-                    section.retry(server.as_raw_fd(), Interest::Read, || Ok(None), attempt)
+                    section.call(server.as_raw_fd())?.retry(
+                        Interest::Read,
+                        |_, _| Ok(None),
+                        attempt,
+                    )
                 })
             };
             until_parked(1);
@@ -504,7 +508,7 @@ fn who_is_too_late_for_its_turn_to_accept_leaves_the_connection_to_others() {
             let (has_turn, is_over) = (has_turn.clone(), is_over.clone());
             spawn(move || {
                 let section = hook::enter(Patch::SOCKET).unwrap();
-                section.retry_accept(number, None, || {
+                section.call(number).unwrap().retry_accept(None, || {
                     has_turn.store(true, Ordering::SeqCst);
                     while !is_over.load(Ordering::SeqCst) {
                         section.yield_now();
@@ -516,12 +520,18 @@ fn who_is_too_late_for_its_turn_to_accept_leaves_the_connection_to_others() {
         until(|| has_turn.load(Ordering::SeqCst));
         let section = hook::enter(Patch::SOCKET).unwrap();
         let soon = Deadline::after(Duration::from_millis(5));
-        let late = section.retry_accept(number, Some(soon), || Ok(()));
+        let late = section
+            .call(number)
+            .unwrap()
+            .retry_accept(Some(soon), || Ok(()));
         drop(section);
         assert_eq!(late, Err(Errno::AGAIN));
         is_over.store(true, Ordering::SeqCst);
         assert_eq!(slow.join().unwrap(), Err(Errno::INTR));
         let section = hook::enter(Patch::SOCKET).unwrap();
-        assert_eq!(section.retry_accept(number, None, || Ok(())), Ok(()));
+        assert_eq!(
+            section.call(number).unwrap().retry_accept(None, || Ok(())),
+            Ok(())
+        );
     });
 }

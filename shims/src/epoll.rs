@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use greenpatch_runtime::Patch;
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::hook::{self, Interest, Section};
+use greenpatch_runtime::hook::{self, Call, Interest, Section};
 use libc::{epoll_event, sigset_t, timespec};
 use rustix::io::Errno;
 
@@ -65,12 +65,10 @@ unsafe fn wait_for(
         section.yield_outside_handlers();
         outcome
     } else {
-        section.retry(
-            set,
-            Interest::Read,
-            || Ok(timeout.map(Deadline::after)),
-            attempt,
-        )
+        let patience = |_: &Call<'_>, _| Ok(timeout.map(Deadline::after));
+        section
+            .call(set)
+            .and_then(|call| call.retry(Interest::Read, patience, attempt))
     };
     match outcome {
         Err(Errno::AGAIN) => Ok(0),

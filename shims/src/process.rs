@@ -15,14 +15,13 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::ptr;
 
 use greenpatch_runtime::Patch;
-use greenpatch_runtime::hook::{self, Interest, Section};
+use greenpatch_runtime::hook::{self, Call, Interest, Section};
 use libc::{FILE, id_t, idtype_t, pid_t, rusage, siginfo_t};
 use rustix::io::Errno;
 
 use crate::fd::{opened, opened_stream};
 use crate::kernel::finish;
 use crate::section;
-use crate::transfer::patience;
 
 originals! {
     fn wait4(child: pid_t, status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t;
@@ -45,7 +44,9 @@ fn wait_until<T>(
     match ends.map(open_process) {
         // The child may have been reaped meanwhile, and its number be another process's; the first attempt tells.
         Some(Ok(process)) => {
-            section.retry(process.as_raw_fd(), Interest::Read, || Ok(None), attempt)
+            section
+                .call(process.as_raw_fd())?
+                .retry(Interest::Read, |_, _| Ok(None), attempt)
         }
         _ => hook::retry_by_timer(|| Ok(None), attempt),
     }
@@ -141,7 +142,9 @@ unsafe extern "C-unwind" fn waitid(
         libc::P_PIDFD if ends && id as c_int >= 0 => {
             let fd = id as c_int;
             // In non-blocking mode the kernel does not wait either, and says so.
-            section.retry(fd, Interest::Read, || patience(fd), attempt)
+            section
+                .call(fd)
+                .and_then(|call| call.retry(Interest::Read, Call::patience, attempt))
         }
         libc::P_PID if ends => wait_until(&section, Some(id as pid_t), attempt),
         _ => wait_until(&section, None, attempt),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use greenpatch_runtime::Patch;
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::hook::{self, Interest, Section};
+use greenpatch_runtime::hook::{self, Call, Interest, Section};
 use libc::{mode_t, mq_attr, mqd_t, sembuf, size_t, ssize_t, timespec};
 use rustix::io::Errno;
 use rustix::time::Timespec;
@@ -16,7 +16,6 @@ use rustix::time::Timespec;
 use crate::fd::{closing, opened};
 use crate::kernel::{self, finish, finish_count};
 use crate::section;
-use crate::transfer::patience;
 
 originals! {
     fn msgsnd(queue: c_int, message: *const c_void, length: size_t, flags: c_int) -> c_int;
@@ -181,8 +180,8 @@ fn retry_on_queue(
         tv_sec: 0,
         tv_nsec: 0,
     };
-    let allowed = || {
-        patience(queue)?;
+    let allowed = |call: &Call<'_>, interest| {
+        call.patience(interest)?;
         let until = until.and_then(|until| Timespec::try_from(until).ok());
         Ok(until.map(Deadline::from_realtime))
     };
@@ -190,7 +189,7 @@ fn retry_on_queue(
         Err(Errno::TIMEDOUT) => Err(Errno::AGAIN),
         outcome => outcome,
     };
-    match section.retry(queue, interest, allowed, attempt) {
+    match section.call(queue)?.retry(interest, allowed, attempt) {
         Err(Errno::AGAIN) if !hook::is_nonblocking(queue) => Err(Errno::TIMEDOUT),
         outcome => outcome,
     }

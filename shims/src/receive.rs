@@ -12,13 +12,13 @@ use std::ptr;
 
 use greenpatch_runtime::Patch;
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::hook::{self, Interest, Section};
+use greenpatch_runtime::hook::{self, Call, Interest};
 use libc::{iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 use rustix::io::Errno;
 
 use crate::kernel::{self, finish, finish_count, keeping_errno};
 use crate::socket::socket_type;
-use crate::transfer::{move_all, retry, retry_read, socket_patience};
+use crate::transfer::move_all;
 use crate::vectors::Vectors;
 
 originals! {
@@ -69,14 +69,14 @@ const LEAVES_DATA: c_int = libc::MSG_PEEK | libc::MSG_TRUNC;
 ///
 /// As for recvfrom.
 pub(crate) unsafe fn receive(
-    section: &Section,
-    fd: c_int,
+    call: &Call<'_>,
     buffer: *mut c_void,
     length: size_t,
     flags: c_int,
     address: *mut sockaddr,
     address_length: *mut socklen_t,
 ) -> Result<usize, Errno> {
+    let fd = call.number();
     let once = |done: usize, flags: c_int| {
         let (buffer, length) = (buffer.wrapping_byte_add(done), length - done);
         // SAFETY: the caller's promise; the first `done` bytes are filled.
@@ -93,17 +93,17 @@ pub(crate) unsafe fn receive(
         }
     };
     let attempt = |done| once(done, flags | libc::MSG_DONTWAIT);
-    let patience = || socket_patience(section, fd, Interest::Read, flags);
+    let patience = Call::socket_patience;
     if flags & NEVER_WAITS != 0 {
         let outcome = once(0, flags);
-        section.give_way();
+        call.section().give_way();
         outcome
     } else if fills_buffer(fd, flags) {
-        move_all(section.call(fd)?, Interest::Read, length, patience, attempt)
+        move_all(call, Interest::Read, length, patience, attempt)
     } else if length == 0 || flags & LEAVES_DATA != 0 {
-        retry(section, fd, Interest::Read, patience, || attempt(0))
+        call.retry(Interest::Read, patience, || attempt(0))
     } else {
-        retry_read(section, fd, length, patience, || attempt(0))
+        call.retry_stream_read(length, patience, || attempt(0))
     }
 }
 
@@ -119,16 +119,16 @@ fn fills_buffer(fd: c_int, flags: c_int) -> bool {
 ///
 /// As for recvmsg.
 unsafe fn receive_message(
-    section: &Section,
-    fd: c_int,
+    call: &Call<'_>,
     message: *mut msghdr,
     flags: c_int,
 ) -> Result<usize, Errno> {
+    let fd = call.number();
     // SAFETY: the caller's promise. After EAGAIN the message is as it was.
     let once = |flags: c_int| unsafe { kernel_call!(libc::SYS_recvmsg, fd, message, flags) };
     if flags & NEVER_WAITS != 0 || message.is_null() {
         let outcome = once(flags);
-        section.give_way();
+        call.section().give_way();
         return outcome;
     }
     // SAFETY: the caller's promise.
@@ -139,24 +139,18 @@ unsafe fn receive_message(
     };
     let length = vectors.total();
     let attempt = || once(flags | libc::MSG_DONTWAIT);
-    let patience = || socket_patience(section, fd, Interest::Read, flags);
+    let patience = Call::socket_patience;
     // Descriptors that come along end a receive, so only one without room for them goes on.
     if header.msg_controllen == 0 && fills_buffer(fd, flags) {
-        move_all(
-            section.call(fd)?,
-            Interest::Read,
-            length,
-            patience,
-            |done| match done {
-                0 => attempt(),
-                // SAFETY: the caller's promise.
-                _ => unsafe { receive_part(fd, vectors, done, flags) },
-            },
-        )
+        move_all(call, Interest::Read, length, patience, |done| match done {
+            0 => attempt(),
+            // SAFETY: the caller's promise.
+            _ => unsafe { receive_part(fd, vectors, done, flags) },
+        })
     } else if length == 0 || flags & LEAVES_DATA != 0 {
-        retry(section, fd, Interest::Read, patience, attempt)
+        call.retry(Interest::Read, patience, attempt)
     } else {
-        retry_read(section, fd, length, patience, attempt)
+        call.retry_stream_read(length, patience, attempt)
     }
 }
 
@@ -190,30 +184,16 @@ unsafe fn receive_part(
 /// # Safety
 ///
 /// The buffers may be written to.
-pub(crate) unsafe fn receive_vectors(
-    section: &Section,
-    fd: c_int,
-    vectors: Vectors,
-) -> Result<usize, Errno> {
+pub(crate) unsafe fn receive_vectors(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errno> {
     if let Some(iovec { iov_base, iov_len }) = vectors.only() {
         // SAFETY: the caller's promise.
-        return unsafe {
-            receive(
-                section,
-                fd,
-                iov_base,
-                iov_len,
-                0,
-                ptr::null_mut(),
-                ptr::null_mut(),
-            )
-        };
+        return unsafe { receive(call, iov_base, iov_len, 0, ptr::null_mut(), ptr::null_mut()) };
     }
     let mut message = empty_header();
     message.msg_iov = vectors.as_ptr().cast_mut();
     message.msg_iovlen = vectors.count();
     // SAFETY: the caller's promise; the header is ours.
-    unsafe { receive_message(section, fd, &raw mut message, 0) }
+    unsafe { receive_message(call, &raw mut message, 0) }
 }
 
 /// recvmmsg(2) on a green thread. As in the kernel, the time-out counts from the call but does not
@@ -223,18 +203,17 @@ pub(crate) unsafe fn receive_vectors(
 ///
 /// As for recvmmsg.
 unsafe fn receive_messages(
-    section: &Section,
-    fd: c_int,
+    call: &Call<'_>,
     messages: *mut mmsghdr,
     count: usize,
     flags: c_int,
     end: Option<Deadline>,
 ) -> Result<usize, Errno> {
-    let call = section.call(fd)?;
+    let fd = call.number();
     let mut done = 0;
     while done < count {
-        let patience = || {
-            let limit = socket_patience(section, fd, Interest::Read, flags)?;
+        let patience = |call: &Call<'_>, interest| {
+            let limit = call.socket_patience(interest)?;
             Ok(if done == 0 {
                 limit
             } else {
@@ -247,7 +226,7 @@ unsafe fn receive_messages(
             // SAFETY: the caller's promise.
             unsafe { kernel_call!(libc::SYS_recvmmsg, fd, at, left, flags, 0) }
         };
-        let step = if done == 0 { call } else { call.rest() };
+        let step = if done == 0 { *call } else { call.rest() };
         match step.retry(Interest::Read, patience, attempt) {
             Ok(0) => break,
             Ok(received) => done += received,
@@ -273,18 +252,11 @@ unsafe extern "C-unwind" fn recv(
         // SAFETY: passed on as it came.
         return unsafe { original::recv(fd, buffer, length, flags) };
     };
-    // SAFETY: what recv asks of its caller.
-    let outcome = unsafe {
-        receive(
-            &section,
-            fd,
-            buffer,
-            length,
-            flags,
-            ptr::null_mut(),
-            ptr::null_mut(),
-        )
-    };
+    let outcome = section.call(fd).and_then(|call| {
+        let nowhere = ptr::null_mut();
+        // SAFETY: what recv asks of its caller.
+        unsafe { receive(&call, buffer, length, flags, nowhere, ptr::null_mut()) }
+    });
     finish_count(section, outcome)
 }
 
@@ -317,8 +289,10 @@ unsafe extern "C-unwind" fn recvfrom(
         // SAFETY: passed on as it came.
         return unsafe { original::recvfrom(fd, buffer, length, flags, address, address_length) };
     };
-    // SAFETY: what recvfrom asks of its caller.
-    let outcome = unsafe { receive(&section, fd, buffer, length, flags, address, address_length) };
+    let outcome = section.call(fd).and_then(|call| {
+        // SAFETY: what recvfrom asks of its caller.
+        unsafe { receive(&call, buffer, length, flags, address, address_length) }
+    });
     finish_count(section, outcome)
 }
 
@@ -348,8 +322,10 @@ unsafe extern "C-unwind" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_in
         // SAFETY: passed on as it came.
         return unsafe { original::recvmsg(fd, message, flags) };
     };
-    // SAFETY: what recvmsg asks of its caller.
-    let outcome = unsafe { receive_message(&section, fd, message, flags) };
+    let outcome = section.call(fd).and_then(|call| {
+        // SAFETY: what recvmsg asks of its caller.
+        unsafe { receive_message(&call, message, flags) }
+    });
     finish_count(section, outcome)
 }
 
@@ -374,8 +350,10 @@ unsafe extern "C-unwind" fn recvmmsg(
         return received;
     };
     let end = limit.map(Deadline::after);
-    // SAFETY: what recvmmsg asks of its caller.
-    let outcome = unsafe { receive_messages(&section, fd, messages, count as usize, flags, end) };
+    let outcome = section.call(fd).and_then(|call| {
+        // SAFETY: what recvmmsg asks of its caller.
+        unsafe { receive_messages(&call, messages, count as usize, flags, end) }
+    });
     // SAFETY: as above.
     if let (Some(end), Ok(_), Some(left)) = (end, outcome, unsafe { timeout.as_mut() }) {
         let remaining = end.remaining();

@@ -14,7 +14,7 @@
 use std::ffi::{c_int, c_long, c_void};
 
 use greenpatch_runtime::Patch;
-use greenpatch_runtime::hook::{self, Interest, Kind, Section};
+use greenpatch_runtime::hook::{self, Call, Interest, Kind, Section};
 use libc::{iovec, off_t, size_t, ssize_t};
 use rustix::io::Errno;
 
@@ -23,7 +23,7 @@ use crate::kernel::{finish_count, is_ready};
 use crate::receive::receive_vectors;
 #[cfg(feature = "socket")]
 use crate::send::transmit_vectors;
-use crate::transfer::{move_all, patience, retry, when_ready};
+use crate::transfer::{move_all, when_ready};
 use crate::vectors::Vectors;
 use crate::{compiled, section};
 
@@ -64,28 +64,29 @@ unsafe fn attempt_on_pipe(
 /// # Safety
 ///
 /// The buffers may be written to.
-unsafe fn read_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Result<usize, Errno> {
+unsafe fn read_vectors(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errno> {
+    let fd = call.number();
     let (buffers, count) = (vectors.as_ptr(), vectors.count());
     // SAFETY: the caller's promise.
-    let call = || unsafe { kernel_call!(libc::SYS_readv, fd, buffers, count) };
+    let once = || unsafe { kernel_call!(libc::SYS_readv, fd, buffers, count) };
     // SAFETY: the caller's promise.
     let attempt = || unsafe { attempt_on_pipe(libc::SYS_preadv2, fd, buffers, count) };
     if vectors.total() == 0 {
-        return call();
+        return once();
     }
-    by_kind(section, fd, call, |kind| match kind {
+    by_kind(call, once, |kind| match kind {
         // SAFETY: the caller's promise.
         #[cfg(feature = "socket")]
-        Kind::Socket => unsafe { receive_vectors(section, fd, vectors) },
+        Kind::Socket => unsafe { receive_vectors(call, vectors) },
         #[cfg(not(feature = "socket"))]
-        Kind::Socket => call(),
-        Kind::Pipe => match retry(section, fd, Interest::Read, || patience(fd), attempt) {
-            Err(Errno::OPNOTSUPP) => when_ready(section, fd, Interest::Read, vectors.total(), call),
-            Err(Errno::PERM) => on_file(section, call),
+        Kind::Socket => once(),
+        Kind::Pipe => match call.retry(Interest::Read, Call::patience, attempt) {
+            Err(Errno::OPNOTSUPP) => when_ready(call, Interest::Read, vectors.total(), once),
+            Err(Errno::PERM) => on_file(call.section(), once),
             outcome => outcome,
         },
-        Kind::File => on_file(section, call),
-        Kind::Other => when_ready(section, fd, Interest::Read, vectors.total(), call),
+        Kind::File => on_file(call.section(), once),
+        Kind::Other => when_ready(call, Interest::Read, vectors.total(), once),
     })
 }
 
@@ -94,34 +95,35 @@ unsafe fn read_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Result
 /// # Safety
 ///
 /// The buffers may be read.
-unsafe fn write_vectors(section: &Section, fd: c_int, vectors: Vectors) -> Result<usize, Errno> {
+unsafe fn write_vectors(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errno> {
+    let fd = call.number();
     let (buffers, count) = (vectors.as_ptr(), vectors.count());
     // SAFETY: the caller's promise.
-    let call = || unsafe { kernel_call!(libc::SYS_writev, fd, buffers, count) };
+    let once = || unsafe { kernel_call!(libc::SYS_writev, fd, buffers, count) };
     if vectors.total() == 0 {
-        return call();
+        return once();
     }
-    by_kind(section, fd, call, |kind| match kind {
+    by_kind(call, once, |kind| match kind {
         // SAFETY: the caller's promise.
         #[cfg(feature = "socket")]
-        Kind::Socket => unsafe { transmit_vectors(section, fd, vectors) },
+        Kind::Socket => unsafe { transmit_vectors(call, vectors) },
         #[cfg(not(feature = "socket"))]
-        Kind::Socket => call(),
+        Kind::Socket => once(),
         // SAFETY: the caller's promise.
-        Kind::Pipe => match unsafe { write_to_pipe(section, fd, vectors) } {
+        Kind::Pipe => match unsafe { write_to_pipe(call, vectors) } {
             // SAFETY: the caller's promise.
-            Err(Errno::OPNOTSUPP) => unsafe { write_to_fifo(section, fd, vectors) },
-            Err(Errno::PERM) => on_file(section, call),
+            Err(Errno::OPNOTSUPP) => unsafe { write_to_fifo(call, vectors) },
+            Err(Errno::PERM) => on_file(call.section(), once),
             outcome => outcome,
         },
-        Kind::File => on_file(section, call),
-        Kind::Other => when_ready(section, fd, Interest::Write, vectors.total(), call),
+        Kind::File => on_file(call.section(), once),
+        Kind::Other => when_ready(call, Interest::Write, vectors.total(), once),
     })
 }
 
 /// Makes a call on a file, which may block. A signal handler may do so, too, and is not switched away from.
-fn on_file(section: &Section, call: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
-    let outcome = section.blocking_in_place(call);
+fn on_file(section: &Section, once: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    let outcome = section.blocking_in_place(once);
     section.give_way();
     outcome
 }
@@ -129,25 +131,20 @@ fn on_file(section: &Section, call: impl FnOnce() -> Result<usize, Errno>) -> Re
 /// # Safety
 ///
 /// The buffers may be read.
-unsafe fn write_to_pipe(section: &Section, fd: c_int, vectors: Vectors) -> Result<usize, Errno> {
+unsafe fn write_to_pipe(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errno> {
+    let fd = call.number();
     let total = vectors.total();
-    move_all(
-        section.call(fd)?,
-        Interest::Write,
-        total,
-        || patience(fd),
-        |done| {
-            let rest;
-            let (buffers, count) = if done == 0 {
-                (vectors.as_ptr(), vectors.count())
-            } else {
-                rest = vectors.after(done);
-                (rest.as_ptr(), rest.count())
-            };
-            // SAFETY: the caller's promise.
-            unsafe { attempt_on_pipe(libc::SYS_pwritev2, fd, buffers, count) }
-        },
-    )
+    move_all(call, Interest::Write, total, Call::patience, |done| {
+        let rest;
+        let (buffers, count) = if done == 0 {
+            (vectors.as_ptr(), vectors.count())
+        } else {
+            rest = vectors.after(done);
+            (rest.as_ptr(), rest.count())
+        };
+        // SAFETY: the caller's promise.
+        unsafe { attempt_on_pipe(libc::SYS_pwritev2, fd, buffers, count) }
+    })
 }
 
 /// A FIFO that poll(2) calls writable has room for `PIPE_BUF` bytes.
@@ -155,52 +152,46 @@ unsafe fn write_to_pipe(section: &Section, fd: c_int, vectors: Vectors) -> Resul
 /// # Safety
 ///
 /// The buffers may be read.
-unsafe fn write_to_fifo(section: &Section, fd: c_int, vectors: Vectors) -> Result<usize, Errno> {
+unsafe fn write_to_fifo(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errno> {
+    let fd = call.number();
     let total = vectors.total();
-    move_all(
-        section.call(fd)?,
-        Interest::Write,
-        total,
-        || patience(fd),
-        |done| {
-            if !is_ready(fd, libc::POLLOUT) {
-                return Err(Errno::AGAIN);
-            }
-            let rest = vectors.after(done).limited_to(libc::PIPE_BUF);
-            // Another writer that got there first makes the call block.
-            section.blocking_in_place(|| {
-                // SAFETY: the caller's promise.
-                unsafe { kernel_call!(libc::SYS_writev, fd, rest.as_ptr(), rest.count()) }
-            })
-        },
-    )
+    move_all(call, Interest::Write, total, Call::patience, |done| {
+        if !is_ready(fd, libc::POLLOUT) {
+            return Err(Errno::AGAIN);
+        }
+        let rest = vectors.after(done).limited_to(libc::PIPE_BUF);
+        // Another writer that got there first makes the call block.
+        call.section().blocking_in_place(|| {
+            // SAFETY: the caller's promise.
+            unsafe { kernel_call!(libc::SYS_writev, fd, rest.as_ptr(), rest.count()) }
+        })
+    })
 }
 
-/// Acts by what `fd` is; if that is of a family that is off, makes the `call`.
+/// Acts by what the descriptor is; if that is of a family that is off, makes the call `once`.
 ///
 /// What the runtime remembers of it is out of date if the number was closed and used again inside libc, or since it was asked; a
 /// socket that turns out to be none is looked at again.
 fn by_kind(
-    section: &Section,
-    fd: c_int,
-    call: impl Fn() -> Result<usize, Errno>,
+    call: &Call<'_>,
+    once: impl Fn() -> Result<usize, Errno>,
     act: impl Fn(Kind) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
     let attempt = || {
-        let kind = hook::kind(fd);
+        let kind = call.kind();
         let family = match kind {
             Kind::Socket => Patch::SOCKET,
             Kind::Pipe | Kind::File | Kind::Other => Patch::OS,
         };
-        if compiled().contains(family) && section.is_patched(family) {
+        if compiled().contains(family) && call.section().is_patched(family) {
             act(kind)
         } else {
-            call()
+            once()
         }
     };
     loop {
         match attempt() {
-            Err(Errno::NOTSOCK) => hook::outdated(fd),
+            Err(Errno::NOTSOCK) => hook::outdated(call.number()),
             outcome => return outcome,
         }
     }
@@ -216,8 +207,10 @@ unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, length: size_t)
         iov_base: buffer,
         iov_len: length,
     };
-    // SAFETY: what read asks of its caller.
-    let outcome = unsafe { read_vectors(&section, fd, Vectors::single(&buffer)) };
+    let outcome = section.call(fd).and_then(|call| {
+        // SAFETY: what read asks of its caller.
+        unsafe { read_vectors(&call, Vectors::single(&buffer)) }
+    });
     finish_count(section, outcome)
 }
 
@@ -247,8 +240,10 @@ unsafe extern "C-unwind" fn readv(fd: c_int, vectors: *const iovec, count: c_int
         // SAFETY: passed on as it came; refused by the kernel.
         return unsafe { original::readv(fd, vectors, count) };
     };
-    // SAFETY: what readv asks of its caller.
-    let outcome = unsafe { read_vectors(&section, fd, checked) };
+    let outcome = section.call(fd).and_then(|call| {
+        // SAFETY: what readv asks of its caller.
+        unsafe { read_vectors(&call, checked) }
+    });
     finish_count(section, outcome)
 }
 
@@ -262,8 +257,10 @@ unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, length: size
         iov_base: buffer.cast_mut(),
         iov_len: length,
     };
-    // SAFETY: what write asks of its caller.
-    let outcome = unsafe { write_vectors(&section, fd, Vectors::single(&buffer)) };
+    let outcome = section.call(fd).and_then(|call| {
+        // SAFETY: what write asks of its caller.
+        unsafe { write_vectors(&call, Vectors::single(&buffer)) }
+    });
     finish_count(section, outcome)
 }
 
@@ -278,8 +275,10 @@ unsafe extern "C-unwind" fn writev(fd: c_int, vectors: *const iovec, count: c_in
         // SAFETY: passed on as it came; refused by the kernel.
         return unsafe { original::writev(fd, vectors, count) };
     };
-    // SAFETY: what writev asks of its caller.
-    let outcome = unsafe { write_vectors(&section, fd, checked) };
+    let outcome = section.call(fd).and_then(|call| {
+        // SAFETY: what writev asks of its caller.
+        unsafe { write_vectors(&call, checked) }
+    });
     finish_count(section, outcome)
 }
 

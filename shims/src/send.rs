@@ -16,7 +16,7 @@ use rustix::io::Errno;
 
 use crate::kernel::{finish, finish_count};
 use crate::socket::is_unix_address;
-use crate::transfer::{move_all, socket_patience};
+use crate::transfer::move_all;
 use crate::vectors::Vectors;
 
 originals! {
@@ -67,14 +67,14 @@ fn as_it_came(
 ///
 /// As for sendto.
 unsafe fn transmit(
-    section: &Section,
-    fd: c_int,
+    call: &Call<'_>,
     buffer: *const c_void,
     length: size_t,
     flags: c_int,
     address: *const sockaddr,
     address_length: socklen_t,
 ) -> Result<usize, Errno> {
+    let fd = call.number();
     let once = |done: usize, flags: c_int| {
         let (buffer, length) = (buffer.wrapping_byte_add(done), length - done);
         // SAFETY: the caller's promise; the first `done` bytes are sent.
@@ -91,19 +91,18 @@ unsafe fn transmit(
         }
     };
     let attempt = |done| once(done, flags | attempt_flags(done));
-    let patience = || socket_patience(section, fd, Interest::Write, flags);
     if flags & AS_IT_CAME != 0 {
-        as_it_came(section, flags, || once(0, flags))
+        as_it_came(call.section(), flags, || once(0, flags))
     // SAFETY: the caller's promise.
     } else if unsafe { is_unix_address(address.cast(), address_length) } {
         // If the peer's queue is full, poll(2) calls the socket writable all the same.
-        section.call(fd)?.retry_by_timer(patience, || attempt(0))
+        call.retry_by_timer(Interest::Write, Call::socket_patience, || attempt(0))
     } else {
         move_all(
-            section.call(fd)?,
+            call,
             Interest::Write,
             length,
-            patience,
+            Call::socket_patience,
             attempt,
         )
     }
@@ -115,8 +114,7 @@ unsafe fn transmit(
 ///
 /// As for sendmsg.
 unsafe fn transmit_message(
-    section: &Section,
-    call: Call<'_>,
+    call: &Call<'_>,
     message: *const msghdr,
     flags: c_int,
 ) -> Result<usize, Errno> {
@@ -124,7 +122,7 @@ unsafe fn transmit_message(
     // SAFETY: the caller's promise.
     let once = |flags: c_int| unsafe { kernel_call!(libc::SYS_sendmsg, fd, message, flags) };
     if flags & AS_IT_CAME != 0 || message.is_null() {
-        return as_it_came(section, flags, || once(flags));
+        return as_it_came(call.section(), flags, || once(flags));
     }
     // SAFETY: the caller's promise.
     let header = unsafe { *message };
@@ -132,11 +130,11 @@ unsafe fn transmit_message(
     let Some(vectors) = (unsafe { Vectors::new(header.msg_iov, header.msg_iovlen) }) else {
         return once(flags);
     };
-    let patience = || socket_patience(section, fd, Interest::Write, flags);
+    let patience = Call::socket_patience;
     // SAFETY: the caller's promise.
     if unsafe { is_unix_address(header.msg_name, header.msg_namelen) } {
         // As in `transmit`.
-        return call.retry_by_timer(patience, || once(flags | attempt_flags(0)));
+        return call.retry_by_timer(Interest::Write, patience, || once(flags | attempt_flags(0)));
     }
     move_all(
         call,
@@ -178,21 +176,17 @@ unsafe fn transmit_part(
 /// # Safety
 ///
 /// The buffers may be read.
-pub(crate) unsafe fn transmit_vectors(
-    section: &Section,
-    fd: c_int,
-    vectors: Vectors,
-) -> Result<usize, Errno> {
+pub(crate) unsafe fn transmit_vectors(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errno> {
     if let Some(iovec { iov_base, iov_len }) = vectors.only() {
         // SAFETY: the caller's promise.
-        return unsafe { transmit(section, fd, iov_base, iov_len, 0, ptr::null(), 0) };
+        return unsafe { transmit(call, iov_base, iov_len, 0, ptr::null(), 0) };
     }
     // SAFETY: integers and pointers, for all of which zero is a value.
     let mut message: msghdr = unsafe { std::mem::zeroed() };
     message.msg_iov = vectors.as_ptr().cast_mut();
     message.msg_iovlen = vectors.count();
     // SAFETY: the caller's promise.
-    unsafe { transmit_message(section, section.call(fd)?, &raw const message, 0) }
+    unsafe { transmit_message(call, &raw const message, 0) }
 }
 
 /// sendmmsg(2) on a green thread: as many as go at once, then the next by itself, which may wait.
@@ -201,42 +195,39 @@ pub(crate) unsafe fn transmit_vectors(
 ///
 /// As for sendmmsg.
 unsafe fn transmit_messages(
-    section: &Section,
-    fd: c_int,
+    call: &Call<'_>,
     messages: *mut mmsghdr,
     count: usize,
     flags: c_int,
 ) -> Result<usize, Errno> {
+    let fd = call.number();
     if flags & libc::MSG_FASTOPEN != 0 {
         // SAFETY: the caller's promise.
-        return as_it_came(section, flags, || unsafe {
+        return as_it_came(call.section(), flags, || unsafe {
             kernel_call!(libc::SYS_sendmmsg, fd, messages, count, flags)
         });
     }
-    let call = section.call(fd)?;
     let mut done = 0;
     while done < count {
         let next = messages.wrapping_add(done);
         let (left, now) = (count - done, flags | libc::MSG_DONTWAIT);
         // SAFETY: the caller's promise.
         let attempt = || unsafe { kernel_call!(libc::SYS_sendmmsg, fd, next, left, now) };
-        let step = if done == 0 { call } else { call.rest() };
-        let outcome = match step.retry(Interest::Write, || Err(Errno::AGAIN), attempt) {
+        let step = if done == 0 { *call } else { call.rest() };
+        let outcome = match step.retry(Interest::Write, |_, _| Err(Errno::AGAIN), attempt) {
             Ok(0) => break,
             Ok(sent) => {
                 done += sent;
                 // SAFETY: the caller's promise; it is the last that the kernel took.
-                unsafe { complete(section, call.rest(), next.wrapping_add(sent - 1), flags) }
+                unsafe { complete(&call.rest(), next.wrapping_add(sent - 1), flags) }
             }
             Err(Errno::AGAIN) => {
                 // SAFETY: the caller's promise.
-                unsafe { transmit_message(section, step, &raw const (*next).msg_hdr, flags) }.map(
-                    |sent| {
-                        // SAFETY: the caller's promise.
-                        unsafe { (*next).msg_len = sent as c_uint };
-                        done += 1;
-                    },
-                )
+                unsafe { transmit_message(&step, &raw const (*next).msg_hdr, flags) }.map(|sent| {
+                    // SAFETY: the caller's promise.
+                    unsafe { (*next).msg_len = sent as c_uint };
+                    done += 1;
+                })
             }
             Err(error) => Err(error),
         };
@@ -254,12 +245,7 @@ unsafe fn transmit_messages(
 /// # Safety
 ///
 /// A message of which the kernel has sent `msg_len` bytes.
-unsafe fn complete(
-    section: &Section,
-    call: Call<'_>,
-    message: *mut mmsghdr,
-    flags: c_int,
-) -> Result<(), Errno> {
+unsafe fn complete(call: &Call<'_>, message: *mut mmsghdr, flags: c_int) -> Result<(), Errno> {
     let fd = call.number();
     // SAFETY: the caller's promise.
     let mmsghdr {
@@ -273,7 +259,12 @@ unsafe fn complete(
     if left == 0 {
         return Ok(());
     }
-    let patience = || socket_patience(section, fd, Interest::Write, flags);
+    let patience = |call: &Call<'_>, interest| {
+        if flags & libc::MSG_DONTWAIT != 0 {
+            return Err(Errno::AGAIN);
+        }
+        call.socket_patience(interest)
+    };
     let sent = move_all(call, Interest::Write, left, patience, |done| {
         // SAFETY: the caller's promise.
         unsafe { transmit_part(fd, header, vectors, gone + done, flags) }
@@ -298,8 +289,10 @@ unsafe extern "C-unwind" fn send(
         // SAFETY: passed on as it came.
         return unsafe { original::send(fd, buffer, length, flags) };
     };
-    // SAFETY: what send asks of its caller.
-    let outcome = unsafe { transmit(&section, fd, buffer, length, flags, ptr::null(), 0) };
+    let outcome = section.call(fd).and_then(|call| {
+        // SAFETY: what send asks of its caller.
+        unsafe { transmit(&call, buffer, length, flags, ptr::null(), 0) }
+    });
     finish_count(section, outcome)
 }
 
@@ -316,8 +309,10 @@ unsafe extern "C-unwind" fn sendto(
         // SAFETY: passed on as it came.
         return unsafe { original::sendto(fd, buffer, length, flags, address, address_length) };
     };
-    // SAFETY: what sendto asks of its caller.
-    let outcome = unsafe { transmit(&section, fd, buffer, length, flags, address, address_length) };
+    let outcome = section.call(fd).and_then(|call| {
+        // SAFETY: what sendto asks of its caller.
+        unsafe { transmit(&call, buffer, length, flags, address, address_length) }
+    });
     finish_count(section, outcome)
 }
 
@@ -327,9 +322,10 @@ unsafe extern "C-unwind" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_
         // SAFETY: passed on as it came.
         return unsafe { original::sendmsg(fd, message, flags) };
     };
-    // SAFETY: what sendmsg asks of its caller.
-    let send = |call| unsafe { transmit_message(&section, call, message, flags) };
-    let outcome = section.call(fd).and_then(send);
+    let outcome = section.call(fd).and_then(|call| {
+        // SAFETY: what sendmsg asks of its caller.
+        unsafe { transmit_message(&call, message, flags) }
+    });
     finish_count(section, outcome)
 }
 
@@ -346,8 +342,10 @@ unsafe extern "C-unwind" fn sendmmsg(
     };
     // The kernel takes no more than this at a time, and says so by its count.
     let count = (count as usize).min(libc::UIO_MAXIOV as usize);
-    // SAFETY: what sendmmsg asks of its caller.
-    let outcome = unsafe { transmit_messages(&section, fd, messages, count, flags) };
+    let outcome = section.call(fd).and_then(|call| {
+        // SAFETY: what sendmmsg asks of its caller.
+        unsafe { transmit_messages(&call, messages, count, flags) }
+    });
     finish(section, outcome.map(|count| count as c_int))
 }
 

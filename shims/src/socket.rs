@@ -13,13 +13,12 @@ use std::ffi::{c_int, c_void};
 use std::ptr;
 
 use greenpatch_runtime::Patch;
-use greenpatch_runtime::hook::{self, Interest, Section};
+use greenpatch_runtime::hook::{self, Call, Interest, Section};
 use libc::{sockaddr, socklen_t};
 use rustix::io::Errno;
 
 use crate::fd::{opened, opened_pair};
 use crate::kernel::{finish, is_ready};
-use crate::transfer::socket_patience;
 
 originals! {
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
@@ -141,7 +140,8 @@ unsafe fn accept_on(
         section.give_way();
         outcome
     } else {
-        section.retry_accept(fd, section.socket_deadline(fd, Interest::Read), call)
+        let whole = section.call(fd)?;
+        whole.retry_accept(whole.socket_deadline(Interest::Read), call)
     };
     outcome.map(|accepted| opened(accepted as c_int))
 }
@@ -185,11 +185,10 @@ unsafe fn connect_on(
         set_nonblocking(fd, false)?;
         outcome
     };
-    let patience = || socket_patience(section, fd, Interest::Write, 0);
     // SAFETY: the caller's promise.
     if unsafe { is_unix_address(address.cast(), length) } {
         // If the listener's queue is full, nothing tells of its end.
-        return whole.retry_by_timer(patience, attempt);
+        return whole.retry_by_timer(Interest::Write, Call::socket_patience, attempt);
     }
     match attempt() {
         // EALREADY: an earlier connect of a socket that was in non-blocking mode then.
@@ -199,16 +198,18 @@ unsafe fn connect_on(
             return outcome;
         }
     }
-    let outcome = whole.rest().retry(Interest::Write, patience, || {
-        if !is_ready(fd, libc::POLLOUT) {
-            return Err(Errno::AGAIN);
-        }
-        match call() {
-            Err(Errno::ISCONN) => Ok(0),
-            Err(Errno::ALREADY | Errno::INPROGRESS) => Err(Errno::AGAIN),
-            outcome => outcome,
-        }
-    });
+    let outcome = whole
+        .rest()
+        .retry(Interest::Write, Call::socket_patience, || {
+            if !is_ready(fd, libc::POLLOUT) {
+                return Err(Errno::AGAIN);
+            }
+            match call() {
+                Err(Errno::ISCONN) => Ok(0),
+                Err(Errno::ALREADY | Errno::INPROGRESS) => Err(Errno::AGAIN),
+                outcome => outcome,
+            }
+        });
     match outcome {
         // Only a time-out gives this, and connect calls it so.
         Err(Errno::AGAIN) => Err(Errno::INPROGRESS),

@@ -11,7 +11,6 @@ use std::ffi::{c_int, c_uint};
 use std::ptr;
 
 use greenpatch_runtime::Patch;
-use greenpatch_runtime::deadline::Deadline;
 use greenpatch_runtime::hook::{self, Call, Interest, Kind, Section};
 use libc::{iovec, off_t, size_t, ssize_t};
 use rustix::io::Errno;
@@ -70,12 +69,14 @@ impl<'a> Side<'a> {
     }
 
     /// Parks until poll(2) calls it ready, unless the caller does not want to wait.
-    fn wait(&self, section: &Section, waits: impl Fn() -> bool) -> Result<(), Errno> {
-        let patience = || {
-            if waits() && !hook::is_nonblocking(self.fd()) {
-                Ok(self.deadline(section))
-            } else {
-                Err(Errno::AGAIN)
+    fn wait(&self, waits: impl Fn() -> bool) -> Result<(), Errno> {
+        let patience = |call: &Call<'_>, interest| {
+            if !waits() {
+                return Err(Errno::AGAIN);
+            }
+            match call.kind() {
+                Kind::Socket => call.socket_patience(interest),
+                _ => call.patience(interest),
             }
         };
         let attempt = || {
@@ -90,13 +91,6 @@ impl<'a> Side<'a> {
             Err(Errno::PERM) => Ok(()),
             outcome => outcome,
         }
-    }
-
-    fn deadline(&self, section: &Section) -> Option<Deadline> {
-        let is_socket = hook::kind(self.fd()) == Kind::Socket;
-        is_socket
-            .then(|| section.socket_deadline(self.fd(), self.interest))
-            .flatten()
     }
 }
 
@@ -123,16 +117,15 @@ fn move_between<const N: usize>(
     call: impl Fn(c_uint) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
     let attempt = |sides: &_| step(section, sides, || call(flags | libc::SPLICE_F_NONBLOCK));
-    let two_pipes = sides.iter().all(|side| is_pipe(side.fd()));
+    let two_pipes = sides.iter().all(|side| side.call.kind() == Kind::Pipe);
     // Of two pipes, the kernel looks at the mode of both, whichever has to be waited for.
     let waits = || {
         let is_nonblocking = |side: &Side<'_>| hook::is_nonblocking(side.fd());
         flags & libc::SPLICE_F_NONBLOCK == 0 && !(two_pipes && sides.iter().any(is_nonblocking))
     };
     // What is to be refused is refused at once. Of a pipe the flag keeps the call from waiting, and a file is there.
-    let can_be_tried = |side: &Side<'_>| {
-        matches!(hook::kind(side.fd()), Kind::Pipe | Kind::File) || side.is_ready()
-    };
+    let can_be_tried =
+        |side: &Side<'_>| matches!(side.call.kind(), Kind::Pipe | Kind::File) || side.is_ready();
     if sides.iter().all(can_be_tried) {
         match attempt(&sides) {
             Err(Errno::AGAIN) => {}
@@ -142,7 +135,7 @@ fn move_between<const N: usize>(
     let sides = sides.map(Side::rest);
     loop {
         for side in &sides {
-            side.wait(section, waits)?;
+            side.wait(waits)?;
         }
         match attempt(&sides) {
             Err(Errno::AGAIN) => {}
@@ -375,7 +368,7 @@ unsafe fn send_file(
     }
     let mut sent = 0;
     while sent < length {
-        let part = sides[1].wait(section, || true).and_then(|()| {
+        let part = sides[1].wait(|| true).and_then(|()| {
             step(section, &sides, || {
                 let length = limited(length - sent, to);
                 // SAFETY: the caller's promise; the kernel moves the offset along.

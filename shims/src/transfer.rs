@@ -11,7 +11,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::hook::{self, Call, Interest, Section};
+use greenpatch_runtime::hook::{Call, Interest};
 use rustix::io::Errno;
 
 use crate::kernel::is_ready;
@@ -19,66 +19,21 @@ use crate::kernel::is_ready;
 /// Until when a call may wait; `Ok(None)` is without limit, `Err` says what it returns instead.
 pub(crate) type Patience = Result<Option<Deadline>, Errno>;
 
-/// The patience of a call on a socket.
-pub(crate) fn socket_patience(
-    section: &Section,
-    fd: RawFd,
-    interest: Interest,
-    flags: i32,
-) -> Patience {
-    if flags & libc::MSG_DONTWAIT != 0 || hook::is_nonblocking(fd) {
-        return Err(Errno::AGAIN);
-    }
-    Ok(section.socket_deadline(fd, interest))
-}
-
-/// The patience of a call on any other descriptor.
-pub(crate) fn patience(fd: RawFd) -> Patience {
-    if hook::is_nonblocking(fd) {
-        Err(Errno::AGAIN)
-    } else {
-        Ok(None)
-    }
-}
-
-/// Calls `attempt`, which must not block, until it gives something other than `EAGAIN`, and parks
-/// in between as far as `patience` allows.
-pub(crate) fn retry<T>(
-    section: &Section,
-    fd: RawFd,
-    interest: Interest,
-    patience: impl FnOnce() -> Patience,
-    attempt: impl FnMut() -> Result<T, Errno>,
-) -> Result<T, Errno> {
-    section.retry(fd, interest, patience, attempt)
-}
-
-/// As [`retry`], for reads of up to `length` (not 0) bytes that take what they read off the socket.
-pub(crate) fn retry_read(
-    section: &Section,
-    fd: RawFd,
-    length: usize,
-    patience: impl FnOnce() -> Patience,
-    attempt: impl FnMut() -> Result<usize, Errno>,
-) -> Result<usize, Errno> {
-    section.retry_stream_read(fd, length, patience, attempt)
-}
-
 /// Moves `total` bytes, as a blocking call does: goes on after a partial transfer for as long as
 /// patience allows. `attempt` is told how many bytes are done.
 ///
 /// What has been moved counts: an error after the first part is left for the next call to find. If another thread closes the
 /// descriptor, the rest does not go to whatever has its number next.
-pub(crate) fn move_all(
-    call: Call<'_>,
+pub(crate) fn move_all<'a>(
+    call: &Call<'a>,
     interest: Interest,
     total: usize,
-    patience: impl Fn() -> Patience,
+    patience: impl Fn(&Call<'a>, Interest) -> Patience,
     mut attempt: impl FnMut(usize) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
     // A time-out holds for the whole call, so it is counted from the first wait.
     let asked = OnceCell::new();
-    let patience = || *asked.get_or_init(&patience);
+    let patience = |call: &Call<'a>, interest| *asked.get_or_init(|| patience(call, interest));
     let mut outcome = call.retry(interest, patience, || attempt(0));
     let mut done = 0;
     loop {
@@ -91,39 +46,39 @@ pub(crate) fn move_all(
         if done >= total {
             return Ok(done);
         }
-        let Ok(deadline) = patience() else {
+        let Ok(deadline) = patience(call, interest) else {
             return Ok(done);
         };
         outcome = call
             .rest()
-            .retry(interest, || Ok(deadline), || attempt(done));
+            .retry(interest, |_, _| Ok(deadline), || attempt(done));
     }
 }
 
-/// Carries out `call`, which moves `length` bytes at most, once poll(2) says that it will not block. For descriptors that have
-/// no other way to be asked; another thread that gets there between the two makes the call block, which a spare worker makes
+/// Carries out `once`, which moves `length` bytes at most, once poll(2) says that it will not block. For descriptors that have
+/// no other way to be asked; another thread that gets there between the two makes it block, which a spare worker makes
 /// up for.
 pub(crate) fn when_ready(
-    section: &Section,
-    fd: RawFd,
+    call: &Call<'_>,
     interest: Interest,
     length: usize,
-    call: impl Fn() -> Result<usize, Errno>,
+    once: impl Fn() -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
-    let call = || section.blocking_in_place(&call);
+    let fd = call.number();
+    let once = || call.section().blocking_in_place(&once);
     let events = match interest {
         Interest::Read => libc::POLLIN,
         Interest::Write => libc::POLLOUT,
     };
     let attempt = || {
         if is_ready(fd, events) {
-            call()
+            once()
         } else {
             Err(Errno::AGAIN)
         }
     };
     let is_limited = Cell::new(false);
-    let patience = || {
+    let patience = |_: &Call<'_>, interest| {
         if !may_wait(fd, interest) {
             return Err(Errno::AGAIN);
         }
@@ -137,12 +92,12 @@ pub(crate) fn when_ready(
         is_limited.set(limit.is_some());
         Ok(limit.map(Deadline::after))
     };
-    match retry(section, fd, interest, patience, attempt) {
+    match call.retry(interest, patience, attempt) {
         // The time that a read of a terminal waits ends in success.
         Err(Errno::AGAIN) if is_limited.get() => Ok(0),
         // In non-blocking mode, and in a direction for which it is not open, the call has its own answer; what epoll
         // refuses cannot be waited for.
-        Err(Errno::AGAIN | Errno::PERM) => call(),
+        Err(Errno::AGAIN | Errno::PERM) => once(),
         outcome => outcome,
     }
 }

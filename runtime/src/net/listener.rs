@@ -116,8 +116,8 @@ impl<S: AsFd> Listener<S> {
         let _early = waiting.map(Section::accepting);
         self.socket.retry_patiently(
             Interest::Read,
-            |section| match mode {
-                WAITS => Ok(self.socket.deadline(section, Interest::Read)),
+            |call| match mode {
+                WAITS => Ok(self.socket.deadline(call, Interest::Read)),
                 _ => Err(Errno::AGAIN),
             },
             || self.accept_now(),
@@ -127,17 +127,19 @@ impl<S: AsFd> Listener<S> {
     /// On a descriptor in blocking mode.
     fn accept_in_turn(&self) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {
         let number = self.socket.number();
-        let section = section::enter_own();
-        let deadline = self.socket.deadline(section.as_ref(), Interest::Read);
-        if let Some(section) = section {
-            return section.retry_accept(number, deadline, || self.accept_now());
+        if let Some(section) = section::enter_own() {
+            let call = section.call(number)?;
+            let deadline = call.socket_deadline(Interest::Read);
+            return call.retry_accept(deadline, || self.accept_now());
         }
-        let _turn = take_turn_to_await(number, deadline)?;
+        let listener = descriptor::entry(number)?;
+        let deadline = self.socket.deadline(None, Interest::Read);
+        let _turn = take_turn_to_await(listener, deadline)?;
         retry_on_os_thread(
             self.socket.as_fd(),
             Interest::Read,
             || Ok(deadline),
-            |_| accept_in_turn(number, deadline, || self.accept_now()),
+            |_| accept_in_turn(listener, number, deadline, || self.accept_now()),
         )
         .map_err(of_late_turn)
     }

@@ -2,7 +2,7 @@
 //!
 //! The socket stays in the mode that its user gave it, and std carries out all that never waits. What may wait
 //! is tried with `MSG_DONTWAIT`; when there is nothing to do, and the user does not want `WouldBlock` for that, the
-//! thread waits and tries again: a green thread parks, by [`Section::retry`], an OS thread polls, in
+//! thread waits and tries again: a green thread parks, by [`Call::retry`], an OS thread polls, in
 //! [`retry_on_os_thread`].
 
 use std::io::{self, IoSlice, IoSliceMut};
@@ -19,9 +19,10 @@ use rustix::net::{
 use crate::base::deadline::Deadline;
 use crate::base::interest::Interest;
 use crate::sched::context::NativeSection;
+use crate::wait::call::Call;
 use crate::wait::descriptor;
 use crate::wait::interrupt::{End, Limits};
-use crate::wait::section::{self, Section};
+use crate::wait::section;
 
 /// std's socket `S`, whose descriptor the runtime knows while it is here.
 pub(super) struct Socket<S: AsFd> {
@@ -166,16 +167,15 @@ impl<S: AsFd> Socket<S> {
         mut attempt: impl FnMut() -> Result<usize, Errno>,
     ) -> io::Result<usize> {
         let outcome = match section::enter_own() {
-            Some(section) => {
-                let patience = || self.patience(Some(&section), Interest::Read);
-                section.retry_stream_read(self.number(), taken, patience, attempt)
-            }
+            Some(section) => section
+                .call(self.number())
+                .and_then(|call| call.retry_stream_read(taken, Call::socket_patience, attempt)),
             None => retry_on_os_thread(
                 self.as_fd(),
                 Interest::Read,
                 || self.patience(None, Interest::Read),
                 |is_shut| match attempt() {
-                    // As in `Section::retry_stream_read`.
+                    // As in `Call::retry_stream_read`.
                     Err(Errno::AGAIN) if is_shut => Ok(0),
                     outcome => outcome,
                 },
@@ -190,45 +190,40 @@ impl<S: AsFd> Socket<S> {
         interest: Interest,
         attempt: impl FnMut() -> Result<T, Errno>,
     ) -> io::Result<T> {
-        let patience = |section: Option<&Section>| self.patience(section, interest);
-        self.retry_patiently(interest, patience, attempt)
+        self.retry_patiently(interest, |call| self.patience(call, interest), attempt)
     }
 
     /// As [`retry`](Self::retry), for as long as `patience`, which is asked when the call first has to wait, allows.
     pub(super) fn retry_patiently<T>(
         &self,
         interest: Interest,
-        patience: impl FnOnce(Option<&Section>) -> Patience,
+        patience: impl FnOnce(Option<&Call<'_>>) -> Patience,
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> io::Result<T> {
         let outcome = match section::enter_own() {
-            Some(section) => section.retry(
-                self.number(),
-                interest,
-                || patience(Some(&section)),
-                attempt,
-            ),
+            Some(section) => section
+                .call(self.number())
+                .and_then(|call| call.retry(interest, |call, _| patience(Some(call)), attempt)),
             None => retry_on_os_thread(self.as_fd(), interest, || patience(None), |_| attempt()),
         };
         Ok(outcome?)
     }
 
-    /// How long a call on this socket may wait, by its mode and time-outs.
-    pub(super) fn patience(&self, section: Option<&Section>, interest: Interest) -> Patience {
-        if descriptor::is_nonblocking(self.number()) {
-            return Err(Errno::AGAIN);
+    /// How long a call on this socket may wait, by its mode and time-outs. Without a [`Call`], the kernel is asked.
+    pub(super) fn patience(&self, call: Option<&Call<'_>>, interest: Interest) -> Patience {
+        if let Some(call) = call {
+            call.socket_patience(interest)
+        } else if descriptor::is_nonblocking(self.number()) {
+            Err(Errno::AGAIN)
+        } else {
+            Ok(self.deadline(None, interest))
         }
-        Ok(self.deadline(section, interest))
     }
 
     /// When the socket's time-out will have passed.
-    pub(super) fn deadline(
-        &self,
-        section: Option<&Section>,
-        interest: Interest,
-    ) -> Option<Deadline> {
-        if let Some(section) = section {
-            return section.socket_deadline(self.number(), interest);
+    pub(super) fn deadline(&self, call: Option<&Call<'_>>, interest: Interest) -> Option<Deadline> {
+        if let Some(call) = call {
+            return call.socket_deadline(interest);
         }
         let which = match interest {
             Interest::Read => Timeout::Recv,
@@ -246,7 +241,7 @@ impl<S: AsFd> Socket<S> {
 /// How everything is sent.
 pub(super) const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
-/// As [`Section::retry`], on an OS thread, which is blocked in between. `attempt` is told whether the socket is shut for
+/// As [`Call::retry`], on an OS thread, which is blocked in between. `attempt` is told whether the socket is shut for
 /// reading.
 pub(super) fn retry_on_os_thread<T>(
     fd: BorrowedFd<'_>,

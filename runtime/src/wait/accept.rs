@@ -12,12 +12,13 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
+use super::call::Call;
 use super::section::Section;
 use crate::base::deadline::Deadline;
 use crate::base::interest::Interest;
 use crate::base::process;
 use crate::sched::green::GreenRef;
-use crate::wait::descriptor::{self, is_ready};
+use crate::wait::descriptor::{Descriptor, is_ready};
 use crate::wait::futex;
 use crate::wait::interrupt::{End, Limits};
 
@@ -47,29 +48,29 @@ impl Drop for Turn {
     }
 }
 
-impl Section {
+impl Call<'_> {
     /// Accepts on a listener in blocking mode: waits until it is readable, then calls `attempt`, a
     /// blocking accept.
     ///
     /// # Errors
     ///
-    /// As [`Call::retry`](super::call::Call::retry).
+    /// As [`retry`](Self::retry).
     pub fn retry_accept<T>(
         &self,
-        fd: RawFd,
         deadline: Option<Deadline>,
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        let _early = self.accepting();
+        let _early = self.section().accepting();
         let outcome = self.retry(
-            fd,
             Interest::Read,
-            || Ok(deadline),
-            || accept_in_turn(fd, deadline, &mut attempt),
+            |_, _| Ok(deadline),
+            || accept_in_turn(self.descriptor, self.number(), deadline, &mut attempt),
         );
         outcome.map_err(of_late_turn)
     }
+}
 
+impl Section {
     /// Until this is dropped, the green thread accepts connections and has its turns early: behind it stand all the clients
     /// that have connected.
     pub fn accepting(&self) -> Accepting {
@@ -88,15 +89,11 @@ impl Drop for Accepting {
 }
 
 /// In a process without a runtime, which may have been forked while another thread had the turn, there are no turns.
-fn take_turn(
-    fd: RawFd,
-    deadline: Option<Deadline>,
-    word: impl FnOnce(&'static descriptor::Descriptor) -> &'static AtomicU32,
-) -> Result<Option<Turn>, Errno> {
+fn take_turn(word: &'static AtomicU32, deadline: Option<Deadline>) -> Result<Option<Turn>, Errno> {
     if !process::owns_tables() {
         return Ok(None);
     }
-    match Turn::take(word(descriptor::entry(fd)?), deadline) {
+    match Turn::take(word, deadline) {
         Ok(turn) => Ok(Some(turn)),
         Err(End::Deadline) => Err(LATE),
         Err(End::Interrupted(interrupted)) => Err(interrupted.into()),
@@ -115,25 +112,26 @@ pub(crate) fn of_late_turn(error: Errno) -> Errno {
 ///
 /// # Errors
 ///
-/// As [`Call::retry`](super::call::Call::retry).
+/// As [`Call::retry`](Call::retry).
 pub(crate) fn take_turn_to_await(
-    fd: RawFd,
+    listener: &'static Descriptor,
     deadline: Option<Deadline>,
 ) -> Result<Option<Turn>, Errno> {
-    take_turn(fd, deadline, |descriptor| &descriptor.awaiting).map_err(of_late_turn)
+    take_turn(&listener.awaiting, deadline).map_err(of_late_turn)
 }
 
-/// `accept` if the listener `fd` has a connection, else `EAGAIN`; see [`of_late_turn`].
+/// `accept` if the listener, `fd`, has a connection, else `EAGAIN`; see [`of_late_turn`].
 ///
 /// # Errors
 ///
-/// As [`Call::retry`](super::call::Call::retry).
+/// As [`Call::retry`](Call::retry).
 pub(crate) fn accept_in_turn<T>(
+    listener: &'static Descriptor,
     fd: RawFd,
     deadline: Option<Deadline>,
     accept: impl FnOnce() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
-    let _turn = take_turn(fd, deadline, |descriptor| &descriptor.accepting)?;
+    let _turn = take_turn(&listener.accepting, deadline)?;
     if is_ready(fd, PollFlags::IN)? {
         accept()
     } else {

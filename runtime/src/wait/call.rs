@@ -13,7 +13,7 @@ use crate::base::deadline::Deadline;
 use crate::base::interest::Interest;
 use crate::base::reason::Packed;
 use crate::wait::descriptor::{
-    self, Descriptor, GoingOn, NO_TIME, Opening, Snapshot, Waiter, borrow,
+    self, Descriptor, GoingOn, Kind, NO_TIME, Opening, Snapshot, Waiter, borrow,
 };
 use crate::wait::interrupt::Limits;
 
@@ -24,7 +24,7 @@ use crate::wait::interrupt::Limits;
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
     section: &'a Section,
-    descriptor: &'static Descriptor,
+    pub(super) descriptor: &'static Descriptor,
     fd: RawFd,
     opening: Opening,
     has_begun: bool,
@@ -46,44 +46,14 @@ impl Section {
             has_begun: false,
         })
     }
-
-    /// The socket's `SO_RCVTIMEO` or `SO_SNDTIMEO`, counted from now; `None` is no limit.
-    pub fn socket_deadline(&self, fd: RawFd, interest: Interest) -> Option<Deadline> {
-        descriptor::entry(fd).ok()?.socket_deadline(fd, interest)
-    }
-
-    /// As [`Call::retry`], for a call of this one step.
-    ///
-    /// # Errors
-    ///
-    /// As [`Call::retry`].
-    pub fn retry<T>(
-        &self,
-        fd: RawFd,
-        interest: Interest,
-        patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
-        attempt: impl FnMut() -> Result<T, Errno>,
-    ) -> Result<T, Errno> {
-        self.call(fd)?.retry(interest, patience, attempt)
-    }
-
-    /// As [`Call::retry_stream_read`], for a call of this one step.
-    ///
-    /// # Errors
-    ///
-    /// As [`Call::retry`].
-    pub fn retry_stream_read(
-        &self,
-        fd: RawFd,
-        length: usize,
-        patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
-        attempt: impl FnMut() -> Result<usize, Errno>,
-    ) -> Result<usize, Errno> {
-        self.call(fd)?.retry_stream_read(length, patience, attempt)
-    }
 }
 
-impl Call<'_> {
+impl<'a> Call<'a> {
+    /// The section that the call is made in.
+    pub fn section(&self) -> &'a Section {
+        self.section
+    }
+
     /// The call after its first step, which was carried out in part.
     pub fn rest(self) -> Self {
         Call {
@@ -97,9 +67,42 @@ impl Call<'_> {
         self.fd
     }
 
+    /// What the descriptor is; asks the kernel once for each opening of the number.
+    pub fn kind(&self) -> Kind {
+        self.descriptor.kind(self.fd).into()
+    }
+
+    /// The socket's `SO_RCVTIMEO` or `SO_SNDTIMEO`, counted from now; `None` is no limit.
+    pub fn socket_deadline(&self, interest: Interest) -> Option<Deadline> {
+        self.descriptor.socket_deadline(self.fd, interest)
+    }
+
+    /// Until when a call on a socket may wait: as its time-outs say, or not at all in non-blocking mode.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` in non-blocking mode.
+    pub fn socket_patience(&self, interest: Interest) -> Result<Option<Deadline>, Errno> {
+        self.patience(interest)?;
+        Ok(self.socket_deadline(interest))
+    }
+
+    /// Until when a call on any other descriptor may wait: without limit, or not at all in non-blocking mode.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN` in non-blocking mode.
+    pub fn patience(&self, _: Interest) -> Result<Option<Deadline>, Errno> {
+        if descriptor::is_nonblocking(self.fd) {
+            Err(Errno::AGAIN)
+        } else {
+            Ok(None)
+        }
+    }
+
     /// Calls `attempt`, which must not block, until it gives something other than `EAGAIN`, and
     /// parks in between until the descriptor is ready for `interest`. Before it parks for the first time, `patience`
-    /// says until when to wait (`None` is for ever), or that the caller does not want to.
+    /// ([`patience`](Self::patience), say) is asked until when to wait (`None` is for ever), or whether at all.
     ///
     /// Those who wait are served in the order in which they came, one for each thing that there is to be had.
     ///
@@ -114,7 +117,7 @@ impl Call<'_> {
     pub fn retry<T>(
         &self,
         interest: Interest,
-        patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
+        patience: impl FnOnce(&Call<'a>, Interest) -> Result<Option<Deadline>, Errno>,
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         self.carry_out(interest, patience, |_| attempt(), |_| false, |_| None)
@@ -129,7 +132,7 @@ impl Call<'_> {
     pub fn retry_stream_read(
         &self,
         length: usize,
-        patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
+        patience: impl FnOnce(&Call<'a>, Interest) -> Result<Option<Deadline>, Errno>,
         mut attempt: impl FnMut() -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
         let attempt = |snapshot| {
@@ -163,10 +166,12 @@ impl Call<'_> {
     /// the wait short; `EBADF` if another thread has closed the descriptor meanwhile.
     pub fn retry_by_timer<T>(
         &self,
-        patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
+        interest: Interest,
+        patience: impl FnOnce(&Call<'a>, Interest) -> Result<Option<Deadline>, Errno>,
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let mut call = *self;
+        let patience = || patience(self, interest);
         let outcome = retry::retry_by_timer(patience, || {
             let _going_on = call.go_on()?;
             call = call.rest();
@@ -193,7 +198,7 @@ impl Call<'_> {
     fn carry_out<T>(
         &self,
         interest: Interest,
-        patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
+        patience: impl FnOnce(&Call<'a>, Interest) -> Result<Option<Deadline>, Errno>,
         mut attempt: impl FnMut(Snapshot) -> Result<T, Errno>,
         is_known_unready: impl Fn(Snapshot) -> bool,
         end: impl Fn(Snapshot) -> Option<T>,
@@ -211,7 +216,7 @@ impl Call<'_> {
             waiter: &waiter,
             pause: Cell::new(SHORTEST_PAUSE),
         };
-        let mut patience = Patience::Unasked(patience);
+        let mut patience = Patience::Unasked(|| patience(self, interest));
         loop {
             let snapshot = match descriptor.look(call.opening) {
                 // A call that has done nothing yet belongs to whatever has the number now.

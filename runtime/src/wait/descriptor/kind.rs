@@ -26,11 +26,17 @@ pub fn kind(fd: RawFd) -> Kind {
     let Ok(descriptor) = super::entry(fd) else {
         return Kind::Other;
     };
-    match descriptor.kind(fd) {
-        FileKind::Tcp | FileKind::Socket => Kind::Socket,
-        FileKind::Pipe => Kind::Pipe,
-        FileKind::File => Kind::File,
-        FileKind::Other => Kind::Other,
+    descriptor.kind(fd).into()
+}
+
+impl From<FileKind> for Kind {
+    fn from(kind: FileKind) -> Kind {
+        match kind {
+            FileKind::Tcp | FileKind::Socket => Kind::Socket,
+            FileKind::Pipe => Kind::Pipe,
+            FileKind::File => Kind::File,
+            FileKind::Other => Kind::Other,
+        }
     }
 }
 

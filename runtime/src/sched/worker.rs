@@ -20,11 +20,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-
-use rustix::io::Errno;
-use rustix::thread::futex;
-use rustix::time::Timespec;
 
 use crate::base::arch;
 use crate::base::deadline::Deadline;
@@ -48,12 +43,6 @@ const LOOK_AROUND_NANOS: u64 = 50_000;
 
 /// Turns in a row that the run-next slot may take while others wait in the queue.
 const NEXT_TURNS: u32 = 16;
-
-/// How long a retired worker waits to be called again, before its OS thread ends.
-const PATIENCE: Timespec = Timespec {
-    tv_sec: 2,
-    tv_nsec: 0,
-};
 
 /// Why a worker stops running green threads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -443,48 +432,6 @@ impl Worker {
             stolen = self.sleep(searching);
             searching = true;
         }
-    }
-
-    /// Whether more workers serve than should, and no green thread depends on this one.
-    pub(crate) fn may_retire(&self) -> bool {
-        self.shared.crew.has_surplus() && !self.shard.has_pinned()
-    }
-
-    /// Leaves the work to the others if they are enough, and waits to be called again; see `crew.rs`.
-    #[cold]
-    fn retire(&self) -> Result<(), Leave> {
-        let (shared, post) = (&*self.shared, &self.shard.post);
-        if !shared.crew.retire() {
-            return Ok(());
-        }
-        self.hand_over();
-        self.shard.progress.rest();
-        let retired = post.retire();
-        while !shared.is_over() && post.word().load(Ordering::SeqCst) == retired {
-            let waited = futex::wait(post.word(), futex::Flags::PRIVATE, retired, Some(&PATIENCE));
-            if waited == Err(Errno::TIMEDOUT) {
-                break;
-            }
-        }
-        if post.give_up() {
-            return Err(Leave::Retired);
-        }
-        self.count_turn();
-        Ok(())
-    }
-
-    /// Gives up all that stands in the queues and the run-next slot, in order.
-    fn hand_over(&self) {
-        let shard = &self.shard;
-        let take = || {
-            (shard.take_next())
-                .or_else(|| shard.early.take())
-                .or_else(|| self.queue().pop())
-        };
-        while let Some(green) = take() {
-            self.shared.injector.push(green);
-        }
-        self.shared.notify();
     }
 
     pub(crate) fn take_injected(&self) -> Option<GreenRef> {

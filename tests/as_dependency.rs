@@ -1,10 +1,7 @@
 //! What a program gets along with `greenpatch` when it depends on it, with the default features: its own code means what it
 //! meant before, and few other crates come along.
 
-#[path = "harness/package.rs"]
-mod package;
-
-use package::{Package, text};
+use harness::package::{Package, text};
 
 /// Code whose types follow from the only implementation of a trait that std's crates have. Any crate in the program with
 /// another one, as serde_json for its values, makes them ambiguous.

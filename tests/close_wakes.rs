@@ -7,8 +7,6 @@
 //! A descriptor that is closed while it is in an epoll set leaves the set, and wakes nobody who waits on that: this is so on
 //! every thread.
 
-mod harness;
-
 use std::io::{self, Read, Write};
 use std::mem::{self, ManuallyDrop};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
@@ -247,22 +245,21 @@ fn racing_closes_wake_every_reader() {
 
 #[test]
 fn closing_wakes_every_waiter() {
-    let everywhere = "closing_takes_a_descriptor_out_of_its_epoll_set";
-    Kind::OsThread.run(everywhere, closing_takes_a_descriptor_out_of_its_epoll_set);
+    Kind::OsThread.run(closing_takes_a_descriptor_out_of_its_epoll_set);
     for workers in [1, 2] {
-        let bodies: [(&str, fn()); _] = [
-            ("readers and writers", closing_wakes_readers_and_writers),
-            ("an acceptor", closing_wakes_an_acceptor),
-            ("poll", closing_tells_poll_that_there_is_no_such_descriptor),
-            ("select", closing_ends_a_select),
-            ("recvmsg", closing_ends_the_receipt_of_a_message),
-            ("connect", closing_ends_a_connect),
-            ("epoll_wait", closing_ends_a_wait_for_an_epoll_set),
-            (everywhere, closing_takes_a_descriptor_out_of_its_epoll_set),
-            ("racing closes", racing_closes_wake_every_reader),
+        let bodies: [fn(); _] = [
+            closing_wakes_readers_and_writers,
+            closing_wakes_an_acceptor,
+            closing_tells_poll_that_there_is_no_such_descriptor,
+            closing_ends_a_select,
+            closing_ends_the_receipt_of_a_message,
+            closing_ends_a_connect,
+            closing_ends_a_wait_for_an_epoll_set,
+            closing_takes_a_descriptor_out_of_its_epoll_set,
+            racing_closes_wake_every_reader,
         ];
-        for (name, body) in bodies {
-            Kind::Green { workers }.run(name, body);
+        for body in bodies {
+            Kind::Green { workers }.run(body);
         }
     }
 }

@@ -1,7 +1,5 @@
 //! A runtime that stands still for ever says so; one that merely waits does not.
 
-mod harness;
-
 use std::future::poll_fn;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener as StdListener};

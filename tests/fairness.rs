@@ -5,33 +5,22 @@
 
 #![allow(clippy::print_stdout, reason = "the delays are of interest")]
 
-mod harness;
-
 use std::hint;
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use harness::{Watchdog, patched_runtime};
+// For its shims.
+use greenpatch as _;
+use harness::{alone, patched_runtime};
 
 const SAMPLES: usize = 60;
 const TIMER: Duration = Duration::from_millis(5);
 const MEDIAN: Duration = Duration::from_millis(50);
 const WORST: Duration = Duration::from_millis(500);
-
-/// Measurements disturb each other, so one at a time.
-static ALONE: Mutex<()> = Mutex::new(());
-
-fn alone(what: &str, measure: impl FnOnce()) {
-    let _alone = ALONE
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    let _watchdog = Watchdog::start(what.to_owned(), Duration::from_secs(60));
-    measure();
-}
 
 fn check(what: &str, mut delays: Vec<Duration>) {
     delays.sort_unstable();
@@ -111,14 +100,12 @@ fn measure_beside(what: &str, workers: usize, busy_step: impl FnMut() + Send + '
 
 #[test]
 fn a_loop_of_yields_delays_nobody_on_its_worker() {
-    alone("a loop of yields", || {
-        measure_beside("a loop of yields", 1, thread::yield_now)
-    });
+    alone(|| measure_beside("a loop of yields", 1, thread::yield_now));
 }
 
 #[test]
 fn an_always_ready_socket_delays_nobody_on_its_worker() {
-    alone("an always ready socket", || {
+    alone(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut ready = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut source, _) = listener.accept().unwrap();
@@ -132,7 +119,7 @@ fn an_always_ready_socket_delays_nobody_on_its_worker() {
 
 #[test]
 fn an_always_writable_socket_delays_nobody_on_its_worker() {
-    alone("an always writable socket", || {
+    alone(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut writable = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut sink, _) = listener.accept().unwrap();
@@ -150,7 +137,7 @@ fn an_always_writable_socket_delays_nobody_on_its_worker() {
 #[test]
 fn a_computation_delays_nobody_on_another_worker() {
     const COMPUTATION: Duration = Duration::from_secs(1);
-    alone("a computation", || {
+    alone(|| {
         let delays = patched_runtime(2).run(|| {
             let computing = thread::spawn(|| {
                 let started = Instant::now();
@@ -216,7 +203,7 @@ impl Busy {
 #[test]
 fn clients_that_have_connected_wait_for_no_round_of_the_busy() {
     const CLIENTS: usize = 100;
-    alone("accepts of many", || {
+    alone(|| {
         patched_runtime(1).run(|| {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             let address = listener.local_addr().unwrap();
@@ -243,7 +230,7 @@ fn clients_that_have_connected_wait_for_no_round_of_the_busy() {
 #[test]
 fn an_acceptor_is_woken_before_a_round_of_the_busy_is_over() {
     const CLIENTS: usize = 25;
-    alone("accepts one by one", || {
+    alone(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
         let (connect, connects) = std::sync::mpsc::channel::<Arc<AtomicU64>>();

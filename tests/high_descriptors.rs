@@ -1,7 +1,5 @@
 //! Descriptors with numbers far beyond what is usual are waited for like any other.
 
-mod harness;
-
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -9,6 +7,8 @@ use std::ptr::null_mut;
 use std::thread;
 use std::time::Duration;
 
+// For its shims.
+use greenpatch as _;
 use harness::{child, patched_runtime};
 
 /// Tested as far as the process may have them; the highest that it may have is, always.

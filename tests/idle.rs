@@ -2,14 +2,14 @@
 
 #![allow(clippy::print_stdout, reason = "the figures are of interest")]
 
-mod harness;
-
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
+// For its shims.
+use greenpatch as _;
 use harness::process::Usage;
 use harness::{Watchdog, child, patched_runtime};
 
@@ -23,7 +23,7 @@ const WAKE_UPS: i64 = 10;
 const WINDOWS: usize = 5;
 
 fn stay_idle() {
-    let _watchdog = Watchdog::start("the idle process".to_owned(), Duration::from_secs(60));
+    let _watchdog = Watchdog::start();
     let runtime = patched_runtime(2);
     let (end, ended) = mpsc::channel::<()>();
     let all_started = Arc::new(Barrier::new(3 * EACH + 2));

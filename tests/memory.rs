@@ -4,8 +4,6 @@
 
 #![allow(clippy::print_stdout, reason = "the figures are of interest")]
 
-mod harness;
-
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Condvar, Mutex};
 use std::thread::{self, Thread};
@@ -68,7 +66,7 @@ impl Gate {
 }
 
 fn watch() -> Watchdog {
-    Watchdog::start("the measurement".to_owned(), Duration::from_secs(180))
+    Watchdog::with_limit(Duration::from_secs(180))
 }
 
 /// What a thread needs besides once it asks std for its handle: the handle, the registration of its

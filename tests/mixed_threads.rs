@@ -1,8 +1,5 @@
 //! OS threads and green threads share locks, channels and park tokens, and neither kind is lost.
 
-#[macro_use]
-mod harness;
-
 use std::cell::UnsafeCell;
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +7,9 @@ use std::sync::{Arc, Barrier, Condvar, Mutex, RwLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use harness::patched_runtime;
+// For its shims.
+use greenpatch as _;
+use harness::{patched_runtime, with_1_and_2_workers};
 
 with_1_and_2_workers! {
     a_mutex_excludes_across_kinds,

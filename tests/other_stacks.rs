@@ -1,8 +1,5 @@
 //! Green threads whose code runs on stacks that it has made itself: coroutines, fibers, grown stacks.
 
-#[macro_use]
-mod harness;
-
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::io::{Read, Write};
@@ -12,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
+
+use harness::{Kind, on_every_kind_of_thread};
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, on_stack};
@@ -221,7 +220,7 @@ extern "C" fn note_whether_native(_signal: i32) {
 
 #[test]
 fn a_handler_on_the_alternate_stack_is_native_code_on_whatever_stack_it_strikes() {
-    harness::Kind::Green { workers: 1 }.run("a handler", || {
+    Kind::Green { workers: 1 }.run(|| {
         // SAFETY: the handler only adds to a number; the signal is sent to the calling thread.
         unsafe {
             let mut action: libc::sigaction = std::mem::zeroed();
@@ -241,7 +240,7 @@ fn a_handler_on_the_alternate_stack_is_native_code_on_whatever_stack_it_strikes(
 
 #[test]
 fn what_runs_on_the_workers_stack_is_native_code_also_on_stacks_grown_from_there() {
-    harness::Kind::Green { workers: 1 }.run("the worker's stack", || {
+    Kind::Green { workers: 1 }.run(|| {
         let is_native = || hook::enter_any().is_none() && !greenpatch_runtime::thread::is_green();
         on_grown_stack(|| {
             let section = hook::enter_any().expect("a green thread");
@@ -261,7 +260,7 @@ extern "C" fn tell_whether_native(_: *mut c_void) -> i32 {
 
 #[test]
 fn a_process_cloned_with_a_stack_of_its_own_runs_native_code() {
-    harness::Kind::Green { workers: 1 }.run("a clone", || {
+    Kind::Green { workers: 1 }.run(|| {
         for flags in [0, libc::CLONE_VM | libc::CLONE_VFORK] {
             let mut stack = vec![0_u8; 256 << 10];
             let mut status = 0;

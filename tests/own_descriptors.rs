@@ -1,7 +1,5 @@
 //! The runtime's own descriptors are out of the program's reach; and if they are lost, the process says so and ends.
 
-mod harness;
-
 use std::ffi::c_long;
 use std::fs::{self, File};
 use std::io::{Read, Write};

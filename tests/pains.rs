@@ -2,8 +2,6 @@
 //!
 //! Each test has one worker and nobody who stands in for it, but where compensation is the subject: whatever blocks, hangs.
 
-mod harness;
-
 use std::cell::{Cell, UnsafeCell};
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
@@ -13,21 +11,9 @@ use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greenpatch::{Patch, Runtime};
-use harness::Watchdog;
-
-const SHORT: Duration = Duration::from_millis(20);
-
-fn on_one_worker(name: &str, body: impl FnOnce() + Send + 'static) {
-    let _watchdog = Watchdog::start(name.to_owned(), Duration::from_secs(60));
-    Runtime::builder()
-        .workers(1)
-        .compensation(false)
-        .patch(Patch::all())
-        .build()
-        .unwrap()
-        .run(body);
-}
+// For its shims.
+use greenpatch as _;
+use harness::{SHORT, Watchdog, compensated_runtime, on_one_worker};
 
 /// Calls `wait` on many green threads; none may go on before all have begun.
 fn all_at_once(wait: impl Fn() + Clone + Send + 'static) {
@@ -56,7 +42,7 @@ fn a_function_taken_before_the_patch_yields() {
     // SAFETY: a C string; sleep has this type.
     let of_libc: extern "C" fn(u32) -> i32 =
         unsafe { std::mem::transmute(libc::dlsym(libc::RTLD_DEFAULT, c"usleep".as_ptr())) };
-    on_one_worker("taken before", move || {
+    on_one_worker(move || {
         all_at_once(move || of_std(SHORT));
         all_at_once(move || assert_eq!(of_libc(20_000), 0));
     });
@@ -64,7 +50,7 @@ fn a_function_taken_before_the_patch_yields() {
 
 #[test]
 fn a_c_call_that_sleeps_yields() {
-    on_one_worker("a sleep in C", || {
+    on_one_worker(|| {
         all_at_once(|| {
             let time = libc::timespec {
                 tv_sec: 0,
@@ -79,7 +65,7 @@ fn a_c_call_that_sleeps_yields() {
 #[test]
 fn a_lock_made_before_the_patch_waits_without_blocking() {
     let lock = Arc::new(Mutex::new(0));
-    on_one_worker("a lock made before", {
+    on_one_worker({
         let lock = lock.clone();
         move || {
             let threads: Vec<_> = (0..50)
@@ -115,7 +101,7 @@ fn a_lock_held_by_an_os_thread_is_waited_for_and_handed_on() {
         }
     });
     is_held.recv().unwrap();
-    on_one_worker("a lock of both kinds", move || {
+    on_one_worker(move || {
         let waiter = thread::spawn(move || drop(lock.lock().unwrap()));
         // The waiter has its turn, and must not stop this one from having its.
         thread::sleep(SHORT);
@@ -148,7 +134,7 @@ fn a_recursive_mutex_made_before_the_patch_excludes_green_threads() {
         assert_eq!(libc::pthread_mutex_init(mutex.0.get(), &attributes), 0);
         Arc::<Recursive>::from(mutex)
     };
-    on_one_worker("a recursive mutex", move || {
+    on_one_worker(move || {
         let inside = Arc::new(AtomicBool::new(false));
         let threads: Vec<_> = (0..20)
             .map(|_| {
@@ -182,7 +168,7 @@ thread_local! {
 
 #[test]
 fn thread_locals_are_each_green_threads_own() {
-    on_one_worker("thread-locals", || {
+    on_one_worker(|| {
         let threads: Vec<_> = (1..50)
             .map(|number| {
                 thread::spawn(move || {
@@ -211,7 +197,7 @@ fn a_queue_between_an_os_thread_and_a_green_thread_loses_nothing() {
         }
     });
     let reader = thread::spawn(move || assert!(from_green.iter().eq(0..ITEMS)));
-    on_one_worker("a queue", move || {
+    on_one_worker(move || {
         for item in from_os {
             to_os.send(item).unwrap();
         }
@@ -224,7 +210,7 @@ fn a_queue_between_an_os_thread_and_a_green_thread_loses_nothing() {
 #[test]
 fn a_pool_of_forked_processes_serves_green_threads() {
     const PROCESSES: usize = 8;
-    on_one_worker("a pool of processes", || {
+    on_one_worker(|| {
         let workers: Vec<_> = (0..PROCESSES)
             .map(|_| {
                 let (mut here, mut there) = UnixStream::pair().unwrap();
@@ -270,7 +256,7 @@ fn a_pool_of_forked_processes_serves_green_threads() {
 fn a_file_lock_held_by_another_green_thread_is_waited_for() {
     let path = std::env::temp_dir().join(format!("greenpatch-pains-{}", std::process::id()));
     let file = std::fs::File::create(&path).unwrap();
-    on_one_worker("flock", move || {
+    on_one_worker(move || {
         let all_open = Arc::new(Barrier::new(10));
         let inside = Arc::new(AtomicBool::new(false));
         let threads: Vec<_> = (0..10)
@@ -302,7 +288,7 @@ fn opening_and_reading_a_fifo_waits_without_blocking() {
     let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
     // SAFETY: a C string.
     assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
-    on_one_worker("a FIFO", move || {
+    on_one_worker(move || {
         let reader = thread::spawn({
             let path = path.clone();
             move || std::fs::read_to_string(path).unwrap()
@@ -320,7 +306,7 @@ fn opening_and_reading_a_fifo_waits_without_blocking() {
 
 #[test]
 fn children_are_started_and_waited_for_beside_each_other() {
-    on_one_worker("subprocesses", || {
+    on_one_worker(|| {
         let (gate, keeper) = std::io::pipe().unwrap();
         let children: Vec<_> = (0..20)
             .map(|number| {
@@ -347,7 +333,7 @@ fn children_are_started_and_waited_for_beside_each_other() {
 fn names_are_looked_up_beside_each_other() {
     use std::net::ToSocketAddrs;
 
-    on_one_worker("names", || {
+    on_one_worker(|| {
         let threads: Vec<_> = (0..20)
             .map(|port| {
                 thread::spawn(move || {
@@ -365,13 +351,8 @@ fn names_are_looked_up_beside_each_other() {
 /// With compensation, as it is by default: others tick while one computes, and while one calls what no shim reaches.
 #[test]
 fn half_a_second_of_computing_stops_nobody() {
-    let _watchdog = Watchdog::start("computing".to_owned(), Duration::from_secs(60));
-    let runtime = Runtime::builder()
-        .workers(1)
-        .patch(Patch::all())
-        .build()
-        .unwrap();
-    let ticks = runtime.run(|| {
+    let _watchdog = Watchdog::start();
+    let ticks = compensated_runtime(1).run(|| {
         let is_done = Arc::new(AtomicBool::new(false));
         let ticker = thread::spawn({
             let is_done = is_done.clone();

@@ -9,41 +9,18 @@
 
 #![allow(clippy::print_stdout, reason = "the counts are of interest")]
 
-mod harness;
-
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use greenpatch::{Patch, Runtime};
-use harness::{Watchdog, patched_runtime};
+use greenpatch::Runtime;
+use harness::{alone, compensated_runtime, patched_runtime};
 use rustix::time::{ClockId, clock_gettime};
-
-/// Tests that compute disturb each other, so one at a time.
-static ALONE: Mutex<()> = Mutex::new(());
 
 /// How long is waited for what should come within milliseconds.
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// Runs `body` on a green thread, when no other test runs.
-fn alone(name: &str, runtime: Runtime, body: impl FnOnce() + Send) {
-    let _alone = ALONE
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
-    let _watchdog = Watchdog::start(name.to_owned(), Duration::from_secs(60));
-    runtime.run(body);
-}
-
-/// A runtime as it is by default, which calls in spare workers.
-fn with_spare_workers(workers: usize) -> Runtime {
-    Runtime::builder()
-        .workers(workers)
-        .patch(Patch::all())
-        .build()
-        .unwrap_or_else(|error| panic!("cannot build a runtime: {error}"))
-}
 
 fn processor_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime)
@@ -113,26 +90,28 @@ const COMPUTING: Duration = Duration::from_millis(4);
 /// Wakes `sleeper` and computes, again and again. The sleeper has to run before the computation is over, but for some rounds
 /// in which the machine had no processor for it.
 fn runs_while_its_waker_computes(name: &str, make: impl FnOnce() -> Sleeper + Send) {
-    alone(name, patched_runtime(2), || {
-        let mut sleeper = make();
-        let mut prompt = 0;
-        for round in 1..=ROUNDS {
-            // It waits, and so does the other worker; if not yet, then the round is an easy one.
-            thread::sleep(Duration::from_millis(1));
-            (sleeper.wake)();
-            compute(COMPUTING);
-            prompt += u64::from(sleeper.has_run(round));
-            while !sleeper.has_run(round) {
+    alone(|| {
+        patched_runtime(2).run(|| {
+            let mut sleeper = make();
+            let mut prompt = 0;
+            for round in 1..=ROUNDS {
+                // It waits, and so does the other worker; if not yet, then the round is an easy one.
                 thread::sleep(Duration::from_millis(1));
+                (sleeper.wake)();
+                compute(COMPUTING);
+                prompt += u64::from(sleeper.has_run(round));
+                while !sleeper.has_run(round) {
+                    thread::sleep(Duration::from_millis(1));
+                }
             }
-        }
-        println!("{name}: ran while its waker computed in {prompt} of {ROUNDS} rounds");
-        (sleeper.wake)();
-        sleeper.thread.join().unwrap();
-        assert!(
-            prompt * 4 >= ROUNDS * 3,
-            "it ran while its waker computed in {prompt} of {ROUNDS} rounds"
-        );
+            println!("{name}: ran while its waker computed in {prompt} of {ROUNDS} rounds");
+            (sleeper.wake)();
+            sleeper.thread.join().unwrap();
+            assert!(
+                prompt * 4 >= ROUNDS * 3,
+                "it ran while its waker computed in {prompt} of {ROUNDS} rounds"
+            );
+        })
     });
 }
 
@@ -241,53 +220,57 @@ fn a_reader_runs_while_the_writer_computes() {
 
 #[test]
 fn a_new_thread_runs_while_its_spawner_computes() {
-    alone("spawn", patched_runtime(2), || {
-        let mut prompt = 0;
-        for _ in 0..ROUNDS {
-            thread::sleep(Duration::from_millis(1));
-            let has_run = Arc::new(AtomicBool::new(false));
-            let theirs = has_run.clone();
-            let thread = thread::spawn(move || theirs.store(true, Ordering::SeqCst));
-            compute(COMPUTING);
-            prompt += u64::from(has_run.load(Ordering::SeqCst));
-            thread.join().unwrap();
-        }
-        println!("spawn: ran while its spawner computed in {prompt} of {ROUNDS} rounds");
-        assert!(prompt * 4 >= ROUNDS * 3, "{prompt} of {ROUNDS} rounds");
+    alone(|| {
+        patched_runtime(2).run(|| {
+            let mut prompt = 0;
+            for _ in 0..ROUNDS {
+                thread::sleep(Duration::from_millis(1));
+                let has_run = Arc::new(AtomicBool::new(false));
+                let theirs = has_run.clone();
+                let thread = thread::spawn(move || theirs.store(true, Ordering::SeqCst));
+                compute(COMPUTING);
+                prompt += u64::from(has_run.load(Ordering::SeqCst));
+                thread.join().unwrap();
+            }
+            println!("spawn: ran while its spawner computed in {prompt} of {ROUNDS} rounds");
+            assert!(prompt * 4 >= ROUNDS * 3, "{prompt} of {ROUNDS} rounds");
+        })
     });
 }
 
 /// The owner sleeps with the lock, and computes without it. An OS thread gets the lock at the first unlock.
 fn a_mutex_held_across_a_sleep_is_got(workers: usize) {
     const MOST_ROUNDS: u64 = 50;
-    alone("mutex", patched_runtime(workers), || {
-        let mut worst = 0;
-        for _ in 0..5 {
-            let mutex = Arc::new(Mutex::new(()));
-            let is_got = Arc::new(AtomicBool::new(false));
-            let guard = mutex.lock().unwrap();
-            let (theirs, got) = (mutex.clone(), is_got.clone());
-            let other = thread::spawn(move || {
-                let _guard = theirs.lock().unwrap();
-                got.store(true, Ordering::SeqCst);
-            });
-            thread::sleep(Duration::from_millis(1));
-            drop(guard);
-            let mut rounds = 0;
-            while !is_got.load(Ordering::SeqCst) && rounds < MOST_ROUNDS {
-                compute(Duration::from_micros(300));
-                let _guard = mutex.lock().unwrap();
+    alone(|| {
+        patched_runtime(workers).run(|| {
+            let mut worst = 0;
+            for _ in 0..5 {
+                let mutex = Arc::new(Mutex::new(()));
+                let is_got = Arc::new(AtomicBool::new(false));
+                let guard = mutex.lock().unwrap();
+                let (theirs, got) = (mutex.clone(), is_got.clone());
+                let other = thread::spawn(move || {
+                    let _guard = theirs.lock().unwrap();
+                    got.store(true, Ordering::SeqCst);
+                });
                 thread::sleep(Duration::from_millis(1));
-                rounds += 1;
+                drop(guard);
+                let mut rounds = 0;
+                while !is_got.load(Ordering::SeqCst) && rounds < MOST_ROUNDS {
+                    compute(Duration::from_micros(300));
+                    let _guard = mutex.lock().unwrap();
+                    thread::sleep(Duration::from_millis(1));
+                    rounds += 1;
+                }
+                worst = worst.max(rounds);
+                other.join().unwrap();
             }
-            worst = worst.max(rounds);
-            other.join().unwrap();
-        }
-        println!("another thread got the mutex after {worst} rounds at the most");
-        assert!(
-            worst < MOST_ROUNDS,
-            "another thread did not get the mutex in {worst} rounds"
-        );
+            println!("another thread got the mutex after {worst} rounds at the most");
+            assert!(
+                worst < MOST_ROUNDS,
+                "another thread did not get the mutex in {worst} rounds"
+            );
+        })
     });
 }
 
@@ -305,50 +288,52 @@ fn a_mutex_that_is_held_across_a_sleep_is_got_by_another_thread_on_one_worker() 
 /// Some threads give way again and again. Another one computes until other workers are busy with nothing but these; then it
 /// starts one more, and computes until that has run.
 fn one_more_runs(runtime: Runtime, yielding: usize) {
-    alone("one more", runtime, || {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let turns: Arc<[AtomicU64]> = (0..yielding).map(|_| AtomicU64::new(0)).collect();
-        let others: Vec<_> = (0..yielding)
-            .map(|index| {
-                let (over, turns) = (is_over.clone(), turns.clone());
-                thread::spawn(move || {
-                    while !over.load(Ordering::SeqCst) {
-                        turns[index].fetch_add(1, Ordering::SeqCst);
-                        thread::yield_now();
-                    }
+    alone(|| {
+        runtime.run(|| {
+            let is_over = Arc::new(AtomicBool::new(false));
+            let turns: Arc<[AtomicU64]> = (0..yielding).map(|_| AtomicU64::new(0)).collect();
+            let others: Vec<_> = (0..yielding)
+                .map(|index| {
+                    let (over, turns) = (is_over.clone(), turns.clone());
+                    thread::spawn(move || {
+                        while !over.load(Ordering::SeqCst) {
+                            turns[index].fetch_add(1, Ordering::SeqCst);
+                            thread::yield_now();
+                        }
+                    })
                 })
-            })
-            .collect();
-        let are_elsewhere = compute_until(|| {
-            turns
-                .iter()
-                .all(|turns| turns.load(Ordering::SeqCst) > 10_000)
-        });
-        let has_run = Arc::new(AtomicBool::new(false));
-        let theirs = has_run.clone();
-        let one_more = thread::spawn(move || theirs.store(true, Ordering::SeqCst));
-        let ran = compute_until(|| has_run.load(Ordering::SeqCst));
-        is_over.store(true, Ordering::SeqCst);
-        for other in others {
-            other.join().unwrap();
-        }
-        one_more.join().unwrap();
-        assert!(are_elsewhere, "nobody runs while one computes");
-        assert!(
-            ran,
-            "a new thread does not run while others give way and one computes"
-        );
+                .collect();
+            let are_elsewhere = compute_until(|| {
+                turns
+                    .iter()
+                    .all(|turns| turns.load(Ordering::SeqCst) > 10_000)
+            });
+            let has_run = Arc::new(AtomicBool::new(false));
+            let theirs = has_run.clone();
+            let one_more = thread::spawn(move || theirs.store(true, Ordering::SeqCst));
+            let ran = compute_until(|| has_run.load(Ordering::SeqCst));
+            is_over.store(true, Ordering::SeqCst);
+            for other in others {
+                other.join().unwrap();
+            }
+            one_more.join().unwrap();
+            assert!(are_elsewhere, "nobody runs while one computes");
+            assert!(
+                ran,
+                "a new thread does not run while others give way and one computes"
+            );
+        })
     });
 }
 
 #[test]
 fn one_that_yields_and_one_that_computes_let_a_third_run_on_one_worker() {
-    one_more_runs(with_spare_workers(1), 1);
+    one_more_runs(compensated_runtime(1), 1);
 }
 
 #[test]
 fn two_that_yield_and_one_that_computes_let_a_fourth_run_on_two_workers() {
-    one_more_runs(with_spare_workers(2), 2);
+    one_more_runs(compensated_runtime(2), 2);
 }
 
 #[test]
@@ -358,28 +343,31 @@ fn one_that_yields_and_one_that_computes_let_a_third_run_on_two_workers_without_
 
 /// Two threads try channels without room, over and over; a third sleeps, and then serves both. A fourth gives way.
 fn try_loops_end(workers: usize) {
-    alone("try loops", with_spare_workers(workers), || {
-        for _ in 0..20 {
-            let is_over = Arc::new(AtomicBool::new(false));
-            let over = is_over.clone();
-            let fourth = thread::spawn(move || {
-                while !over.load(Ordering::SeqCst) {
-                    thread::yield_now();
-                }
-            });
-            let (to_third, from_first) = mpsc::sync_channel(0);
-            let (to_second, from_third) = mpsc::sync_channel(0);
-            let first = thread::spawn(move || compute_until(|| to_third.try_send(1).is_ok()));
-            let second = thread::spawn(move || compute_until(|| from_third.try_recv() == Ok(2)));
-            let third = thread::spawn(move || {
-                thread::sleep(Duration::from_millis(20));
-                from_first.recv() == Ok(1) && to_second.send(2).is_ok()
-            });
-            let did = [first, second, third].map(|thread| thread.join().unwrap());
-            is_over.store(true, Ordering::SeqCst);
-            fourth.join().unwrap();
-            assert_eq!(did, [true; 3], "who tries, who tries, and who sleeps");
-        }
+    alone(|| {
+        compensated_runtime(workers).run(|| {
+            for _ in 0..20 {
+                let is_over = Arc::new(AtomicBool::new(false));
+                let over = is_over.clone();
+                let fourth = thread::spawn(move || {
+                    while !over.load(Ordering::SeqCst) {
+                        thread::yield_now();
+                    }
+                });
+                let (to_third, from_first) = mpsc::sync_channel(0);
+                let (to_second, from_third) = mpsc::sync_channel(0);
+                let first = thread::spawn(move || compute_until(|| to_third.try_send(1).is_ok()));
+                let second =
+                    thread::spawn(move || compute_until(|| from_third.try_recv() == Ok(2)));
+                let third = thread::spawn(move || {
+                    thread::sleep(Duration::from_millis(20));
+                    from_first.recv() == Ok(1) && to_second.send(2).is_ok()
+                });
+                let did = [first, second, third].map(|thread| thread.join().unwrap());
+                is_over.store(true, Ordering::SeqCst);
+                fourth.join().unwrap();
+                assert_eq!(did, [true; 3], "who tries, who tries, and who sleeps");
+            }
+        })
     });
 }
 
@@ -408,35 +396,37 @@ fn play(mut from: impl Read, mut to: impl Write, begins: bool, is_over: &AtomicB
 
 fn a_new_thread_runs_beside_pairs(workers: usize) {
     const PAIRS: usize = 90;
-    alone("90 pairs", with_spare_workers(workers), || {
-        let is_over = Arc::new(AtomicBool::new(false));
-        let mut players = Vec::new();
-        for _ in 0..PAIRS {
-            let (from_ping, to_pong) = std::io::pipe().unwrap();
-            let (from_pong, to_ping) = std::io::pipe().unwrap();
-            let over = is_over.clone();
-            players.push(thread::spawn(move || {
-                play(from_pong, to_pong, true, &over);
-            }));
-            let over = is_over.clone();
-            players.push(thread::spawn(move || {
-                play(from_ping, to_ping, false, &over);
-            }));
-        }
-        thread::sleep(Duration::from_millis(50));
-        let has_run = Arc::new(AtomicBool::new(false));
-        let theirs = has_run.clone();
-        let new = thread::spawn(move || theirs.store(true, Ordering::SeqCst));
-        let ran = compute_until(|| has_run.load(Ordering::SeqCst));
-        is_over.store(true, Ordering::SeqCst);
-        for player in players {
-            player.join().unwrap();
-        }
-        new.join().unwrap();
-        assert!(
-            ran,
-            "a new thread does not run while its spawner computes and others play ping-pong"
-        );
+    alone(|| {
+        compensated_runtime(workers).run(|| {
+            let is_over = Arc::new(AtomicBool::new(false));
+            let mut players = Vec::new();
+            for _ in 0..PAIRS {
+                let (from_ping, to_pong) = std::io::pipe().unwrap();
+                let (from_pong, to_ping) = std::io::pipe().unwrap();
+                let over = is_over.clone();
+                players.push(thread::spawn(move || {
+                    play(from_pong, to_pong, true, &over);
+                }));
+                let over = is_over.clone();
+                players.push(thread::spawn(move || {
+                    play(from_ping, to_ping, false, &over);
+                }));
+            }
+            thread::sleep(Duration::from_millis(50));
+            let has_run = Arc::new(AtomicBool::new(false));
+            let theirs = has_run.clone();
+            let new = thread::spawn(move || theirs.store(true, Ordering::SeqCst));
+            let ran = compute_until(|| has_run.load(Ordering::SeqCst));
+            is_over.store(true, Ordering::SeqCst);
+            for player in players {
+                player.join().unwrap();
+            }
+            new.join().unwrap();
+            assert!(
+                ran,
+                "a new thread does not run while its spawner computes and others play ping-pong"
+            );
+        })
     });
 }
 

@@ -5,17 +5,14 @@
     reason = "the doomed processes say what they are about to do"
 )]
 
-mod harness;
-
 use std::hint::black_box;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
 use std::thread;
-use std::time::Duration;
 
 use greenpatch::Builder;
 use greenpatch_runtime::hook;
-use harness::{Watchdog, child, patched_runtime};
+use harness::{Watchdog, child, on_one_worker, patched_runtime};
 
 /// Recurses without end, some hundred bytes at a time, as long as `more` says so.
 #[inline(never)]
@@ -34,17 +31,7 @@ fn overflow() -> u64 {
 
 /// Runs `work` in a child process, in a runtime, and returns how the child died and its stderr.
 fn death_of(test: &str, work: fn()) -> Option<(Option<i32>, String)> {
-    let Output { status, stderr, .. } = child::output_of(test, || {
-        let _watchdog = Watchdog::start(test.to_owned(), Duration::from_secs(30));
-        // No core file: the test is about the message.
-        let no_core = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
-        // SAFETY: `no_core` is readable.
-        unsafe { libc::setrlimit(libc::RLIMIT_CORE, &no_core) };
-        patched_runtime(1).run(work);
-    })?;
+    let Output { status, stderr, .. } = child::output_of(test, || on_one_worker(work))?;
     Some((
         status.signal(),
         String::from_utf8_lossy(&stderr).into_owned(),
@@ -178,7 +165,7 @@ fn an_overflow_of_the_workers_stack_kills_the_process() {
 
 #[test]
 fn what_fits_the_workers_stack_may_overflow_a_green_threads() {
-    let _watchdog = Watchdog::start("a deep recursion".to_owned(), Duration::from_secs(30));
+    let _watchdog = Watchdog::start();
     let depth = patched_runtime(1).run(|| {
         let small = Builder::new().stack_size(64 * 1024).spawn(|| {
             let section = hook::enter_any().expect("a green thread");
@@ -207,7 +194,7 @@ fn another_fault_on_a_green_thread_is_no_overflow() {
 
 #[test]
 fn a_deep_recursion_that_fits_is_no_overflow() {
-    let _watchdog = Watchdog::start("a deep recursion".to_owned(), Duration::from_secs(30));
+    let _watchdog = Watchdog::start();
     let depth = patched_runtime(1).run(|| {
         let deep = Builder::new()
             .stack_size(2 << 20)
@@ -219,7 +206,7 @@ fn a_deep_recursion_that_fits_is_no_overflow() {
 
 #[test]
 fn join_returns_the_panic_of_a_green_thread() {
-    let _watchdog = Watchdog::start("a panic".to_owned(), Duration::from_secs(30));
+    let _watchdog = Watchdog::start();
     for workers in [1, 2] {
         patched_runtime(workers).run(|| {
             let payload = greenpatch::spawn(|| panic!("in a green thread"))
@@ -233,7 +220,7 @@ fn join_returns_the_panic_of_a_green_thread() {
 
 #[test]
 fn the_panic_of_the_main_green_thread_goes_on_in_the_caller() {
-    let _watchdog = Watchdog::start("a panic".to_owned(), Duration::from_secs(30));
+    let _watchdog = Watchdog::start();
     let runtime = patched_runtime(1);
     let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         runtime.run(|| panic!("in the main green thread"));

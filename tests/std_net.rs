@@ -1,8 +1,5 @@
 //! TCP in std::net, unmodified: the same bodies on OS threads and on green threads, over real sockets.
 
-#[macro_use]
-mod harness;
-
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -10,6 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+
+// For its shims.
+use greenpatch as _;
+use harness::on_every_kind_of_thread;
 
 on_every_kind_of_thread! {
     a_hundred_clients_are_echoed_at_once,

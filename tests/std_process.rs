@@ -1,14 +1,15 @@
 //! std::process and pipes, unmodified: the same bodies on OS threads and on green threads.
 
-#[macro_use]
-mod harness;
-
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
+
+// For its shims.
+use greenpatch as _;
+use harness::on_every_kind_of_thread;
 
 on_every_kind_of_thread! {
     output_returns_both_streams_and_the_status,

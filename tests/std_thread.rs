@@ -1,8 +1,5 @@
 //! std::thread, unmodified: the same bodies on OS threads and on green threads.
 
-#[macro_use]
-mod harness;
-
 use std::backtrace::Backtrace;
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
@@ -13,6 +10,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
+
+// For its shims.
+use greenpatch as _;
+use harness::{on_every_kind_of_thread, patched_runtime, process, with_1_and_2_workers};
 
 on_every_kind_of_thread! {
     join_returns_the_value,
@@ -397,7 +398,7 @@ fn threads_start_threads() {
 
 fn a_thousand_std_threads_start_no_kernel_threads(workers: usize) {
     const THREADS: usize = 1_000;
-    harness::patched_runtime(workers).run(|| {
+    patched_runtime(workers).run(|| {
         let all_started = Arc::new(Barrier::new(THREADS + 1));
         let counted = Arc::new(Barrier::new(THREADS + 1));
         let threads: Vec<_> = (0..THREADS)
@@ -410,7 +411,7 @@ fn a_thousand_std_threads_start_no_kernel_threads(workers: usize) {
             })
             .collect();
         all_started.wait();
-        let kernel_threads = harness::process::kernel_threads();
+        let kernel_threads = process::kernel_threads();
         counted.wait();
         for thread in threads {
             thread.join().unwrap();
@@ -425,7 +426,7 @@ fn a_thousand_std_threads_start_no_kernel_threads(workers: usize) {
 
 fn available_parallelism_is_that_of_the_process(workers: usize) {
     let outside = thread::available_parallelism().unwrap();
-    harness::patched_runtime(workers).run(move || {
+    patched_runtime(workers).run(move || {
         assert_eq!(thread::available_parallelism().unwrap(), outside);
         let inner = thread::spawn(|| thread::available_parallelism().unwrap());
         assert_eq!(inner.join().unwrap(), outside);

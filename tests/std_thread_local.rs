@@ -1,8 +1,5 @@
 //! Thread-local storage, unmodified: the same bodies on OS threads and on green threads.
 
-#[macro_use]
-mod harness;
-
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::ffi::c_void;
@@ -11,6 +8,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 use std::time::Duration;
+
+// For its shims.
+use greenpatch as _;
+use harness::on_every_kind_of_thread;
 
 on_every_kind_of_thread! {
     each_thread_has_its_own_value,

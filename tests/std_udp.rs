@@ -1,12 +1,13 @@
 //! UDP in std::net, unmodified: the same bodies on OS threads and on green threads.
 
-#[macro_use]
-mod harness;
-
 use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::thread;
 use std::time::{Duration, Instant};
+
+// For its shims.
+use greenpatch as _;
+use harness::on_every_kind_of_thread;
 
 on_every_kind_of_thread! {
     datagrams_arrive_whole,

@@ -1,8 +1,5 @@
 //! std::os::unix::net, unmodified: the same bodies on OS threads and on green threads.
 
-#[macro_use]
-mod harness;
-
 use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::os::linux::net::SocketAddrExt;
@@ -10,6 +7,10 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
+
+// For its shims.
+use greenpatch as _;
+use harness::on_every_kind_of_thread;
 
 on_every_kind_of_thread! {
     a_listener_serves_clients_at_once,

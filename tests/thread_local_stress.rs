@@ -6,8 +6,6 @@
 
 #![allow(clippy::print_stdout, reason = "the number of moves is of interest")]
 
-mod harness;
-
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -125,7 +123,7 @@ fn live(
 
 #[test]
 fn a_thousand_migrating_threads_keep_their_values() {
-    let _watchdog = Watchdog::start("the stress test".to_owned(), Duration::from_secs(300));
+    let _watchdog = Watchdog::with_limit(Duration::from_secs(300));
     let stage = Arc::new(Stage {
         addresses: Mutex::new(HashSet::new()),
         all_alive: Barrier::new(THREADS),

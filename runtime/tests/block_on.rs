@@ -1,7 +1,5 @@
 //! Futures awaited by blocking code: on green threads, on OS threads, and from one to the other.
 
-mod threads;
-
 use std::cell::Cell;
 use std::future::{poll_fn, ready};
 use std::io::{Read, Write};
@@ -17,7 +15,8 @@ use std::time::{Duration, Instant};
 use futures::future::{self, Either, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use greenpatch_runtime::{block_on, spawn, time, yield_now};
-use threads::{everywhere, on_green_threads, pause, start};
+use harness::pause;
+use harness::unpatched::{everywhere, on_green_threads, start};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime as Tokio;
 use tokio::sync::oneshot;

@@ -1,6 +1,5 @@
 //! Blocking sections, long computations, and the spare workers that serve meanwhile.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -9,6 +8,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use greenpatch_runtime::{JoinHandle, Runtime, blocking, net, spawn, sync, time, yield_now};
+use harness::eventually;
+use harness::process::os_threads;
 
 /// Far longer than anything here should take.
 const WATCHDOG: Duration = Duration::from_secs(60);
@@ -18,22 +19,6 @@ fn compute(duration: Duration) {
     while start.elapsed() < duration {
         std::hint::spin_loop();
     }
-}
-
-/// Looks at `condition` now and then until it holds.
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < WATCHDOG, "never came: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// The process's OS threads whose names begin so.
-fn os_threads(prefix: &str) -> usize {
-    let tasks = fs::read_dir("/proc/self/task").unwrap();
-    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    names.filter(|name| name.starts_with(prefix)).count()
 }
 
 fn join_all<T>(threads: impl IntoIterator<Item = JoinHandle<T>>) {
@@ -156,7 +141,7 @@ fn a_worker_that_has_merely_lost_its_processor_is_neither_replaced_nor_reported(
             })
         })
         .collect();
-    wait_until("both are under way", || begun.load(Ordering::Relaxed) == 2);
+    eventually(|| begun.load(Ordering::Relaxed) == 2);
     let before = runtime.metrics().spare_workers_called;
     let reported = reports.load(Ordering::Relaxed);
     let hog = thread::spawn(|| {
@@ -303,9 +288,7 @@ fn a_storm_of_sections_loses_nothing_and_leaves_no_spare_workers_behind() {
         // The monitor is one more.
         let limit = workers + SPARE + 1;
         assert!(most.load(Ordering::Relaxed) <= limit, "{most:?} OS threads");
-        wait_until("the spare workers' end", || {
-            os_threads(&name) <= workers + 1
-        });
+        eventually(|| os_threads(&name) <= workers + 1);
         assert_eq!(
             os_threads(&name),
             workers + 1,
@@ -314,7 +297,7 @@ fn a_storm_of_sections_loses_nothing_and_leaves_no_spare_workers_behind() {
         // They work.
         assert_eq!(runtime.run(|| spawn(|| 7).join().unwrap()), 7);
         drop(runtime);
-        wait_until("the workers' end", || os_threads(&name) == 0);
+        eventually(|| os_threads(&name) == 0);
     }
 }
 
@@ -329,9 +312,7 @@ fn a_runtime_that_ends_takes_its_retired_workers_along() {
         join_all((0..8).map(|_| spawn(|| blocking(|| thread::sleep(Duration::from_millis(50))))));
     });
     drop(runtime);
-    wait_until("the end of all its OS threads", || {
-        os_threads("retire") == 0
-    });
+    eventually(|| os_threads("retire") == 0);
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! A dump says of each green thread what it is, what it waits for, and where.
 
-mod threads;
-
 use std::io::Read;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -15,7 +13,7 @@ use greenpatch_runtime::{
     Builder, DumpOptions, JoinHandle, Runtime, WaitReason, dump, dump_all, spawn, thread, time,
     yield_now,
 };
-use threads::{eventually, unpatched, watchdog};
+use harness::{Watchdog, eventually, unpatched, until_parked};
 
 fn with_backtraces() -> DumpOptions {
     DumpOptions::new()
@@ -45,17 +43,6 @@ fn innermost(green: &GreenThread) -> String {
     let frames = green.backtrace.as_ref().expect("it has answered");
     let function = frames[0].function.clone().unwrap_or_default();
     function.rsplit("::").next().unwrap_or_default().to_owned()
-}
-
-fn until_parked(runtime: &Runtime, count: usize) {
-    eventually(|| {
-        // By the figures, one that its worker is about to run is parked; by its state, one whose worker is about to leave it.
-        let dump = runtime.dump(DumpOptions::new());
-        let is_parked = |green: &GreenThread| matches!(green.state, State::Parked(_));
-        dump.metrics.parked == count
-            && dump.metrics.running + dump.metrics.runnable == 0
-            && dump.green_threads.iter().all(is_parked)
-    });
 }
 
 /// What stands last in a function keeps its frame: a wait at the end may be compiled to a jump.
@@ -101,9 +88,9 @@ fn waits_in_accept(listener: &TcpListener) {
 
 #[test]
 fn a_parked_green_thread_shows_its_reason_and_the_function_that_waits() {
-    let _watchdog = watchdog();
+    let _watchdog = Watchdog::start();
     for workers in [1, 2] {
-        let runtime = unpatched(workers);
+        let runtime = unpatched::runtime(workers);
         let listener = Arc::new(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
         let address: SocketAddr = listener.local_addr().unwrap();
         let peer = std::net::TcpStream::connect(address).unwrap();
@@ -160,8 +147,8 @@ fn a_parked_green_thread_shows_its_reason_and_the_function_that_waits() {
 
 #[test]
 fn a_closure_that_waits_is_shown_where_it_stands() {
-    let _watchdog = watchdog();
-    let runtime = unpatched(1);
+    let _watchdog = Watchdog::start();
+    let runtime = unpatched::runtime(1);
     let waits = || {
         thread::park();
         after_the_wait();
@@ -182,8 +169,8 @@ fn a_closure_that_waits_is_shown_where_it_stands() {
 
 #[test]
 fn a_wait_that_was_probed_has_lasted_from_its_beginning() {
-    let _watchdog = watchdog();
-    let runtime = unpatched(1);
+    let _watchdog = Watchdog::start();
+    let runtime = unpatched::runtime(1);
     let parked = runtime.spawn(thread::park);
     until_parked(&runtime, 1);
     eventually(|| {
@@ -200,8 +187,8 @@ fn a_wait_that_was_probed_has_lasted_from_its_beginning() {
 
 #[test]
 fn names_and_places_are_shown() {
-    let _watchdog = watchdog();
-    let runtime = unpatched(1);
+    let _watchdog = Watchdog::start();
+    let runtime = unpatched::runtime(1);
     let builder = Builder::new().name("a 'quoted' name".to_owned());
     let (parked, line) = (runtime.spawn_with(builder, thread::park).unwrap(), line!());
     until_parked(&runtime, 1);
@@ -237,9 +224,9 @@ fn the_caller_is_running_and_shows_its_own_stack() {
         let dump = dump(with_backtraces()).expect("this is a green thread");
         (thread::current().id(), std::hint::black_box(dump))
     }
-    let _watchdog = watchdog();
+    let _watchdog = Watchdog::start();
     for workers in [1, 2] {
-        let (id, parked, dump) = unpatched(workers).run(|| {
+        let (id, parked, dump) = unpatched::runtime(workers).run(|| {
             let parked = spawn(waits_in_park);
             eventually(|| dump(DumpOptions::new()).unwrap().metrics.parked == 1);
             let (id, dump) = asks_for_a_dump();
@@ -263,8 +250,8 @@ fn the_caller_is_running_and_shows_its_own_stack() {
 
 #[test]
 fn a_dump_can_be_taken_from_another_runtime_and_of_all() {
-    let _watchdog = watchdog();
-    let (one, other) = (Arc::new(unpatched(1)), unpatched(1));
+    let _watchdog = Watchdog::start();
+    let (one, other) = (Arc::new(unpatched::runtime(1)), unpatched::runtime(1));
     let parked = one.spawn(waits_in_park);
     until_parked(&one, 1);
     let theirs = one.clone();
@@ -284,7 +271,7 @@ fn a_dump_can_be_taken_from_another_runtime_and_of_all() {
 
 #[test]
 fn green_threads_that_cannot_answer_are_listed_without_backtrace() {
-    let _watchdog = watchdog();
+    let _watchdog = Watchdog::start();
     let runtime = Runtime::builder()
         .workers(1)
         .compensation(false)
@@ -322,8 +309,8 @@ fn green_threads_that_cannot_answer_are_listed_without_backtrace() {
 
 #[test]
 fn a_limit_leaves_the_rest_out_and_says_so() {
-    let _watchdog = watchdog();
-    let runtime = unpatched(1);
+    let _watchdog = Watchdog::start();
+    let runtime = unpatched::runtime(1);
     let parked: Vec<_> = (0..1000).map(|_| runtime.spawn(thread::park)).collect();
     until_parked(&runtime, 1000);
     let dump = runtime.dump(with_backtraces().limit(10));
@@ -351,8 +338,8 @@ fn a_limit_leaves_the_rest_out_and_says_so() {
 
 /// Green threads begin, wait and end while dumps are taken from inside and outside.
 fn dumps_in_a_storm(workers: usize) {
-    let _watchdog = watchdog();
-    let runtime = Arc::new(unpatched(workers));
+    let _watchdog = Watchdog::start();
+    let runtime = Arc::new(unpatched::runtime(workers));
     let over = Arc::new(AtomicBool::new(false));
     let witness = runtime.spawn(waits_in_park);
     until_parked(&runtime, 1);

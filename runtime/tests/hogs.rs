@@ -1,7 +1,5 @@
 //! Green threads that keep their worker to themselves are reported; others are not.
 
-mod threads;
-
 use std::fmt;
 use std::io::{Read, Write};
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -13,7 +11,7 @@ use greenpatch_runtime::net::UnixStream;
 use greenpatch_runtime::{
     Blocked, Builder, OnDrop, Runtime, RuntimeBuilder, blocking, spawn, time, yield_now,
 };
-use threads::{eventually, watchdog};
+use harness::{Watchdog, eventually};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
@@ -59,7 +57,7 @@ fn holds(blocked: &Blocked, function: &str) -> bool {
 
 #[test]
 fn a_green_thread_that_computes_for_long_is_reported_with_its_name_and_place() {
-    let _watchdog = watchdog();
+    let _watchdog = Watchdog::start();
     let (runtime, reports) = watching(Runtime::builder());
     let theirs = reports.clone();
     let until = move || {
@@ -89,7 +87,7 @@ fn a_green_thread_that_computes_for_long_is_reported_with_its_name_and_place() {
 
 #[test]
 fn a_call_that_blocks_the_os_thread_is_reported_with_its_caller() {
-    let _watchdog = watchdog();
+    let _watchdog = Watchdog::start();
     let (runtime, reports) = watching(Runtime::builder());
     let theirs = reports.clone();
     let until = move || !theirs.lock().unwrap().is_empty();
@@ -107,7 +105,7 @@ fn a_call_that_blocks_the_os_thread_is_reported_with_its_caller() {
 
 #[test]
 fn a_turn_is_reported_again_only_when_it_has_lasted_twice_as_long() {
-    let _watchdog = watchdog();
+    let _watchdog = Watchdog::start();
     let (runtime, reports) = watching(Runtime::builder());
     let theirs = reports.clone();
     let hog = runtime.spawn(move || {
@@ -122,7 +120,7 @@ fn a_turn_is_reported_again_only_when_it_has_lasted_twice_as_long() {
 
 #[test]
 fn sections_and_green_threads_that_give_way_are_not_reported() {
-    let _watchdog = watchdog();
+    let _watchdog = Watchdog::start();
     const TIME: Duration = Duration::from_millis(2500);
     // With a limit so long that no delay of the machine looks like a hog.
     let reports = Arc::new(Mutex::new(Vec::new()));
@@ -149,7 +147,7 @@ fn sections_and_green_threads_that_give_way_are_not_reported() {
 
 #[test]
 fn a_listener_that_panics_is_called_again() {
-    let _watchdog = watchdog();
+    let _watchdog = Watchdog::start();
     let calls = Arc::new(AtomicUsize::new(0));
     let theirs = calls.clone();
     let runtime = Runtime::builder()
@@ -170,7 +168,7 @@ fn a_listener_that_panics_is_called_again() {
 /// of a green thread in the wrong place, ends or hangs this test.
 #[test]
 fn stacks_are_taken_in_the_midst_of_allocating_unwinding_and_linking() {
-    let _watchdog = watchdog();
+    let _watchdog = Watchdog::start();
     const REPORTS: usize = 30;
     const TIME: Duration = Duration::from_secs(4);
     let start = Instant::now();
@@ -265,7 +263,7 @@ fn recorded(word: &str) -> Option<String> {
 
 #[test]
 fn without_a_listener_tracing_is_told() {
-    let _watchdog = watchdog();
+    let _watchdog = Watchdog::start();
     assert_eq!(recorded("told-by-tracing"), None);
     let runtime = Runtime::builder()
         .workers(1)
@@ -289,7 +287,7 @@ fn without_a_listener_tracing_is_told() {
 
 #[test]
 fn a_drop_that_waits_long_says_for_what() {
-    let _watchdog = watchdog();
+    let _watchdog = Watchdog::start();
     assert_eq!(recorded("waits-for-long"), None);
     let runtime = Runtime::builder()
         .workers(1)
@@ -315,7 +313,7 @@ fn others_are_served_when_a_busy_exchange_ends_in_a_long_turn() {
         byte[0]
     };
     for workers in [2, 4] {
-        let _watchdog = watchdog();
+        let _watchdog = Watchdog::start();
         let builder = Runtime::builder().workers(workers).compensation(false);
         builder.build().unwrap().run(move || {
             let (near, far) = UnixStream::pair().unwrap();

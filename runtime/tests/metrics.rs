@@ -1,14 +1,12 @@
 //! The figures of a runtime say what it has done.
 
-mod threads;
-
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use greenpatch_runtime::sync::Mutex;
 use greenpatch_runtime::{Builder, Metrics, blocking, metrics, spawn, thread, time, yield_now};
-use threads::{eventually, unpatched, watchdog};
+use harness::{Watchdog, eventually, unpatched};
 
 #[test]
 fn off_a_green_thread_there_are_no_figures() {
@@ -17,8 +15,8 @@ fn off_a_green_thread_there_are_no_figures() {
 
 #[test]
 fn states_add_up_to_the_living() {
-    let _watchdog = watchdog();
-    let runtime = unpatched(1);
+    let _watchdog = Watchdog::start();
+    let runtime = unpatched::runtime(1);
     assert_eq!(runtime.metrics().live, 0);
     let figures = runtime.run(|| {
         let sleepers: Vec<_> = (0..10).map(|_| spawn(thread::park)).collect();
@@ -52,16 +50,16 @@ fn states_add_up_to_the_living() {
 
 #[test]
 fn a_green_thread_that_keeps_its_worker_to_itself_is_counted() {
-    let _watchdog = watchdog();
-    let runtime = unpatched(1);
+    let _watchdog = Watchdog::start();
+    let runtime = unpatched::runtime(1);
     let before = runtime.metrics().hogs;
     runtime.run(|| while metrics().unwrap().hogs == before {});
 }
 
 #[test]
 fn turns_and_wake_ups_are_counted() {
-    let _watchdog = watchdog();
-    let runtime = unpatched(1);
+    let _watchdog = Watchdog::start();
+    let runtime = unpatched::runtime(1);
     let (before, after) = runtime.run(|| {
         let before = metrics().unwrap();
         for _ in 0..1000 {
@@ -82,8 +80,8 @@ fn turns_and_wake_ups_are_counted() {
 
 #[test]
 fn a_wake_up_from_outside_is_counted() {
-    let _watchdog = watchdog();
-    let runtime = unpatched(1);
+    let _watchdog = Watchdog::start();
+    let runtime = unpatched::runtime(1);
     let parked = runtime.spawn(thread::park);
     eventually(|| runtime.metrics().parked == 1);
     let before = runtime.metrics().unparks;
@@ -94,8 +92,8 @@ fn a_wake_up_from_outside_is_counted() {
 
 #[test]
 fn timers_are_counted_while_they_are_under_way() {
-    let _watchdog = watchdog();
-    let runtime = unpatched(2);
+    let _watchdog = Watchdog::start();
+    let runtime = unpatched::runtime(2);
     runtime.run(|| {
         assert_eq!(metrics().unwrap().timers, 0);
         let sleepers: Vec<_> = (0..20)
@@ -114,8 +112,8 @@ fn timers_are_counted_while_they_are_under_way() {
 
 #[test]
 fn blocking_sections_are_counted() {
-    let _watchdog = watchdog();
-    let runtime = unpatched(1);
+    let _watchdog = Watchdog::start();
+    let runtime = unpatched::runtime(1);
     runtime.run(|| {
         for _ in 0..7 {
             blocking(|| ());
@@ -126,8 +124,8 @@ fn blocking_sections_are_counted() {
 
 #[test]
 fn a_spare_worker_is_counted_while_it_serves() {
-    let _watchdog = watchdog();
-    let runtime = unpatched(1);
+    let _watchdog = Watchdog::start();
+    let runtime = unpatched::runtime(1);
     let release = Arc::new(AtomicBool::new(false));
     let flag = release.clone();
     let blocked = runtime.spawn(move || {
@@ -149,8 +147,8 @@ fn a_spare_worker_is_counted_while_it_serves() {
 
 #[test]
 fn idle_workers_steal_and_poll() {
-    let _watchdog = watchdog();
-    let runtime = unpatched(2);
+    let _watchdog = Watchdog::start();
+    let runtime = unpatched::runtime(2);
     runtime.run(|| {
         eventually(|| {
             let busy: Vec<_> = (0..100)
@@ -174,8 +172,8 @@ fn idle_workers_steal_and_poll() {
 #[test]
 fn slots_are_counted_by_class() {
     const STACK: usize = 64 << 20;
-    let _watchdog = watchdog();
-    let runtime = unpatched(1);
+    let _watchdog = Watchdog::start();
+    let runtime = unpatched::runtime(1);
     let count = |figures: Metrics| {
         let class = figures
             .slots
@@ -217,8 +215,8 @@ fn the_high_water_mark_follows_the_deepest_stack() {
             _ => page[1] + use_stack(kibibytes - 1) / 2,
         }
     }
-    let _watchdog = watchdog();
-    let runtime = unpatched(1);
+    let _watchdog = Watchdog::start();
+    let runtime = unpatched::runtime(1);
     let builder = Builder::new().stack_size(8 << 20);
     let deep = runtime
         .spawn_with(builder, || {
@@ -236,7 +234,7 @@ fn the_high_water_mark_follows_the_deepest_stack() {
 
 #[test]
 fn figures_are_shown_as_lines_and_as_json() {
-    let figures = unpatched(1).run(|| metrics().unwrap());
+    let figures = unpatched::runtime(1).run(|| metrics().unwrap());
     let text = figures.to_string();
     assert!(
         text.contains("green threads     1 live: 1 running, 0 runnable, 0 parked"),

@@ -1,6 +1,5 @@
 //! The end of runtimes, and several of them side by side.
 
-use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -10,6 +9,8 @@ use greenpatch_runtime::sync::{Mutex, Semaphore};
 use greenpatch_runtime::{
     Builder, JoinHandle, OnDrop, Runtime, is_cancellation, net, shield, spawn, time,
 };
+use harness::eventually;
+use harness::process::os_threads;
 
 /// Far longer than anything here should take.
 const WATCHDOG: Duration = Duration::from_secs(60);
@@ -17,21 +18,6 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 fn runtime(workers: usize) -> Runtime {
     Runtime::builder().workers(workers).build().unwrap()
-}
-
-fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < WATCHDOG, "never came: {what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// The process's OS threads whose names begin so.
-fn os_threads(prefix: &str) -> usize {
-    let tasks = fs::read_dir("/proc/self/task").unwrap();
-    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
-    names.filter(|name| name.starts_with(prefix)).count()
 }
 
 /// Starts green threads that sleep for a while, each one followed by another one that it spawns.
@@ -228,7 +214,7 @@ fn no_os_thread_is_left_of_a_runtime_that_has_ended() {
                     .unwrap()
             });
         }
-        wait_until("the end of all OS threads", || os_threads(&name) == 0);
+        eventually(|| os_threads(&name) == 0);
     }
 }
 

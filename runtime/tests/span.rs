@@ -1,25 +1,8 @@
 //! The code of a green thread runs in a `tracing` span of its own.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
-
 use greenpatch_runtime::{Builder, Runtime, spawn, yield_now};
+use harness::Log;
 use tracing::{info, info_span};
-
-/// What a subscriber writes.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut log = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        log.write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
 
 #[test]
 fn events_of_interleaved_green_threads_carry_their_own_ids() {
@@ -54,7 +37,7 @@ fn events_of_interleaved_green_threads_carry_their_own_ids() {
         unnamed.join().unwrap();
         ids
     });
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     for (number, id) in ids.iter().enumerate() {
         for word in 0..50 {
             let line = format!(

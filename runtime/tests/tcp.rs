@@ -1,22 +1,20 @@
 //! The TCP types: what std's promise, on std's and on ours, and what only ours do.
 
-mod threads;
-
 mod of_std {
     use std::net::{Incoming, TcpListener, TcpStream};
     use std::os::linux::net::TcpStreamExt;
 
-    use crate::threads::{on_os_threads as everywhere, start};
+    use harness::unpatched::{on_os_threads as everywhere, start};
 
-    include!("spec/tcp.rs");
+    include!("spec/tcp_spec.rs");
 }
 
 mod ours {
     use greenpatch_runtime::net::{Incoming, TcpListener, TcpStream};
 
-    use crate::threads::{everywhere, start};
+    use harness::unpatched::{everywhere, start};
 
-    include!("spec/tcp.rs");
+    include!("spec/tcp_spec.rs");
 }
 
 use std::io::{self, ErrorKind, Read, Write};
@@ -29,7 +27,8 @@ use std::{fs, process, thread};
 use greenpatch_runtime::net::{TcpListener, TcpStream};
 use greenpatch_runtime::time::timeout;
 use greenpatch_runtime::{spawn, yield_now};
-use threads::{everywhere, on_green_threads, pause, start};
+use harness::unpatched::{everywhere, on_green_threads, start};
+use harness::{Watchdog, pause, unpatched};
 
 #[test]
 fn others_run_while_a_green_thread_waits_for_its_socket() {
@@ -228,9 +227,9 @@ fn waiting_on_a_shared_listener_in_blocking_mode_is_cut_short() {
 
 #[test]
 fn a_forked_child_accepts_on_what_its_parent_waits_for() {
-    let _watchdog = threads::watchdog();
+    let _watchdog = Watchdog::start();
     // With a runtime, threads of the parent accept one by one.
-    let runtime = threads::unpatched(1);
+    let runtime = unpatched::runtime(1);
     let ours = Arc::new(TcpListener::from(StdListener::bind("127.0.0.1:0").unwrap()));
     let theirs = ours.clone();
     let waiting =

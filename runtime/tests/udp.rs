@@ -1,28 +1,26 @@
 //! `UdpSocket`: what std's promises, on std's and on ours, and what only ours does.
 
-mod threads;
-
 mod of_std {
     use std::net::UdpSocket;
 
-    use crate::threads::{on_os_threads as everywhere, start};
+    use harness::unpatched::{on_os_threads as everywhere, start};
 
-    include!("spec/udp.rs");
+    include!("spec/udp_spec.rs");
 }
 
 mod ours {
     use greenpatch_runtime::net::UdpSocket;
 
-    use crate::threads::{everywhere, start};
+    use harness::unpatched::{everywhere, start};
 
-    include!("spec/udp.rs");
+    include!("spec/udp_spec.rs");
 }
 
 use std::thread;
 
 use greenpatch_runtime::net::UdpSocket;
 use greenpatch_runtime::spawn;
-use threads::on_green_threads;
+use harness::unpatched::on_green_threads;
 
 #[test]
 fn green_threads_and_os_threads_talk_over_ours() {

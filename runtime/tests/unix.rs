@@ -1,21 +1,19 @@
 //! The Unix socket types: what std's promise, on std's and on ours, and what only ours do.
 
-mod threads;
-
 mod of_std {
     use std::os::unix::net::{Incoming, UnixDatagram, UnixListener, UnixStream};
 
-    use crate::threads::{on_os_threads as everywhere, start};
+    use harness::unpatched::{on_os_threads as everywhere, start};
 
-    include!("spec/unix.rs");
+    include!("spec/unix_spec.rs");
 }
 
 mod ours {
     use greenpatch_runtime::net::unix::{Incoming, UnixDatagram, UnixListener, UnixStream};
 
-    use crate::threads::{everywhere, start};
+    use harness::unpatched::{everywhere, start};
 
-    include!("spec/unix.rs");
+    include!("spec/unix_spec.rs");
 }
 
 use std::io::{Read, Write};
@@ -27,8 +25,8 @@ use std::thread;
 
 use greenpatch_runtime::net::{UnixDatagram, UnixListener};
 use greenpatch_runtime::spawn;
+use harness::unpatched::{everywhere, on_green_threads};
 use rustix::net::{AddressFamily, SendFlags, SocketAddrUnix, SocketType};
-use threads::{everywhere, on_green_threads};
 
 /// A name that no other test uses.
 fn fresh_name() -> String {

@@ -5,12 +5,13 @@ use std::net::{SocketAddr, UdpSocket as StdUdpSocket};
 use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use greenpatch_runtime::deadline::Deadline;
 use greenpatch_runtime::hook::Interest;
 use greenpatch_runtime::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use greenpatch_runtime::{JoinHandle, Patch, Runtime, hook, metrics, spawn, time, yield_now};
+use harness::eventually;
 use rustix::io::Errno;
 
 fn on_each_number_of_workers(test: fn()) {
@@ -24,20 +25,10 @@ fn on_each_number_of_workers(test: fn()) {
     }
 }
 
-/// Gives way until it is so, which is soon.
-#[track_caller]
-fn until(is_so: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !is_so() {
-        assert!(start.elapsed() < Duration::from_secs(60), "it never is so");
-        time::sleep(Duration::from_micros(200));
-    }
-}
-
 /// Waits until so many green threads are parked, besides the caller.
 #[track_caller]
 fn until_parked(count: usize) {
-    until(|| {
+    eventually(|| {
         let figures = metrics().unwrap();
         figures.parked >= count
     });
@@ -92,7 +83,7 @@ impl Receivers {
         for _ in 0..count {
             self.client.send_to(b"x", self.address).unwrap();
         }
-        until(|| self.total() == before + count);
+        eventually(|| self.total() == before + count);
         until_parked(self.received.len());
     }
 
@@ -107,7 +98,7 @@ impl Receivers {
         let live = metrics().unwrap().live;
         for ended in 1..=self.threads.len() {
             self.client.send_to(b"", self.address).unwrap();
-            until(|| metrics().unwrap().live <= live - ended);
+            eventually(|| metrics().unwrap().live <= live - ended);
         }
     }
 }
@@ -159,7 +150,7 @@ fn a_datagram_wakes_one_receiver() {
         for _ in 0..20 {
             let total = receivers.total();
             receivers.client.send_to(b"x", receivers.address).unwrap();
-            until(|| receivers.total() > total);
+            eventually(|| receivers.total() > total);
         }
         // Those of this thread's sleeps are no unparks, but for a few.
         let unparks = metrics().unwrap().unparks - before;
@@ -199,7 +190,7 @@ fn receivers_whose_time_ends_swallow_no_wake() {
         let address = server.local_addr().unwrap();
         for sent in 1..=1000 {
             client.send_to(b"x", address).unwrap();
-            until(|| received.load(Ordering::SeqCst) == sent);
+            eventually(|| received.load(Ordering::SeqCst) == sent);
         }
         let count = impatient.len() + 1;
         for _ in 0..count {
@@ -293,7 +284,7 @@ fn connections_are_for_one_acceptor_each() {
                         .all(|accepted| accepted.load(Ordering::SeqCst) == round)
                 };
                 // Nobody accepts again before it has got a byte, so all of them get one each.
-                until(all_have);
+                eventually(all_have);
                 let end = [u8::from(round == 3)];
                 streams
                     .iter_mut()
@@ -345,7 +336,7 @@ fn who_accepts_again_goes_to_the_end_of_the_line() {
                 let streams: Vec<_> = (0..ACCEPTORS)
                     .map(|_| std::net::TcpStream::connect(address).unwrap())
                     .collect();
-                until(|| total() == round * ACCEPTORS);
+                eventually(|| total() == round * ACCEPTORS);
                 until_parked(ACCEPTORS);
                 drop(streams);
                 let counts: Vec<_> = accepted
@@ -356,7 +347,7 @@ fn who_accepts_again_goes_to_the_end_of_the_line() {
             }
             // SAFETY: the number of an open socket; what is shut stays open.
             unsafe { libc::shutdown(listener.as_raw_fd(), libc::SHUT_RDWR) };
-            until(|| metrics().unwrap().live == 1);
+            eventually(|| metrics().unwrap().live == 1);
         }
     });
 }
@@ -517,7 +508,7 @@ fn who_is_too_late_for_its_turn_to_accept_leaves_the_connection_to_others() {
                 })
             })
         };
-        until(|| has_turn.load(Ordering::SeqCst));
+        eventually(|| has_turn.load(Ordering::SeqCst));
         let section = hook::enter(Patch::SOCKET).unwrap();
         let soon = Deadline::after(Duration::from_millis(5));
         let late = section

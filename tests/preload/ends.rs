@@ -1,7 +1,7 @@
 //! How threads end, and processes with them, in programs whose threads have become green: as they end natively.
 
+use crate::posix_threads::on_both;
 use crate::program::{Scratch, green, native, run};
-use crate::threads::on_both;
 
 #[test]
 fn a_thread_joins_a_main_thread_that_exits() {

@@ -1,13 +1,13 @@
 //! Unmodified programs under `greenpatch run`: small ones in C, compiled here, and real ones.
 
-mod attributes;
 mod cargo;
+mod caught;
 mod doctor;
 mod ends;
 mod options;
+mod posix_threads;
 mod program;
 mod programs;
 mod python;
 mod refusals;
-mod symbols;
-mod threads;
+mod thread_attributes;

@@ -202,12 +202,6 @@ impl Drop for Server {
     }
 }
 
-/// A port that was free just now.
-pub(crate) fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("bound").port()
-}
-
 /// A directory of this test process's own, gone at its end if that is in order.
 pub(crate) struct Scratch(PathBuf);
 

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::process::Command;
 use std::thread;
 
-use crate::program::{Outcome, Scratch, Server, free_port, green, native, run};
+use harness::free_port;
+
+use crate::program::{Outcome, Scratch, Server, green, native, run};
 
 /// Megabytes that compress to a fraction.
 fn text() -> Vec<u8> {

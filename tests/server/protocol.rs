@@ -1,12 +1,12 @@
 //! HTTP/1.1 over real sockets, the same in every worker class that keeps connections.
 
 #[macro_use]
-mod harness;
+mod server;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Server};
+use server::{Client, Server};
 
 in_each_class! { {
     gthread: ["-k", "gthread", "--threads", "8"],

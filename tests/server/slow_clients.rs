@@ -1,10 +1,10 @@
 //! Clients that hold on to a connection without using it do not keep others out.
 
-mod harness;
+mod server;
 
 use std::time::{Duration, Instant};
 
-use harness::{Client, Server};
+use server::{Client, Server};
 
 /// A client that never finishes its head.
 fn unfinished(server: &Server) -> Client {

@@ -1,13 +1,14 @@
 //! SIGTERM and SIGINT let requests finish; errors at the start say what to do.
 
 #[macro_use]
-mod harness;
+mod server;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use harness::{Client, Server, wait_until};
+use harness::eventually;
 use rustix::process::Signal;
+use server::{Client, Server};
 
 in_each_class! { {
     sync: ["-k", "sync"],
@@ -183,7 +184,7 @@ fn gthread_says_that_it_ignores_the_patch() {
 fn the_start_is_logged_as_gunicorn_logs_it() {
     let server = Server::start(&["-k", "gthread", "--threads", "2", "--app", "plain"]);
     let url = server.url();
-    wait_until("an answer", || Client::connect(&server).get().status == 200);
+    eventually(|| Client::connect(&server).get().status == 200);
     let (_, lines) = server.stop();
     let messages: Vec<&str> = lines
         .iter()

@@ -1,10 +1,10 @@
 //! What runs at the same time in each worker class, seen by two real `curl` processes.
 
-mod harness;
+mod server;
 
 use std::process::{Child, Command, Stdio};
 
-use harness::Server;
+use server::Server;
 
 const SERIAL: [&str; 4] = ["hello 0", "world", "hello 1", "world"];
 const CONCURRENT: [&str; 4] = ["hello 0", "hello 1", "world", "world"];

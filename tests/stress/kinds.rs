@@ -5,7 +5,7 @@ use std::sync::Arc;
 use fastrand::Rng;
 
 use crate::work::World;
-use crate::{descriptors, limits, memory, stacks, work};
+use crate::{destruction, limits, numbers, stacks, work};
 
 /// One kind of work.
 pub(crate) struct Kind {
@@ -59,32 +59,20 @@ pub(crate) const KINDS: &[Kind] = &[
     green("blocking", 2, work::blocks),
     green("os threads", 1, work::works_with_os_threads),
     green("interrupted receipt", 6, limits::receives_or_not),
-    std("condition reuse", 4, memory::reuses_conditions),
-    std("mutex reuse", 3, memory::reuses_mutexes),
-    std("rwlock reuse", 3, memory::reuses_rwlocks),
-    std("semaphore reuse", 3, memory::reuses_semaphores),
-    std("barrier reuse", 3, memory::reuses_barriers),
+    std("condition reuse", 4, destruction::reuses_conditions),
+    std("mutex reuse", 3, destruction::reuses_mutexes),
+    std("rwlock reuse", 3, destruction::reuses_rwlocks),
+    std("semaphore reuse", 3, destruction::reuses_semaphores),
+    std("barrier reuse", 3, destruction::reuses_barriers),
     std("nested talk", 3, stacks::talks_from_another_stack),
     std("nested waits", 3, stacks::waits_on_another_stack),
-    green(
-        "changed accept",
-        2,
-        descriptors::accepts_as_the_number_changes,
-    ),
-    green(
-        "changed recv",
-        2,
-        descriptors::receives_as_the_number_changes,
-    ),
-    green("changed send", 2, descriptors::sends_as_the_number_changes),
+    green("changed accept", 2, numbers::accepts_as_the_number_changes),
+    green("changed recv", 2, numbers::receives_as_the_number_changes),
+    green("changed send", 2, numbers::sends_as_the_number_changes),
     green(
         "changed long recv",
         2,
-        descriptors::receives_much_as_the_number_changes,
+        numbers::receives_much_as_the_number_changes,
     ),
-    green(
-        "changed kind",
-        2,
-        descriptors::reads_what_a_number_stands_for,
-    ),
+    green("changed kind", 2, numbers::reads_what_a_number_stands_for),
 ];

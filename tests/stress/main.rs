@@ -18,12 +18,10 @@
     reason = "the seed and the counts are of interest"
 )]
 
-mod descriptors;
-#[path = "../harness/mod.rs"]
-mod harness;
+mod destruction;
 mod kinds;
 mod limits;
-mod memory;
+mod numbers;
 mod stacks;
 mod work;
 

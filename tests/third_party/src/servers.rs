@@ -1,7 +1,6 @@
 //! Servers of their own for each test: in a new directory, on a free port, gone with the value.
 
 use std::fs::{self, File, Permissions};
-use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::free_port;
 use tempfile::TempDir;
 
 /// How long a server may take to come up.
@@ -220,13 +220,6 @@ impl Account {
             String::from_utf8_lossy(&output.stderr)
         );
     }
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("loopback has a free port")
-        .port()
 }
 
 /// Debian keeps them off the search path.

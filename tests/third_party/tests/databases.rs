@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use greenpatch_third_party::green::{join, on_one_worker, threads, wait_until};
 use greenpatch_third_party::servers::Server;
+use greenpatch_third_party::threads::{join, threads};
+use harness::{eventually, on_one_worker};
 
 const CLIENTS: usize = 30;
 
@@ -29,7 +30,7 @@ fn redis_with_a_pool() {
             value
         });
         let mut connection = client.get_connection().unwrap();
-        wait_until(|| {
+        eventually(|| {
             let clients: String = redis::cmd("INFO")
                 .arg("clients")
                 .query(&mut connection)
@@ -103,7 +104,7 @@ fn postgres_with_a_pool() {
                 .unwrap();
             row.get::<_, i32>(0)
         });
-        wait_until(|| {
+        eventually(|| {
             let row = keeper
                 .query_one("SELECT count(*) FROM pg_locks WHERE NOT granted", &[])
                 .unwrap();
@@ -152,7 +153,7 @@ fn diesel_with_libpq() {
                 .unwrap()
                 .product
         });
-        wait_until(|| {
+        eventually(|| {
             sql_query("SELECT count(*) FROM pg_locks WHERE NOT granted")
                 .get_result::<Count>(&mut keeper)
                 .unwrap()
@@ -195,7 +196,7 @@ fn mysql_with_its_pool() {
                 .unwrap();
             product
         });
-        wait_until(|| {
+        eventually(|| {
             let waiting: Option<usize> = keeper
                 .query_first(
                     "SELECT COUNT(*) FROM information_schema.processlist WHERE state = 'User lock'",
@@ -233,7 +234,7 @@ fn rusqlite_waits_for_a_busy_file() {
             }
         });
         // The writers sleep between their looks at the file, inside the C library.
-        wait_until(|| arrived.load(Ordering::Relaxed) == CLIENTS);
+        eventually(|| arrived.load(Ordering::Relaxed) == CLIENTS);
         keeper.execute_batch("COMMIT").unwrap();
         join(writers);
         let sum: i64 = keeper

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use greenpatch_third_party::green::{join, on_one_worker, threads, wait_until};
 use greenpatch_third_party::http::Gate;
+use greenpatch_third_party::threads::{join, threads};
+use harness::{eventually, on_one_worker};
 
 const CLIENTS: usize = 50;
 
@@ -87,7 +88,7 @@ fn tiny_http_serves() {
         let clients = threads(CLIENTS, move |number| {
             // One by one: connections that come together may be given to the same thread of tiny_http's pool, which reads the
             // next one's request when it is done with the first.
-            wait_until(|| arrived.load(Ordering::Relaxed) >= number);
+            eventually(|| arrived.load(Ordering::Relaxed) >= number);
             let url = format!("http://127.0.0.1:{port}/{number}");
             let mut answer = ureq::get(url).call().unwrap();
             answer.body_mut().read_to_string().unwrap()

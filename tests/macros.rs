@@ -1,14 +1,11 @@
 //! `#[greenpatch::main]` and `#[greenpatch::test]`: whatever a function may return, and whatever else is written on it.
 
-#[path = "harness/package.rs"]
-mod package;
-
 use std::error::Error;
 use std::process::ExitCode;
 use std::thread;
 
 use greenpatch::{Patch, is_patched};
-use package::Package;
+use harness::package::{Package, text};
 
 #[greenpatch::test]
 fn a_tests_body_runs_on_a_green_thread() {
@@ -83,7 +80,7 @@ fn main_may_return_what_any_main_may() {
     assert_eq!(fails.status.code(), Some(1), "{said}");
     assert!(said.contains("Error: \"no luck\""), "{said}");
     assert_eq!(run("code").status.code(), Some(7));
-    assert_eq!(package::text(run("nothing")), "done\n");
+    assert_eq!(text(run("nothing")), "done\n");
 }
 
 /// What is wrong, and what the compiler says about it.

@@ -105,7 +105,7 @@ fn a_peek_leaves_the_datagram() {
             assert_eq!(&buffer, b"se");
             ours
         });
-        crate::threads::pause();
+        harness::pause();
         theirs.send(b"seen").unwrap();
         let ours = peeked();
         let mut buffer = [0; 10];
@@ -158,7 +158,7 @@ fn a_receiver_that_waits_hears_of_a_refused_datagram() {
             let ours = ours.try_clone().unwrap();
             start(move || ours.recv(&mut [0; 1]).unwrap_err().kind())
         };
-        crate::threads::pause();
+        harness::pause();
         ours.send(b"anybody?").unwrap();
         assert_eq!(receiver(), ErrorKind::ConnectionRefused);
     });
@@ -210,7 +210,7 @@ fn in_non_blocking_mode_nothing_waits() {
         }
         ours.set_nonblocking(false).unwrap();
         let receiver = start(move || ours.recv(&mut [0; 4]).unwrap());
-        crate::threads::pause();
+        harness::pause();
         theirs.send(b"now").unwrap();
         assert_eq!(receiver(), 3);
     });
@@ -344,7 +344,7 @@ fn a_descriptor_goes_in_and_out() {
         let ours = unsafe { UdpSocket::from_raw_fd(ours.into_raw_fd()) };
         assert_eq!((ours.as_raw_fd(), ours.ttl().unwrap()), (number, 9));
         let receiver = start(move || ours.recv(&mut [0; 4]).unwrap());
-        crate::threads::pause();
+        harness::pause();
         theirs.send(b"in").unwrap();
         assert_eq!(receiver(), 2);
     });

@@ -1,6 +1,6 @@
 //! Thread attributes in programs whose threads have become green: they are kept and read back as natively.
 
-use crate::threads::on_both;
+use crate::posix_threads::on_both;
 
 /// Tells all that there is to tell of a thread, and runs one and waits for it.
 const TELL: &str = r#"

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier};
 use std::thread;
 
-use greenpatch_third_party::green::{join, on_one_worker, threads, wait_until};
+use greenpatch_third_party::threads::{join, threads};
+use harness::{eventually, on_one_worker};
 
 const THREADS: usize = 100;
 
@@ -159,7 +160,7 @@ fn children_are_fed_read_and_waited_for() {
                 output.read_line(&mut line).unwrap();
                 assert_eq!(line, "ready\n");
                 started.fetch_add(1, Ordering::Relaxed);
-                wait_until(|| started.load(Ordering::Relaxed) == CHILDREN);
+                eventually(|| started.load(Ordering::Relaxed) == CHILDREN);
                 writeln!(child.stdin.take().unwrap(), "{number}").unwrap();
                 line.clear();
                 output.read_line(&mut line).unwrap();

@@ -2,11 +2,11 @@
 
 #![allow(clippy::print_stdout, reason = "the figures are of interest")]
 
-mod harness;
+mod server;
 
 use std::time::Duration;
 
-use harness::{PATIENCE, Server};
+use server::{PATIENCE, Server};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};

@@ -278,7 +278,7 @@ fn a_connect_that_nobody_answers_times_out() {
         assert!(begin.elapsed() >= timeout);
 
         let second = start(move || TcpStream::connect(address).unwrap());
-        crate::threads::pause();
+        harness::pause();
         let (stream, peer) = listener.accept().unwrap();
         assert_eq!(peer, first.local_addr().unwrap());
         let (_, peer) = listener.accept().unwrap();
@@ -295,7 +295,7 @@ fn a_shutdown_wakes_a_reader_on_another_thread() {
             let ours = ours.try_clone().unwrap();
             start(move || (&ours).read(&mut [0; 10]).unwrap())
         };
-        crate::threads::pause();
+        harness::pause();
         ours.shutdown(Shutdown::Both).unwrap();
         assert_eq!(reader(), 0);
         let error = (&ours).write(b"too late").unwrap_err();
@@ -415,7 +415,7 @@ fn a_peek_leaves_the_data() {
             let first = ours.peek(&mut peeked[..1]).unwrap();
             (ours, peeked, first)
         });
-        crate::threads::pause();
+        harness::pause();
         theirs.write_all(b"seen").unwrap();
         let (mut ours, mut peeked, first) = peeked();
         assert_eq!((first, peeked[0]), (1, b's'));
@@ -500,7 +500,7 @@ fn a_descriptor_goes_in_and_out() {
         // SAFETY: just taken out.
         let mut ours = unsafe { TcpStream::from_raw_fd(raw) };
         let reader = start(move || ours.read(&mut [0]).unwrap());
-        crate::threads::pause();
+        harness::pause();
         theirs.write_all(b"2").unwrap();
         assert_eq!(reader(), 1);
 

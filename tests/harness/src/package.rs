@@ -6,15 +6,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// A package in the folder for what tests write.
-pub(crate) struct Package {
+pub struct Package {
     root: PathBuf,
 }
 
 impl Package {
     /// A package of this name, with `files`, that depends on `greenpatch` with its default features.
-    pub(crate) fn new(name: &str, files: &[(&str, &str)]) -> Package {
-        let workspace = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    pub fn new(name: &str, files: &[(&str, &str)]) -> Package {
+        let workspace = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
+        let workspace = fs::canonicalize(workspace).unwrap();
+        let root = written_by_tests().join(name);
         // Cargo.lock is the workspace's, so that what is there suffices and nothing is downloaded.
         let manifest = format!(
             "[package]\nname = \"{name}\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\
@@ -34,7 +35,7 @@ impl Package {
     }
 
     /// Cargo in the package, with these arguments. All packages share what was built.
-    pub(crate) fn cargo(&self, arguments: &[&str]) -> Output {
+    pub fn cargo(&self, arguments: &[&str]) -> Output {
         Command::new(env!("CARGO"))
             .args(arguments)
             .arg("--offline")
@@ -47,8 +48,15 @@ impl Package {
     }
 }
 
+/// Cargo's folder for what tests write, which is beside the one of the profile that this test is built with.
+fn written_by_tests() -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    // The program is in `target/debug/deps` or the like.
+    program.ancestors().nth(3).unwrap().join("tmp")
+}
+
 /// What a successful command wrote.
-pub(crate) fn text(output: Output) -> String {
+pub fn text(output: Output) -> String {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
     String::from_utf8(output.stdout).unwrap()

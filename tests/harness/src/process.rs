@@ -4,17 +4,24 @@ use std::fs;
 use std::time::Duration;
 
 /// Resident memory, in bytes.
-pub(crate) fn resident_bytes() -> u64 {
+pub fn resident_bytes() -> u64 {
     status_number("VmRSS:") * 1024
 }
 
 /// Kernel threads.
-pub(crate) fn kernel_threads() -> u64 {
+pub fn kernel_threads() -> u64 {
     status_number("Threads:")
 }
 
+/// The process's OS threads whose names begin so.
+pub fn os_threads(prefix: &str) -> usize {
+    let tasks = fs::read_dir("/proc/self/task").expect("the kernel lists the threads");
+    let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+    names.filter(|name| name.starts_with(prefix)).count()
+}
+
 /// Mappings of the address space.
-pub(crate) fn mappings() -> usize {
+pub fn mappings() -> usize {
     let maps = fs::read_to_string("/proc/self/maps").expect("the kernel lists the mappings");
     maps.lines().count()
 }
@@ -31,15 +38,16 @@ fn status_number(key: &str) -> u64 {
 
 /// What the process has used of the processors so far.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Usage {
+pub struct Usage {
     /// Processor time in user and kernel mode.
-    pub(crate) cpu: Duration,
+    pub cpu: Duration,
     /// How often a thread went to sleep.
-    pub(crate) waits: i64,
+    pub waits: i64,
 }
 
 impl Usage {
-    pub(crate) fn now() -> Usage {
+    /// What it has used up to now.
+    pub fn now() -> Usage {
         // SAFETY: rusage is plain data, for which zero is a value.
         let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
         // SAFETY: `usage` is writable.

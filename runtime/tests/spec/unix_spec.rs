@@ -206,7 +206,7 @@ fn a_connect_waits_while_the_listeners_queue_is_full() {
                 start(move || UnixStream::connect_addr(&address).map(drop).unwrap())
             })
             .collect();
-        crate::threads::pause();
+        harness::pause();
         for stream in listener.incoming().take(5) {
             stream.unwrap();
         }
@@ -265,7 +265,7 @@ fn a_stream_ends_with_its_peer() {
             let mut ours = ours.try_clone().unwrap();
             start(move || ours.read(&mut [0]).unwrap())
         };
-        crate::threads::pause();
+        harness::pause();
         drop(theirs);
         assert_eq!(reader(), 0);
         let error = ours.write(b"too late").unwrap_err();
@@ -418,7 +418,7 @@ fn a_sender_waits_while_the_receivers_queue_is_full() {
                 }
             }),
         ];
-        crate::threads::pause();
+        harness::pause();
         let (mut first, mut second) = (0, COUNT);
         for _ in 0..2 * COUNT {
             let mut bytes = [0; 4];
@@ -440,7 +440,7 @@ fn a_shutdown_wakes_the_receiver_of_datagrams() {
             let ours = ours.try_clone().unwrap();
             start(move || ours.recv(&mut [0]).unwrap())
         };
-        crate::threads::pause();
+        harness::pause();
         ours.shutdown(Shutdown::Both).unwrap();
         assert_eq!(receiver(), 0);
         let error = theirs.send(b"too late").unwrap_err();
@@ -458,7 +458,7 @@ fn descriptors_go_in_and_out() {
         // SAFETY: just taken out.
         let mut ours = unsafe { UnixStream::from_raw_fd(ours.into_raw_fd()) };
         let reader = start(move || ours.read(&mut [0]).unwrap());
-        crate::threads::pause();
+        harness::pause();
         theirs.write_all(b"!").unwrap();
         assert_eq!(reader(), 1);
 

@@ -1,8 +1,5 @@
 //! A dump of unmodified code: std and pthreads, through the shims.
 
-#[macro_use]
-mod harness;
-
 use std::cell::UnsafeCell;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
@@ -12,27 +9,12 @@ use std::time::Duration;
 
 use greenpatch::dump::{Dump, GreenThread, Owner, State, Wait};
 use greenpatch::{DumpOptions, Runtime, WaitReason, yield_now};
-use harness::patched_runtime;
+use harness::{patched_runtime, until_parked, with_1_and_2_workers};
 
 fn full_dump(runtime: &Runtime) -> Dump {
     // However loaded the machine is.
     let patience = Duration::from_secs(60);
     runtime.dump(DumpOptions::new().backtraces(true).patience(patience))
-}
-
-fn until_parked(runtime: &Runtime, count: usize) {
-    loop {
-        // By the figures, one that its worker is about to run is parked; by its state, one whose worker is about to leave it.
-        let dump = runtime.dump(DumpOptions::new());
-        let is_parked = |green: &GreenThread| matches!(green.state, State::Parked(_));
-        if dump.metrics.parked == count
-            && dump.metrics.running + dump.metrics.runnable == 0
-            && dump.green_threads.iter().all(is_parked)
-        {
-            return;
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
 }
 
 /// The green thread that waits in the function of this name.

@@ -8,7 +8,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -244,14 +244,5 @@ impl Client {
             .expect("the server answers or closes in time");
         self.unread.extend_from_slice(&bytes[..count]);
         count
-    }
-}
-
-/// Calls `condition` until it holds.
-pub(crate) fn wait_until(what: &str, condition: impl Fn() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < end, "in vain for {what}");
-        thread::sleep(Duration::from_millis(5));
     }
 }

@@ -14,6 +14,8 @@ use harness::{Kind, on_every_kind_of_thread};
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, on_stack};
+// For its shims.
+use greenpatch as _;
 use greenpatch_runtime::hook;
 
 on_every_kind_of_thread! {

@@ -3,8 +3,6 @@
 //! This holds with any subset of the features, so nothing here may need another family than the one that it is about:
 //! green threads are made and joined by the runtime's own means, and what ends a wait does not wait.
 
-mod threads;
-
 use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -13,8 +11,11 @@ use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use greenpatch_runtime::{metrics, spawn, yield_now};
-use threads::{Kind, ok};
+use greenpatch_runtime::{Runtime, metrics, spawn, yield_now};
+// For its symbols.
+use greenpatch_shims as _;
+use harness::Watchdog;
+use harness::c::ok;
 
 /// Whether these functions are defined in this program, and not by the C library alone.
 fn are_defined(names: &[&CStr]) -> bool {
@@ -45,7 +46,9 @@ macro_rules! families {
             let is_on = $(cfg!(feature = $feature))||+;
             assert_eq!(are_defined(&[$($name),+]), is_on);
             if is_on {
-                Kind::Green { workers: 1 }.run(stringify!($test), || $body);
+                let _watchdog = Watchdog::start();
+                let runtime = Runtime::builder().workers(1).compensation(false);
+                runtime.build().unwrap().spawn(|| $body).join().unwrap();
             }
         }
     )+};

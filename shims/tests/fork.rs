@@ -1,8 +1,6 @@
 //! After fork, the child's shims are the originals, and nothing it does reaches the parent's
 //! runtime.
 
-mod threads;
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -10,8 +8,10 @@ use std::sync::{Arc, Barrier, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use greenpatch_runtime::{Patch, Runtime};
-use threads::{Kind, SHORT, ok};
+// For its symbols.
+use greenpatch_shims as _;
+use harness::c::ok;
+use harness::{Kind, SHORT, compensated_runtime, on_one_worker, patched_runtime};
 
 /// Runs `child` in a child process made by plain fork, and waits for it.
 fn in_child(child: impl FnOnce() -> bool) {
@@ -30,12 +30,8 @@ fn in_child(child: impl FnOnce() -> bool) {
 
 #[test]
 fn a_child_that_closes_its_descriptors_does_not_take_them_from_the_parents_reactor() {
-    Kind::OsThread.run("fork", || {
-        let runtime = Runtime::builder()
-            .workers(1)
-            .patch(Patch::all())
-            .build()
-            .unwrap();
+    Kind::OsThread.run(|| {
+        let runtime = patched_runtime(1);
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let (mut server, _) = listener.accept().unwrap();
@@ -60,12 +56,7 @@ fn a_child_that_closes_its_descriptors_does_not_take_them_from_the_parents_react
 
 #[test]
 fn a_child_of_a_green_thread_blocks_as_without_us() {
-    let runtime = Runtime::builder()
-        .workers(1)
-        .patch(Patch::all())
-        .build()
-        .unwrap();
-    runtime.run(|| {
+    on_one_worker(|| {
         let (mut reader, mut writer) = std::io::pipe().unwrap();
         in_child(|| {
             // SAFETY: valid descriptors and buffers.
@@ -85,12 +76,7 @@ fn a_child_of_a_green_thread_blocks_as_without_us() {
 
 #[test]
 fn a_child_of_a_green_thread_opens_files_and_waits_for_its_own_child() {
-    let runtime = Runtime::builder()
-        .workers(1)
-        .patch(Patch::all())
-        .build()
-        .unwrap();
-    runtime.run(|| {
+    on_one_worker(|| {
         in_child(|| {
             // SAFETY: system calls with C strings and a place for the status.
             unsafe {
@@ -134,7 +120,7 @@ fn threads_run() -> bool {
 
 #[test]
 fn a_child_of_a_green_thread_may_use_threads() {
-    let runtime = Runtime::builder().workers(2).build().unwrap();
+    let runtime = compensated_runtime(2);
     runtime.spawn(|| in_child(threads_run)).join().unwrap();
     runtime.run(|| in_child(threads_run));
 }
@@ -152,7 +138,7 @@ fn the_kernel_tells_the_processor_to_a_child_of_a_green_thread() {
         }
     }
     let told = processor().map(|processor| processor >= 0);
-    let runtime = Runtime::builder().workers(1).build().unwrap();
+    let runtime = compensated_runtime(1);
     let child = move || processor().map(|processor| processor >= 0) == told;
     runtime.spawn(move || in_child(child)).join().unwrap();
     runtime.run(|| in_child(child));
@@ -182,10 +168,7 @@ fn fork_in(body: impl FnOnce(&dyn Fn() -> libc::pid_t) -> libc::pid_t) {
 
 #[test]
 fn a_child_with_threads_leaves_the_sections_that_it_was_forked_in() {
-    let (first, second) = (
-        Runtime::builder().workers(1).build().unwrap(),
-        Runtime::builder().workers(1).build().unwrap(),
-    );
+    let (first, second) = (compensated_runtime(1), compensated_runtime(1));
     let second = Arc::new(second);
     first
         .spawn(|| fork_in(|fork| greenpatch_runtime::blocking(fork)))

@@ -124,6 +124,24 @@ macro_rules! on_every_kind_of_thread {
     };
 }
 
+/// Makes two tests of each body: `body::green_1_worker`, `body::green_2_workers`.
+#[macro_export]
+macro_rules! on_green_threads {
+    ($($body:ident),+ $(,)?) => {$(
+        mod $body {
+            #[test]
+            fn green_1_worker() {
+                $crate::Kind::Green { workers: 1 }.run(super::$body);
+            }
+
+            #[test]
+            fn green_2_workers() {
+                $crate::Kind::Green { workers: 2 }.run(super::$body);
+            }
+        }
+    )+};
+}
+
 /// Makes two tests of each `fn(workers: usize)`: `body::with_1_worker`, `body::with_2_workers`. The body runs on the test's
 /// OS thread, under a [`Watchdog`], and builds its own runtime.
 #[macro_export]

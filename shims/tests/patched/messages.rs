@@ -8,28 +8,16 @@ use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::ptr::null_mut;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use greenpatch_runtime::spawn;
 use greenpatch_runtime::time::{self, Elapsed};
-use greenpatch_runtime::{Patch, Runtime, spawn};
-// For its symbols.
-use greenpatch_shims as _;
+use harness::SHORT;
 
-const SHORT: Duration = Duration::from_millis(5);
+use crate::{on_one_worker_alone, with_number_of_its_own};
 
 /// More than a socket's buffers have room for.
 const LARGE: usize = 8 << 20;
-
-fn on_one_worker(test: impl FnOnce()) {
-    Runtime::builder()
-        .workers(1)
-        .patch(Patch::all())
-        .compensation(false)
-        .build()
-        .unwrap()
-        .run(test);
-}
 
 /// A call of many messages of one buffer each.
 struct Messages {
@@ -132,16 +120,6 @@ fn ends(stranger: &impl AsRawFd) -> [End; 3] {
     ]
 }
 
-/// A number that only this socket uses: others of this process get lower ones.
-fn alone(socket: impl Into<OwnedFd>) -> RawFd {
-    static NEXT: AtomicI32 = AtomicI32::new(700);
-    let number = NEXT.fetch_add(1, Ordering::SeqCst);
-    // SAFETY: an open descriptor.
-    let moved = unsafe { libc::fcntl(socket.into().as_raw_fd(), libc::F_DUPFD_CLOEXEC, number) };
-    assert_eq!(moved, number);
-    number
-}
-
 fn close(number: RawFd) {
     // SAFETY: open, and the test's own.
     drop(unsafe { OwnedFd::from_raw_fd(number) });
@@ -156,14 +134,14 @@ fn udp_pair() -> (UdpSocket, UdpSocket) {
 
 #[test]
 fn messages_received_before_a_wait_is_cut_short_count() {
-    on_one_worker(|| {
+    on_one_worker_alone(|| {
         let (strangers_peer, stranger) = udp_pair();
         strangers_peer.send(b"theirs").unwrap();
         for end in ends(&stranger) {
             let (sender, receiver) = udp_pair();
             sender.send(b"one").unwrap();
             sender.send(b"three").unwrap();
-            let number = alone(receiver);
+            let number = with_number_of_its_own(receiver);
             let (count, lengths) = cut_short(number, end, |fd| {
                 let mut messages = Messages::new(vec![vec![0; 16]; 3]);
                 (messages.receive(fd), messages.lengths())
@@ -177,7 +155,7 @@ fn messages_received_before_a_wait_is_cut_short_count() {
 
 #[test]
 fn the_next_call_tells_what_has_cut_the_last_one_short() {
-    on_one_worker(|| {
+    on_one_worker_alone(|| {
         let (sender, receiver) = udp_pair();
         sender.send(b"one").unwrap();
         let fd = receiver.as_raw_fd();
@@ -197,12 +175,12 @@ fn the_next_call_tells_what_has_cut_the_last_one_short() {
 
 #[test]
 fn messages_sent_before_a_wait_is_cut_short_count() {
-    on_one_worker(|| {
+    on_one_worker_alone(|| {
         let (stranger, strangers_peer) = UnixDatagram::pair().unwrap();
         strangers_peer.set_nonblocking(true).unwrap();
         for end in ends(&stranger) {
             let (sender, receiver) = UnixDatagram::pair().unwrap();
-            let number = alone(sender);
+            let number = with_number_of_its_own(sender);
             let (count, lengths) = cut_short(number, end, |fd| {
                 // More than the receiver's queue has room for.
                 let mut messages = Messages::new((0..1000).map(|n| vec![n as u8; 8]).collect());
@@ -226,7 +204,7 @@ fn messages_sent_before_a_wait_is_cut_short_count() {
 
 #[test]
 fn all_messages_go_though_each_has_to_wait() {
-    on_one_worker(|| {
+    on_one_worker_alone(|| {
         let (sender, receiver) = UnixDatagram::pair().unwrap();
         let receiver = spawn(move || {
             for n in 0..1000 {
@@ -244,11 +222,11 @@ fn all_messages_go_though_each_has_to_wait() {
 /// A stream takes a part of a message: the caller learns how much.
 #[test]
 fn the_part_of_a_message_sent_before_a_wait_is_cut_short_counts() {
-    on_one_worker(|| {
+    on_one_worker_alone(|| {
         let (stranger, strangers_peer) = UnixStream::pair().unwrap();
         for end in ends(&stranger) {
             let (sender, receiver) = UnixStream::pair().unwrap();
-            let number = alone(sender);
+            let number = with_number_of_its_own(sender);
             let (count, lengths) = cut_short(number, end, |fd| {
                 let mut messages = Messages::new(vec![vec![1; 8], vec![2; LARGE], vec![3; 8]]);
                 (messages.send(fd), messages.lengths())
@@ -300,13 +278,13 @@ fn replaced_in_between<T: Send + 'static>(
 
 #[test]
 fn later_messages_are_not_received_from_who_gets_the_number() {
-    on_one_worker(|| {
+    on_one_worker_alone(|| {
         let (strangers_peer, stranger) = udp_pair();
         strangers_peer.send(b"theirs").unwrap();
         for round in 0..40 {
             let (sender, receiver) = udp_pair();
             sender.send(b"one").unwrap();
-            let number = alone(receiver);
+            let number = with_number_of_its_own(receiver);
             let receive = |fd| {
                 let mut messages = Messages::new(vec![vec![0; 16]; 2]);
                 (messages.receive(fd), messages.lengths())
@@ -322,11 +300,11 @@ fn later_messages_are_not_received_from_who_gets_the_number() {
 
 #[test]
 fn later_messages_are_not_sent_to_who_gets_the_number() {
-    on_one_worker(|| {
+    on_one_worker_alone(|| {
         let (stranger, strangers_peer) = UnixDatagram::pair().unwrap();
         for round in 0..40 {
             let (sender, _receiver) = UnixDatagram::pair().unwrap();
-            let number = alone(sender);
+            let number = with_number_of_its_own(sender);
             let send = |fd| Messages::new(vec![vec![1; 8]; 1000]).send(fd);
             let count = replaced_in_between(round, number, &stranger, &strangers_peer, send);
             assert!(0 < count && count < 1000, "{count} in round {round}");
@@ -337,11 +315,11 @@ fn later_messages_are_not_sent_to_who_gets_the_number() {
 
 #[test]
 fn the_rest_of_a_message_is_not_sent_to_who_gets_the_number() {
-    on_one_worker(|| {
+    on_one_worker_alone(|| {
         let (stranger, strangers_peer) = UnixStream::pair().unwrap();
         for round in 0..40 {
             let (sender, _receiver) = UnixStream::pair().unwrap();
-            let number = alone(sender);
+            let number = with_number_of_its_own(sender);
             let send = |fd| Messages::new(vec![vec![1; 8], vec![2; LARGE], vec![3; 8]]).send(fd);
             let count = replaced_in_between(round, number, &stranger, &strangers_peer, send);
             assert_eq!(count, 2, "round {round}");

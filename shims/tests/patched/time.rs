@@ -1,13 +1,11 @@
 //! The sleep family keeps its promises on every kind of thread.
 
-#[macro_use]
-mod threads;
-
 use std::ffi::c_int;
 use std::ptr::{null, null_mut};
 use std::time::{Duration, Instant};
 
-use threads::{SHORT, fails, ok, on_clock, timespec};
+use harness::c::{fails, ok, on_clock, timespec};
+use harness::{SHORT, on_every_kind_of_thread};
 
 on_every_kind_of_thread! {
     every_sleep_takes_its_time,

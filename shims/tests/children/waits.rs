@@ -1,8 +1,5 @@
 //! Waiting for children keeps its promises on every kind of thread.
 
-#[macro_use]
-mod threads;
-
 use std::ffi::{CStr, CString, c_int};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
@@ -12,8 +9,9 @@ use std::ptr::null_mut;
 use std::sync::mpsc;
 use std::{fs, thread};
 
+use harness::c::{errno, fails, ok};
+use harness::{Directory, Kind, SHORT, on_every_kind_of_thread};
 use libc::pid_t;
-use threads::{SHORT, fails, ok};
 
 on_every_kind_of_thread! {
     waitpid_waits_for_the_end_of_a_child,
@@ -25,6 +23,7 @@ on_every_kind_of_thread! {
     a_child_that_stops_and_goes_on_is_told,
     waitid_leaves_the_child_if_asked_to,
     a_pidfd_is_waited_for,
+    a_child_is_waited_for_by_system_call,
     popen_reads_what_a_command_prints;
     blocking:
     system_runs_a_command_beside_other_threads,
@@ -139,7 +138,7 @@ fn one_of_many_who_wait_for_a_child_gets_it() {
         .map(|_| {
             thread::spawn(move || match waitpid(number, 0) {
                 (-1, _) => {
-                    assert_eq!(threads::errno(), libc::ECHILD);
+                    assert_eq!(errno(), libc::ECHILD);
                     0
                 }
                 ended => {
@@ -260,12 +259,27 @@ fn a_pidfd_is_waited_for() {
     }
 }
 
+#[allow(clippy::zombie_processes, reason = "waited for by system call")]
+fn a_child_is_waited_for_by_system_call() {
+    let child = Command::new("/bin/sh")
+        .args(["-c", "exit 3"])
+        .spawn()
+        .unwrap();
+    let (id, none) = (child.id() as c_int, null_mut::<libc::rusage>());
+    let mut status = 0;
+    // SAFETY: a place for the status.
+    unsafe {
+        let waited = ok(libc::syscall(libc::SYS_wait4, id, &raw mut status, 0, none));
+        assert_eq!((waited as c_int, libc::WEXITSTATUS(status)), (id, 3));
+        let again = libc::syscall(libc::SYS_wait4, id, &raw mut status, 0, none);
+        fails(again, libc::ECHILD);
+    }
+}
+
 fn system_runs_a_command_beside_other_threads() {
-    let name = format!("greenpatch-system-{:?}", thread::current().id());
-    let path = std::env::temp_dir().join(format!("{name}-{}", std::process::id()));
-    let c_path = CString::new(path.to_str().unwrap()).unwrap();
-    // SAFETY: a C string.
-    ok(unsafe { libc::mkfifo(c_path.as_ptr(), 0o600) });
+    let directory = Directory::new();
+    directory.fifo("fifo");
+    let path = directory.path().join("fifo");
     // The command waits for this.
     let writer = thread::spawn({
         let path = path.clone();
@@ -276,7 +290,6 @@ fn system_runs_a_command_beside_other_threads() {
     let status = unsafe { libc::system(command.as_ptr()) };
     assert_eq!(libc::WEXITSTATUS(status), 5);
     writer.join().unwrap();
-    fs::remove_file(path).unwrap();
 }
 
 fn popen_reads_what_a_command_prints() {
@@ -289,12 +302,14 @@ fn popen_reads_what_a_command_prints() {
         assert_eq!(CStr::from_ptr(line.as_ptr()), c"line\n");
         let status = libc::pclose(stream);
         assert_eq!(libc::WEXITSTATUS(status), 4);
+        let stream = libc::popen(c"exit 3".as_ptr(), c"r".as_ptr());
+        assert_eq!(libc::WEXITSTATUS(libc::pclose(stream)), 3);
     }
 }
 
 #[test]
 fn a_deadline_scope_ends_the_wait_for_a_child() {
-    threads::Kind::Green { workers: 1 }.run("deadline scope", || {
+    Kind::Green { workers: 1 }.run(|| {
         let mut child = child();
         for options in [0, libc::WUNTRACED] {
             let outcome = greenpatch_runtime::time::timeout(SHORT, || {

@@ -1,8 +1,5 @@
 //! Socket calls keep the promises of blocking sockets on every kind of thread.
 
-#[macro_use]
-mod threads;
-
 use std::ffi::{c_int, c_void};
 use std::io::{IoSlice, IoSliceMut, Read, Write};
 use std::mem;
@@ -15,7 +12,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Instant;
 
-use threads::{SHORT, fails, ok, timespec};
+use harness::c::{errno, fails, ok, timespec};
+use harness::{SHORT, on_every_kind_of_thread};
 
 on_every_kind_of_thread! {
     a_send_moves_everything,
@@ -244,7 +242,7 @@ fn a_send_that_times_out_says_how_far_it_came() {
     // The kernel may find more room in time.
     let error = loop {
         match send(&one, &data[sent..], 0) {
-            -1 => break threads::errno(),
+            -1 => break errno(),
             more => sent += more as usize,
         }
     };

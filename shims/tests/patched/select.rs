@@ -1,8 +1,5 @@
 //! Each function of the select family waits until another thread makes a descriptor ready, and lets that thread run.
 
-#[macro_use]
-mod threads;
-
 use std::ffi::c_int;
 use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::mem;
@@ -11,8 +8,9 @@ use std::ptr::{null, null_mut};
 use std::sync::mpsc;
 use std::thread;
 
+use harness::c::ok;
+use harness::{SHORT, on_every_kind_of_thread};
 use libc::{epoll_event, fd_set, pollfd};
-use threads::{SHORT, ok};
 
 on_every_kind_of_thread! {
     poll_waits_for_another_thread,

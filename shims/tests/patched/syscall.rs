@@ -1,27 +1,22 @@
 //! System calls made through `syscall` wait as libc's functions do.
 
-#[macro_use]
-mod threads;
-
 use std::ffi::{c_int, c_long};
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
-use std::process::Command;
 use std::ptr::{null, null_mut};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greenpatch_runtime::{Patch, Runtime};
-use threads::{SHORT, fails, ok, on_clock, timespec};
+use harness::c::{errno, fails, ok, on_clock, timespec};
+use harness::{SHORT, on_every_kind_of_thread, on_one_worker, patched_runtime};
 
 on_every_kind_of_thread! {
     a_read_waits_for_a_write,
     sockets_work,
     sleeps_take_their_time,
     polls_end_at_their_time,
-    a_child_is_waited_for,
     errors_come_by_errno,
     newer_futex_calls_work,
     a_signal_is_waited_for,
@@ -72,13 +67,7 @@ fn a_read_waits_for_a_write() {
 /// The same where a call that blocked the worker would block all.
 #[test]
 fn a_read_parks() {
-    Runtime::builder()
-        .workers(1)
-        .compensation(false)
-        .patch(Patch::all())
-        .build()
-        .unwrap()
-        .run(read_from_another);
+    on_one_worker(read_from_another);
 }
 
 /// A green thread waits, whatever thread closes.
@@ -96,16 +85,11 @@ fn what_is_closed_wakes_its_waiters() {
     ];
     for (index, end) in closes.into_iter().enumerate() {
         let [read, write] = pipe();
-        let runtime = Runtime::builder()
-            .workers(1)
-            .compensation(false)
-            .patch(Patch::all())
-            .build()
-            .unwrap();
+        let runtime = patched_runtime(1);
         let waiter = runtime.spawn(move || {
             let mut byte = 0_u8;
             let status = call!(libc::SYS_read, read, &raw mut byte, 1_usize);
-            (status, threads::errno())
+            (status, errno())
         });
         // The only worker comes to these when the waiter waits.
         for _ in 0..3 {
@@ -254,22 +238,6 @@ fn polls_end_at_their_time() {
     ok(call!(libc::SYS_write, write, c"x".as_ptr(), 1_usize));
     assert_eq!(ok(call!(libc::SYS_poll, place, 1, -1)), 1);
     [read, write, set].into_iter().for_each(close);
-}
-
-#[allow(clippy::zombie_processes, reason = "waited for by system call")]
-fn a_child_is_waited_for() {
-    let child = Command::new("/bin/sh")
-        .args(["-c", "exit 3"])
-        .spawn()
-        .unwrap();
-    let (id, none) = (child.id() as c_int, null_mut::<libc::rusage>());
-    let mut status = 0;
-    let waited = ok(call!(libc::SYS_wait4, id, &raw mut status, 0, none));
-    assert_eq!((waited as c_int, libc::WEXITSTATUS(status)), (id, 3));
-    fails(
-        call!(libc::SYS_wait4, id, &raw mut status, 0, none),
-        libc::ECHILD,
-    );
 }
 
 fn errors_come_by_errno() {

@@ -11,21 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use greenpatch_runtime::{Patch, Runtime, hook, spawn, time};
-// For its symbols.
-use greenpatch_shims as _;
+use greenpatch_runtime::{hook, spawn, time};
+
+use crate::{on_one_worker_alone, with_number_of_its_own};
 
 const THREADS: usize = 100;
-
-fn on_one_worker<T: Send + 'static>(test: impl FnOnce() -> T + Send + 'static) -> T {
-    Runtime::builder()
-        .workers(1)
-        .patch(Patch::all())
-        .compensation(false)
-        .build()
-        .unwrap()
-        .run(test)
-}
 
 fn send(fd: RawFd, flags: c_int) -> isize {
     // SAFETY: a valid buffer.
@@ -121,7 +111,7 @@ fn all_are_served(make: fn() -> Ends, step: fn(RawFd, RawFd)) {
         })
     };
     let counts = served.clone();
-    on_one_worker(move || {
+    on_one_worker_alone(move || {
         let threads: Vec<_> = (0..THREADS)
             .map(|index| {
                 let (served, over) = (served.clone(), over.clone());
@@ -364,7 +354,7 @@ fn install(signal: c_int, handler: usize, flags: c_int) {
 
 #[test]
 fn nobody_is_switched_to_inside_a_signal_handler() {
-    on_one_worker(|| {
+    on_one_worker_alone(|| {
         let (one, other) = streams();
         let (writer, reader) = pipe_in_nonblocking_mode();
         for (place, fd) in HANDLER_STREAMS.iter().zip([&one, &other]) {
@@ -417,7 +407,7 @@ fn nobody_is_switched_to_inside_a_signal_handler() {
 /// What comes for one that waits is not for who reads next, though the epoll set has not told of it yet.
 #[test]
 fn who_reads_next_does_not_overtake_who_waits() {
-    on_one_worker(|| {
+    on_one_worker_alone(|| {
         let ends = pipe();
         let (writer, reader) = (ends.0.as_raw_fd(), ends.1.as_raw_fd());
         let read = move || {
@@ -460,24 +450,13 @@ fn replace(fd: RawFd, with: &impl AsRawFd) {
     }
 }
 
-/// A number that only this test uses: others of this process get lower ones.
-fn alone(fd: OwnedFd) -> RawFd {
-    static NEXT: AtomicI32 = AtomicI32::new(700);
-    let number = NEXT.fetch_add(1, Ordering::SeqCst);
-    // SAFETY: an open descriptor.
-    let moved = unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_DUPFD_CLOEXEC, number) };
-    assert_eq!(moved, number);
-    number
-}
-
-/// The budget of the sender is spent after the first part in one of the rounds.
 #[test]
 fn the_rest_of_a_send_does_not_go_to_who_gets_the_number() {
-    on_one_worker(|| {
+    on_one_worker_alone(|| {
         for small in 0..40 {
             let (ours, peer) = UnixStream::pair().unwrap();
             let (stranger, mut strangers_peer) = UnixStream::pair().unwrap();
-            let number = alone(ours.into());
+            let number = with_number_of_its_own(ours);
             let has_begun = Arc::new(AtomicBool::new(false));
             let sender = {
                 let has_begun = has_begun.clone();
@@ -579,13 +558,13 @@ fn tcp_streams() -> (TcpStream, TcpStream) {
 /// A full queue is waited for by timer. The stranger is a connected stream, for which the address does not count.
 #[test]
 fn who_waits_by_timer_to_send_does_not_send_to_who_gets_the_number() {
-    on_one_worker(|| {
+    on_one_worker_alone(|| {
         let full = with_address(unix_socket(libc::SOCK_DGRAM));
         let filler = unix_socket(libc::SOCK_DGRAM);
         set_nonblocking(filler.as_raw_fd());
         while send_to(filler.as_raw_fd(), &UnixAddress::of(full.as_raw_fd())) == 8 {}
         for send in [send_to, send_message_to] {
-            let number = alone(unix_socket(libc::SOCK_DGRAM));
+            let number = with_number_of_its_own(unix_socket(libc::SOCK_DGRAM));
             let address = UnixAddress::of(full.as_raw_fd());
             let sender = spawn(move || {
                 let sent = send(number, &address);
@@ -607,7 +586,7 @@ fn who_waits_by_timer_to_send_does_not_send_to_who_gets_the_number() {
 /// A connect waits by timer for room in a listener's queue.
 #[test]
 fn who_waits_to_connect_does_not_connect_who_gets_the_number() {
-    on_one_worker(|| {
+    on_one_worker_alone(|| {
         let listener = with_address(unix_socket(libc::SOCK_STREAM));
         let connect = |fd: RawFd, UnixAddress(address, length): &UnixAddress| {
             // SAFETY: a valid address.
@@ -618,7 +597,7 @@ fn who_waits_to_connect_does_not_connect_who_gets_the_number() {
         assert_eq!(unsafe { libc::listen(listener.as_raw_fd(), 0) }, 0);
         let first = unix_socket(libc::SOCK_STREAM);
         assert_eq!(connect(first.as_raw_fd(), &address), 0);
-        let number = alone(unix_socket(libc::SOCK_STREAM));
+        let number = with_number_of_its_own(unix_socket(libc::SOCK_STREAM));
         let connecting = spawn(move || {
             let outcome = connect(number, &address);
             (outcome, std::io::Error::last_os_error().raw_os_error())
@@ -641,9 +620,9 @@ fn who_waits_to_connect_does_not_connect_who_gets_the_number() {
 /// Of several that wait to accept, none goes on on the listener that gets the number.
 #[test]
 fn who_waits_to_accept_does_not_get_the_next_listeners_connection() {
-    on_one_worker(|| {
+    on_one_worker_alone(|| {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let number = alone(listener.into());
+        let number = with_number_of_its_own(listener);
         let acceptors: Vec<_> = (0..3)
             .map(|_| {
                 spawn(move || {
@@ -718,11 +697,11 @@ fn is_empty(reader: &OwnedFd) -> bool {
 #[test]
 fn what_is_waited_for_is_not_moved_to_who_gets_the_number() {
     for move_bytes in [splice, tee] {
-        on_one_worker(move || {
+        on_one_worker_alone(move || {
             let (writer, from) = pipe();
             let (to, _reader) = pipe();
             let (stranger, strangers_reader) = pipe();
-            let to = alone(to);
+            let to = with_number_of_its_own(to);
             ends_with_its_descriptors(move_bytes, from.as_raw_fd(), to, || {
                 replace(to, &stranger);
                 assert_eq!(write(writer.as_raw_fd()), 8);
@@ -763,8 +742,8 @@ fn who_waits_for_room_does_not_move_what_gets_the_number() {
         (sendfile, file, streams),
     ];
     for (move_bytes, from, to) in cases {
-        on_one_worker(move || {
-            let (stranger, from) = (from(), alone(from()));
+        on_one_worker_alone(move || {
+            let (stranger, from) = (from(), with_number_of_its_own(from()));
             let (to, reader) = to();
             let make_room = fill(&to, reader);
             ends_with_its_descriptors(move_bytes, from, to.as_raw_fd(), || {

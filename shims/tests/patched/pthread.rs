@@ -1,8 +1,5 @@
 //! Mutexes, condition variables and once keep the promises of POSIX on every kind of thread.
 
-#[macro_use]
-mod threads;
-
 use std::cell::UnsafeCell;
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -12,8 +9,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::c::{ok, on_clock, timespec};
+use harness::{Kind, SHORT, on_every_kind_of_thread};
 use libc::{pthread_cond_t, pthread_mutex_t, pthread_once_t};
-use threads::{SHORT, ok, on_clock, timespec};
 
 on_every_kind_of_thread! {
     a_mutex_excludes,
@@ -687,7 +685,7 @@ fn the_memory_of_a_condition_is_given_back_right_after_a_broadcast() {
 /// from some thread in the middle of it.
 #[test]
 fn conditions_are_destroyed_right_after_broadcasts_on_more_workers_than_processors() {
-    threads::Kind::Green { workers: 8 }.run("conditions are destroyed", || {
+    Kind::Green { workers: 8 }.run(|| {
         let bodies: [fn(); 2] = [
             a_condition_is_made_anew_right_after_a_broadcast,
             the_memory_of_a_condition_is_given_back_right_after_a_broadcast,

@@ -1,16 +1,14 @@
 //! C11's threads, mutexes and condition variables on every kind of thread.
 
-#[macro_use]
-mod threads;
-
 use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_void};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::time::Duration;
 
+use harness::c::on_clock;
+use harness::{SHORT, on_every_kind_of_thread};
 use libc::timespec;
-use threads::{SHORT, on_clock};
 
 on_every_kind_of_thread! {
     a_thread_gives_its_result,

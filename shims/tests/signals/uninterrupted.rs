@@ -5,8 +5,6 @@
 //! the handler does not restart calls, and those with a time limit if it does, too: signal(7). Blocking sections are real
 //! calls, and are interrupted as on an OS thread; they are not the subject here.
 
-mod threads;
-
 use std::ffi::{c_int, c_void};
 use std::io::{Read, Write};
 use std::mem;
@@ -19,8 +17,8 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use greenpatch_runtime::{Patch, Runtime};
-use threads::{Kind, SHORT, ok, timespec};
+use harness::c::{Semaphore, ok, timespec};
+use harness::{Directory, SHORT, alone, on_green_threads};
 
 static SIGNALS: AtomicUsize = AtomicUsize::new(0);
 
@@ -49,44 +47,20 @@ fn interrupt_everybody(signal: c_int) {
 
 /// Lets a green thread do `wait`, which asserts for itself, and does `end` only after many signals.
 fn undisturbed(wait: impl FnOnce() + Send + 'static, end: impl FnOnce()) {
-    let before = SIGNALS.load(Ordering::Relaxed);
-    let waiter = thread::spawn(wait);
-    for _ in 0..5 {
-        thread::sleep(Duration::from_millis(2));
-        interrupt_everybody(libc::SIGUSR1);
-        interrupt_everybody(libc::SIGUSR2);
-    }
-    end();
-    waiter.join().unwrap();
-    assert!(SIGNALS.load(Ordering::Relaxed) >= before + 10);
-}
-
-/// Makes two tests of each body: with one worker, and with two.
-macro_rules! on_green_threads {
-    ($($body:ident),+ $(,)?) => {$(
-        mod $body {
-            #[test]
-            fn green_1_worker() {
-                super::Kind::OsThread.run(stringify!($body), || super::run(1, super::$body));
-            }
-
-            #[test]
-            fn green_2_workers() {
-                super::Kind::OsThread.run(stringify!($body), || super::run(2, super::$body));
-            }
+    alone(|| {
+        handle(libc::SIGUSR1, libc::SA_RESTART);
+        handle(libc::SIGUSR2, 0);
+        let before = SIGNALS.load(Ordering::Relaxed);
+        let waiter = thread::spawn(wait);
+        for _ in 0..5 {
+            thread::sleep(Duration::from_millis(2));
+            interrupt_everybody(libc::SIGUSR1);
+            interrupt_everybody(libc::SIGUSR2);
         }
-    )+};
-}
-
-fn run(workers: usize, body: fn()) {
-    handle(libc::SIGUSR1, libc::SA_RESTART);
-    handle(libc::SIGUSR2, 0);
-    let runtime = Runtime::builder()
-        .workers(workers)
-        .compensation(false)
-        .patch(Patch::all())
-        .build();
-    runtime.unwrap().run(body);
+        end();
+        waiter.join().unwrap();
+        assert!(SIGNALS.load(Ordering::Relaxed) >= before + 10);
+    });
 }
 
 on_green_threads! {
@@ -122,21 +96,15 @@ fn an_accept_goes_on() {
 }
 
 fn a_connect_goes_on() {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("greenpatch-uninterrupted-{}-{number}", std::process::id());
-    let path = std::env::temp_dir().join(name);
+    let directory = Directory::new();
+    let path = directory.path().join("socket");
     let listener = UnixListener::bind(&path).unwrap();
     // SAFETY: an open descriptor. There is room for one who waits.
     ok(unsafe { libc::listen(listener.as_raw_fd(), 0) });
     let _first = UnixStream::connect(&path).unwrap();
-    let connect = {
-        let path = path.clone();
-        // std passes the error of an interrupted connect on.
-        move || drop(UnixStream::connect(path).unwrap())
-    };
+    // std passes the error of an interrupted connect on.
+    let connect = move || drop(UnixStream::connect(path).unwrap());
     undisturbed(connect, || drop(listener.accept().unwrap()));
-    std::fs::remove_file(path).unwrap();
 }
 
 fn a_receipt_of_all_goes_on() {
@@ -256,20 +224,12 @@ fn a_futex_wait_goes_on() {
 }
 
 fn a_semaphore_goes_on() {
-    // SAFETY: a semaphore is plain data; this one is initialised before it is used, and stays in its place.
-    let semaphore =
-        Arc::new(unsafe { mem::zeroed::<[AtomicU32; mem::size_of::<libc::sem_t>() / 4]>() });
-    let its = |words: &[AtomicU32]| words.as_ptr().cast_mut().cast::<libc::sem_t>();
-    // SAFETY: as above.
-    ok(unsafe { libc::sem_init(its(&*semaphore), 0, 0) });
+    let semaphore = Semaphore::new(0);
     let wait = {
         let semaphore = semaphore.clone();
-        // SAFETY: an initialised semaphore.
-        move || assert_eq!(ok(unsafe { libc::sem_wait(its(&*semaphore)) }), 0)
+        move || assert_eq!(ok(semaphore.wait()), 0)
     };
-    // SAFETY: as above.
-    let post = || assert_eq!(ok(unsafe { libc::sem_post(its(&*semaphore)) }), 0);
-    undisturbed(wait, post);
+    undisturbed(wait, || assert_eq!(ok(semaphore.post()), 0));
 }
 
 fn a_wait_for_a_child_goes_on() {

@@ -5,8 +5,7 @@ use std::mem::MaybeUninit;
 
 use greenpatch_runtime::hook::process::adopt_threads;
 use greenpatch_runtime::{Patch, Runtime};
-// For its symbols.
-use greenpatch_shims as _;
+use harness::child;
 
 type Start = unsafe extern "C-unwind" fn(*mut c_void) -> c_int;
 
@@ -28,18 +27,21 @@ unsafe extern "C-unwind" fn is_green(_: *mut c_void) -> c_int {
     greenpatch_runtime::hook::thread::is_green(unsafe { libc::pthread_self() }).into()
 }
 
+/// From then on, every thread of the process is adopted.
 #[test]
 fn a_thread_of_c11_is_green() {
-    adopt_threads(build);
-    let mut thread = MaybeUninit::uninit();
-    let mut result = 0;
-    // SAFETY: the thread is joined once; what it starts with takes no argument.
-    unsafe {
-        assert_eq!(
-            thrd_create(thread.as_mut_ptr(), is_green, std::ptr::null_mut()),
-            0
-        );
-        assert_eq!(thrd_join(thread.assume_init(), &mut result), 0);
-    }
-    assert_eq!(result, 1);
+    child::succeeds("adopted::a_thread_of_c11_is_green", || {
+        adopt_threads(build);
+        let mut thread = MaybeUninit::uninit();
+        let mut result = 0;
+        // SAFETY: the thread is joined once; what it starts with takes no argument.
+        unsafe {
+            assert_eq!(
+                thrd_create(thread.as_mut_ptr(), is_green, std::ptr::null_mut()),
+                0
+            );
+            assert_eq!(thrd_join(thread.assume_init(), &mut result), 0);
+        }
+        assert_eq!(result, 1);
+    });
 }

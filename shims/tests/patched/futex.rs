@@ -1,8 +1,5 @@
 //! futex(2) through `syscall` keeps its promises on every kind of thread.
 
-#[macro_use]
-mod threads;
-
 use std::ffi::{c_int, c_long};
 use std::ptr::null;
 use std::sync::Arc;
@@ -10,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use threads::{SHORT, fails, ok, on_clock, timespec};
+use harness::c::{errno, fails, ok, on_clock, timespec};
+use harness::{SHORT, on_every_kind_of_thread};
 
 on_every_kind_of_thread! {
     a_wait_for_another_value_returns_at_once,
@@ -67,7 +65,7 @@ fn wait(word: &AtomicU32, operation: c_int, bitset: u32) {
             bitset,
         )
     };
-    assert!(value == 0 || threads::errno() == libc::EAGAIN);
+    assert!(value == 0 || errno() == libc::EAGAIN);
 }
 
 impl Waiters {

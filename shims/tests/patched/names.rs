@@ -1,8 +1,5 @@
 //! Look-ups of names keep their promises on every kind of thread.
 
-#[macro_use]
-mod threads;
-
 use std::collections::{HashMap, HashSet};
 use std::ffi::{CStr, CString, c_char, c_int, c_uchar};
 use std::mem::MaybeUninit;
@@ -10,8 +7,9 @@ use std::net::{Ipv4Addr, SocketAddr, ToSocketAddrs, UdpSocket};
 use std::ptr::{null, null_mut};
 use std::thread;
 
-use greenpatch_runtime::{Builder, Patch, Runtime};
-use threads::errno;
+use greenpatch_runtime::Builder;
+use harness::c::errno;
+use harness::{Kind, on_every_kind_of_thread};
 
 on_every_kind_of_thread! {
     a_host_is_found_by_name,
@@ -338,12 +336,7 @@ fn look_up_with_little_stack(left: usize, limit: usize) {
 #[test]
 fn a_query_needs_hardly_any_of_a_green_threads_stack() {
     const STACK: usize = 64 << 10;
-    let runtime = Runtime::builder()
-        .workers(1)
-        .patch(Patch::all())
-        .build()
-        .unwrap();
-    runtime.run(|| {
+    Kind::Adopted.run_with_spare_workers(|| {
         let small = Builder::new().stack_size(STACK).spawn(|| {
             let server = UdpSocket::bind("127.0.0.1:0").unwrap();
             ask_only(server.local_addr().unwrap());

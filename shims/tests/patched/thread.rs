@@ -1,8 +1,5 @@
 //! Thread functions keep the promises of POSIX on every kind of thread, about every kind of thread.
 
-#[macro_use]
-mod threads;
-
 use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
@@ -12,8 +9,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::c::{fails, ok, on_clock};
+use harness::{SHORT, on_every_kind_of_thread};
 use libc::{pthread_attr_t, pthread_t};
-use threads::{SHORT, fails, ok, on_clock};
 
 on_every_kind_of_thread! {
     join_gives_the_value,
@@ -47,6 +45,7 @@ unsafe extern "C-unwind" {
         argument: *mut c_void,
     ) -> c_int;
     fn pthread_exit(value: *mut c_void) -> !;
+    fn thrd_yield();
 }
 
 unsafe extern "C" {
@@ -63,7 +62,6 @@ unsafe extern "C" {
     ) -> c_int;
     fn pthread_getcpuclockid(thread: pthread_t, clock: *mut libc::clockid_t) -> c_int;
     fn pthread_getname_np(thread: pthread_t, name: *mut c_char, length: usize) -> c_int;
-    fn thrd_yield();
 }
 
 fn create(attributes: *const pthread_attr_t, start: Start, argument: usize) -> pthread_t {

@@ -1,22 +1,24 @@
 //! Waiting for signals blocks its worker and no other green thread.
 
-#[macro_use]
-mod threads;
-
 use std::ffi::c_int;
-use std::mem::MaybeUninit;
+use std::fs::File;
+use std::io::Read;
+use std::mem::{self, MaybeUninit};
+use std::os::fd::FromRawFd;
 use std::ptr;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use harness::c::{fails, ok, timespec};
+use harness::{SHORT, alone, on_every_kind_of_thread};
 use libc::sigset_t;
-use threads::{SHORT, fails, ok, timespec};
 
 on_every_kind_of_thread! {
     a_signal_is_waited_for,
     a_wait_for_a_signal_ends_at_its_time,
-    a_poll_with_a_mask_lets_others_run;
+    a_poll_with_a_mask_lets_others_run,
+    a_signalfd_waits_for_its_signal;
     blocking:
     a_handler_ends_a_suspension,
 }
@@ -25,13 +27,6 @@ static HANDLED: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn count(_: c_int) {
     HANDLED.fetch_add(1, Ordering::SeqCst);
-}
-
-/// Tests that change masks and wait for signals take turns: the kernel thread's state is what they are about.
-fn alone<T>(test: impl FnOnce() -> T) -> T {
-    static TURN: std::sync::Mutex<()> = std::sync::Mutex::new(());
-    let _turn = TURN.lock().unwrap();
-    test()
 }
 
 fn set_of(signal: c_int) -> sigset_t {
@@ -143,33 +138,67 @@ fn a_handler_ends_a_suspension() {
 }
 
 fn a_poll_with_a_mask_lets_others_run() {
-    static ROUNDS: AtomicU32 = AtomicU32::new(0);
-    let before = ROUNDS.load(Ordering::SeqCst);
-    let other = thread::spawn(|| {
-        for _ in 0..5 {
-            thread::sleep(Duration::from_millis(1));
-            ROUNDS.fetch_add(1, Ordering::SeqCst);
+    alone(|| {
+        static ROUNDS: AtomicU32 = AtomicU32::new(0);
+        let before = ROUNDS.load(Ordering::SeqCst);
+        let other = thread::spawn(|| {
+            for _ in 0..5 {
+                thread::sleep(Duration::from_millis(1));
+                ROUNDS.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        let mask = set_of(libc::SIGUSR1);
+        let long = timespec(Duration::from_millis(5));
+        // SAFETY: times, a mask, and an epoll set.
+        unsafe {
+            while ROUNDS.load(Ordering::SeqCst) < before + 5 {
+                assert_eq!(ok(libc::ppoll(ptr::null_mut(), 0, &long, &mask)), 0);
+                let none = ptr::null_mut;
+                assert_eq!(
+                    ok(libc::pselect(0, none(), none(), none(), &long, &mask)),
+                    0
+                );
+                let set = ok(libc::epoll_create1(0));
+                let mut event = MaybeUninit::uninit();
+                assert_eq!(
+                    ok(libc::epoll_pwait(set, event.as_mut_ptr(), 1, 5, &mask)),
+                    0
+                );
+                libc::close(set);
+            }
         }
+        other.join().unwrap();
     });
-    let mask = set_of(libc::SIGUSR1);
-    let long = timespec(Duration::from_millis(5));
-    // SAFETY: times, a mask, and an epoll set.
-    unsafe {
-        while ROUNDS.load(Ordering::SeqCst) < before + 5 {
-            assert_eq!(ok(libc::ppoll(ptr::null_mut(), 0, &long, &mask)), 0);
-            let none = ptr::null_mut;
-            assert_eq!(
-                ok(libc::pselect(0, none(), none(), none(), &long, &mask)),
-                0
-            );
-            let set = ok(libc::epoll_create1(0));
-            let mut event = MaybeUninit::uninit();
-            assert_eq!(
-                ok(libc::epoll_pwait(set, event.as_mut_ptr(), 1, 5, &mask)),
-                0
-            );
-            libc::close(set);
-        }
+}
+
+fn expected_signal() -> sigset_t {
+    set_of(libc::SIGRTMIN() + 4)
+}
+
+/// A signal to the process must find no thread that takes it: it is blocked before there are threads, and they inherit that.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BLOCK_THE_SIGNAL: extern "C" fn() = {
+    extern "C" fn block() {
+        // SAFETY: a valid set.
+        ok(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &expected_signal(), ptr::null_mut()) });
     }
-    other.join().unwrap();
+    block
+};
+
+fn a_signalfd_waits_for_its_signal() {
+    alone(|| {
+        // SAFETY: a valid set; a new descriptor.
+        let signals = unsafe { File::from_raw_fd(ok(libc::signalfd(-1, &expected_signal(), 0))) };
+        let sender = thread::spawn(|| {
+            thread::sleep(SHORT);
+            // SAFETY: it is blocked on every thread.
+            ok(unsafe { libc::kill(libc::getpid(), libc::SIGRTMIN() + 4) });
+        });
+        let mut received = [0; mem::size_of::<libc::signalfd_siginfo>()];
+        (&signals).read_exact(&mut received).unwrap();
+        let number = c_int::from_ne_bytes(received[..4].try_into().unwrap());
+        assert_eq!(number, libc::SIGRTMIN() + 4);
+        sender.join().unwrap();
+    });
 }

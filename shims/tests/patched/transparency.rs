@@ -1,8 +1,5 @@
 //! What programs rely on at the edges of a call: the same on every kind of thread.
 
-#[macro_use]
-mod threads;
-
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -11,8 +8,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
+use harness::c::{fails, ok};
+use harness::{SHORT, on_every_kind_of_thread};
 use libc::{epoll_event, pollfd};
-use threads::{SHORT, fails, ok};
 
 on_every_kind_of_thread! {
     a_reset_is_told_to_a_waiting_reader_and_to_the_writer_after_it,

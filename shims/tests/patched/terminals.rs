@@ -1,22 +1,18 @@
 //! Reads of terminals, and of the other descriptors that are neither sockets, pipes nor files, keep their promises on every
 //! kind of thread.
 
-#[macro_use]
-mod threads;
-
-use std::ffi::{CString, c_int};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd};
-use std::os::unix::ffi::OsStrExt;
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use threads::{SHORT, ok};
+use harness::c::ok;
+use harness::{Directory, SHORT, on_every_kind_of_thread};
 
 on_every_kind_of_thread! {
     a_line_is_read_once_it_is_complete,
@@ -31,7 +27,6 @@ on_every_kind_of_thread! {
     the_end_of_the_master_ends_the_slaves_reads,
     a_terminal_is_drained,
     an_inotify_waits_for_its_event,
-    a_signalfd_waits_for_its_signal,
     a_semaphore_of_an_eventfd_wakes_each_of_its_readers,
 }
 
@@ -218,12 +213,8 @@ fn a_terminal_is_drained() {
 }
 
 fn an_inotify_waits_for_its_event() {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let number = COUNT.fetch_add(1, Ordering::Relaxed);
-    let name = format!("greenpatch-inotify-{}-{number}", std::process::id());
-    let directory = std::env::temp_dir().join(name);
-    std::fs::create_dir(&directory).unwrap();
-    let path = CString::new(directory.as_os_str().as_bytes()).unwrap();
+    let directory = Directory::new();
+    let path = directory.c_path(".");
     // SAFETY: a new descriptor, and a C string.
     let watch = unsafe {
         let watch = File::from_raw_fd(ok(libc::inotify_init1(libc::IN_CLOEXEC)));
@@ -235,7 +226,7 @@ fn an_inotify_waits_for_its_event() {
         watch
     };
     let creator = thread::spawn({
-        let file = directory.join("file");
+        let file = directory.path().join("file");
         move || {
             thread::sleep(SHORT);
             File::create(file).unwrap();
@@ -247,46 +238,6 @@ fn an_inotify_waits_for_its_event() {
     let name = &event[mem::size_of::<libc::inotify_event>()..length];
     assert!(name.starts_with(b"file\0"));
     creator.join().unwrap();
-    std::fs::remove_dir_all(directory).unwrap();
-}
-
-fn expected_signal() -> libc::sigset_t {
-    // SAFETY: a signal set is plain data, and the signal is one that programs may use.
-    unsafe {
-        let mut signals = mem::zeroed();
-        ok(libc::sigemptyset(&mut signals));
-        ok(libc::sigaddset(&mut signals, libc::SIGRTMIN() + 4));
-        signals
-    }
-}
-
-/// A signal to the process must find no thread that takes it: it is blocked before there are threads, and they inherit that.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static BLOCK_THE_SIGNAL: extern "C" fn() = {
-    extern "C" fn block() {
-        // SAFETY: a valid set.
-        ok(unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &expected_signal(), null_mut()) });
-    }
-    block
-};
-
-fn a_signalfd_waits_for_its_signal() {
-    // One at a time: the signal is for the process.
-    static TURN: Mutex<()> = Mutex::new(());
-    let _turn = TURN.lock();
-    // SAFETY: a valid set; a new descriptor.
-    let signals = unsafe { File::from_raw_fd(ok(libc::signalfd(-1, &expected_signal(), 0))) };
-    let sender = thread::spawn(|| {
-        thread::sleep(SHORT);
-        // SAFETY: it is blocked on every thread.
-        ok(unsafe { libc::kill(libc::getpid(), libc::SIGRTMIN() + 4) });
-    });
-    let mut received = [0; mem::size_of::<libc::signalfd_siginfo>()];
-    (&signals).read_exact(&mut received).unwrap();
-    let number = c_int::from_ne_bytes(received[..4].try_into().unwrap());
-    assert_eq!(number, libc::SIGRTMIN() + 4);
-    sender.join().unwrap();
 }
 
 fn a_semaphore_of_an_eventfd_wakes_each_of_its_readers() {

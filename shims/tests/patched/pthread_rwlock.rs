@@ -1,8 +1,5 @@
 //! Read-write locks keep the promises of POSIX, and of glibc's manual, on every kind of thread.
 
-#[macro_use]
-mod threads;
-
 use std::cell::UnsafeCell;
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -11,8 +8,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use harness::c::on_clock;
+use harness::{SHORT, on_every_kind_of_thread};
 use libc::{pthread_rwlock_t, timespec};
-use threads::{SHORT, on_clock};
 
 on_every_kind_of_thread! {
     readers_share_and_writers_exclude,

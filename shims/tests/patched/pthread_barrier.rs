@@ -1,8 +1,5 @@
 //! Barriers keep the promises of POSIX on every kind of thread.
 
-#[macro_use]
-mod threads;
-
 use std::cell::UnsafeCell;
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
@@ -12,6 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use libc::{PTHREAD_BARRIER_SERIAL_THREAD as SERIAL, pthread_barrier_t};
+
+use harness::on_every_kind_of_thread;
 
 on_every_kind_of_thread! {
     a_barrier_for_one_keeps_nobody,

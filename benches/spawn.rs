@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use greenpatch::{Patch, Runtime};
+use harness::patched_runtime;
 
 const BATCH: u64 = 10_000;
 
@@ -44,12 +44,7 @@ fn join_std(handle: thread::JoinHandle<()>) {
 }
 
 fn spawns(criterion: &mut Criterion) {
-    let runtime = Runtime::builder()
-        .workers(1)
-        .compensation(false)
-        .patch(Patch::all())
-        .build()
-        .expect("this machine can run green threads");
+    let runtime = patched_runtime(1);
     let mut group = criterion.benchmark_group("spawn and join");
     group.bench_function("greenpatch::spawn, one by one", |bencher| {
         bencher.iter_custom(|count| {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use corosensei::Coroutine;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
-use greenpatch::{Patch, Runtime};
+use harness::patched_runtime;
 
 /// Lets `threads` green threads yield in turns, `yields` times in all, and returns how long it took.
 fn yield_in_turns(threads: u64, yields: u64) -> Duration {
@@ -45,12 +45,7 @@ fn yield_in_turns(threads: u64, yields: u64) -> Duration {
 }
 
 fn switches(criterion: &mut Criterion) {
-    let runtime = Runtime::builder()
-        .workers(1)
-        .compensation(false)
-        .patch(Patch::all())
-        .build()
-        .expect("this machine can run green threads");
+    let runtime = patched_runtime(1);
     let mut group = criterion.benchmark_group("switch");
     for threads in [2, 100] {
         group.bench_function(BenchmarkId::new("yield_now", threads), |bencher| {

@@ -24,7 +24,8 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use greenpatch::sync::{Condvar, Mutex};
-use greenpatch::{Builder, JoinHandle, Patch, Runtime};
+use greenpatch::{Builder, JoinHandle, Runtime};
+use harness::patched_runtime;
 
 mod mode;
 #[allow(
@@ -230,12 +231,7 @@ fn wake_ups(count: u64, park: fn(&mut Random)) -> Duration {
 }
 
 fn whole_path(criterion: &mut Criterion) {
-    let runtime = Runtime::builder()
-        .workers(1)
-        .compensation(false)
-        .patch(Patch::all())
-        .build()
-        .expect("this machine can run green threads");
+    let runtime = patched_runtime(1);
     let mut group = criterion.benchmark_group("wake-up");
     for count in [0, affordable_sleepers()] {
         let mut sleepers = None;

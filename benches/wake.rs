@@ -22,12 +22,12 @@ use std::hint;
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
 use greenpatch::sync::mpmc;
-use greenpatch::{Patch, Runtime};
+use harness::compensated_runtime;
 
 /// For how long the waker computes.
 const COMPUTING: [Duration; 4] = [
@@ -120,37 +120,30 @@ fn by_our_channel() -> (Wake, Wait) {
     (Box::new(wake), Box::new(wait))
 }
 
+/// By a condition variable of this module, std's or ours: they have the same names.
+macro_rules! by_condvar_of {
+    ($($sync:ident)::+) => {{
+        let shared = Arc::new(($($sync::)+Mutex::new(false), $($sync::)+Condvar::new()));
+        let theirs = shared.clone();
+        let wake = move |_: &Thread| {
+            *shared.0.lock().expect("nobody panics with the lock") = true;
+            shared.1.notify_one();
+        };
+        let wait = move || {
+            let is_woken = theirs.0.lock().expect("nobody panics with the lock");
+            let is_woken = theirs.1.wait_while(is_woken, |is_woken| !*is_woken);
+            *is_woken.expect("nobody panics with the lock") = false;
+        };
+        (Box::new(wake), Box::new(wait))
+    }};
+}
+
 fn by_condvar() -> (Wake, Wait) {
-    let shared = Arc::new((Mutex::new(false), Condvar::new()));
-    let theirs = shared.clone();
-    let wake = move |_: &Thread| {
-        *shared.0.lock().expect("nobody panics with the lock") = true;
-        shared.1.notify_one();
-    };
-    let wait = move || {
-        let is_woken = theirs.0.lock().expect("nobody panics with the lock");
-        let is_woken = theirs.1.wait_while(is_woken, |is_woken| !*is_woken);
-        *is_woken.expect("nobody panics with the lock") = false;
-    };
-    (Box::new(wake), Box::new(wait))
+    by_condvar_of!(std::sync)
 }
 
 fn by_our_condvar() -> (Wake, Wait) {
-    let shared = Arc::new((
-        greenpatch::sync::Mutex::new(false),
-        greenpatch::sync::Condvar::new(),
-    ));
-    let theirs = shared.clone();
-    let wake = move |_: &Thread| {
-        *shared.0.lock().expect("nobody panics with the lock") = true;
-        shared.1.notify_one();
-    };
-    let wait = move || {
-        let is_woken = theirs.0.lock().expect("nobody panics with the lock");
-        let is_woken = theirs.1.wait_while(is_woken, |is_woken| !*is_woken);
-        *is_woken.expect("nobody panics with the lock") = false;
-    };
-    (Box::new(wake), Box::new(wait))
+    by_condvar_of!(greenpatch::sync)
 }
 
 fn by_socket() -> (Wake, Wait) {
@@ -208,11 +201,7 @@ fn quantiles(mut latencies: Vec<Duration>) -> [f64; 3] {
 
 fn main() {
     let samples = if mode::is_test() { TURN } else { SAMPLES };
-    let runtime = Runtime::builder()
-        .workers(2)
-        .patch(Patch::all())
-        .build()
-        .expect("this machine can run green threads");
+    let runtime = compensated_runtime(2);
     println!("from the wake-up to running, µs, {samples} wake-ups each");
     println!(
         "{:<24}{:>9} |{:>9}{:>9}{:>9} |{:>9}{:>9}{:>9} |{:>8}{:>8}",

@@ -1,6 +1,7 @@
 //! After fork, the child's shims are the originals, and nothing it does reaches the parent's
-//! runtime.
+//! runtime; and no program inherits what the shims take.
 
+use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
@@ -11,7 +12,14 @@ use std::time::Duration;
 // For its symbols.
 use greenpatch_shims as _;
 use harness::c::ok;
-use harness::{Kind, SHORT, compensated_runtime, on_one_worker, patched_runtime};
+use harness::{
+    Directory, Kind, SHORT, compensated_runtime, on_every_kind_of_thread, on_one_worker,
+    patched_runtime,
+};
+
+on_every_kind_of_thread! {
+    no_program_inherits_what_the_opening_of_a_fifo_takes,
+}
 
 /// Runs `child` in a child process made by plain fork, and waits for it.
 fn in_child(child: impl FnOnce() -> bool) {
@@ -181,4 +189,34 @@ fn a_child_with_threads_leaves_the_sections_that_it_was_forked_in() {
         .join()
         .unwrap();
     first.run(|| fork_in(|fork| second.run(fork)));
+}
+
+/// The pipes that a program executed now would inherit.
+fn inherited_pipes() -> Vec<String> {
+    let names = fs::read_dir("/proc/self/fd").unwrap();
+    names
+        .map(|name| name.unwrap().file_name().into_string().unwrap())
+        .filter(|fd| {
+            let is_pipe = fs::read_link(format!("/proc/self/fd/{fd}"))
+                .is_ok_and(|target| target.to_string_lossy().starts_with("pipe:"));
+            // SAFETY: F_GETFD takes no argument.
+            let flags = unsafe { libc::fcntl(fd.parse().unwrap(), libc::F_GETFD) };
+            is_pipe && flags == 0
+        })
+        .collect()
+}
+
+fn no_program_inherits_what_the_opening_of_a_fifo_takes() {
+    let directory = Directory::new();
+    directory.fifo("fifo");
+    let path = directory.path().join("fifo");
+    let before = inherited_pipes();
+    let reader = thread::spawn({
+        let path = path.clone();
+        move || drop(File::open(path).unwrap())
+    });
+    thread::sleep(SHORT);
+    assert_eq!(inherited_pipes(), before);
+    drop(File::options().write(true).open(&path).unwrap());
+    reader.join().unwrap();
 }

@@ -1,6 +1,5 @@
-//! What processes share: locks of files, semaphores, and the descriptors that a program inherits.
+//! What processes share, locks of files and semaphores, is waited for on every kind of thread.
 
-use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::os::fd::AsRawFd;
 use std::{ptr, thread};
@@ -12,7 +11,6 @@ use libc::sem_t;
 on_every_kind_of_thread! {
     a_record_lock_of_another_process_is_waited_for,
     a_post_of_another_process_is_noticed,
-    no_program_inherits_what_the_opening_of_a_fifo_takes,
 }
 
 fn a_record_lock_of_another_process_is_waited_for() {
@@ -74,34 +72,4 @@ fn a_post_of_another_process_is_noticed() {
         fails(libc::sem_trywait(semaphore), libc::EAGAIN);
         ok(libc::munmap(place, size_of::<sem_t>()));
     }
-}
-
-/// The pipes that a program executed now would inherit.
-fn inherited_pipes() -> Vec<String> {
-    let names = fs::read_dir("/proc/self/fd").unwrap();
-    names
-        .map(|name| name.unwrap().file_name().into_string().unwrap())
-        .filter(|fd| {
-            let is_pipe = fs::read_link(format!("/proc/self/fd/{fd}"))
-                .is_ok_and(|target| target.to_string_lossy().starts_with("pipe:"));
-            // SAFETY: F_GETFD takes no argument.
-            let flags = unsafe { libc::fcntl(fd.parse().unwrap(), libc::F_GETFD) };
-            is_pipe && flags == 0
-        })
-        .collect()
-}
-
-fn no_program_inherits_what_the_opening_of_a_fifo_takes() {
-    let directory = Directory::new();
-    directory.fifo("fifo");
-    let path = directory.path().join("fifo");
-    let before = inherited_pipes();
-    let reader = thread::spawn({
-        let path = path.clone();
-        move || drop(File::open(path).unwrap())
-    });
-    thread::sleep(SHORT);
-    assert_eq!(inherited_pipes(), before);
-    drop(File::options().write(true).open(&path).unwrap());
-    reader.join().unwrap();
 }

@@ -43,20 +43,7 @@ pub use self::kernel::{KernelWaiter, UncountedWaiter, has_kernel_waiters};
 pub(crate) use self::kernel::{wait_in_kernel, wake_kernel};
 pub use self::requeue::requeue_green;
 pub(crate) use self::table::reset_after_fork;
-
-/// Every bit: the bitset of a plain wait and a plain wake.
-pub const ANY: u32 = u32::MAX;
-
-/// How a wait ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// By a wake-up, or for no reason: look at the word again.
-    Woken,
-    /// At once: the word did not have the expected value.
-    Changed,
-    /// The deadline has passed.
-    TimedOut,
-}
+pub use self::table::{ANY, Wait};
 
 /// Waits while `*word == expected`: parks a green thread, blocks an OS thread in the kernel. May
 /// return [`Wait::Woken`] without a wake-up.

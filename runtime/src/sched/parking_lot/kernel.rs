@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering, fence};
 use rustix::io::Errno;
 use rustix::thread::futex;
 
-use super::Wait;
-use super::table::{Bucket, bucket};
+use super::table::{Bucket, Wait, bucket};
 use crate::base::arch;
 use crate::base::deadline::Deadline;
 use crate::base::process;

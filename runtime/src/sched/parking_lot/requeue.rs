@@ -3,8 +3,8 @@
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use super::table::{Waiter, bucket};
-use super::{ANY, wake_green};
+use super::table::{ANY, Waiter, bucket};
+use super::wake_green;
 use crate::base::process;
 use crate::sched::context::NativeSection;
 

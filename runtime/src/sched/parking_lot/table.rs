@@ -1,4 +1,5 @@
-//! The table of the parking lot: buckets of waiters, by the hash of the address that they wait at.
+//! The table of the parking lot: buckets of waiters, by the hash of the address that they wait at; and the words that all its
+//! files use.
 
 use std::cell::Cell;
 use std::ptr;
@@ -6,6 +7,20 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering}
 
 use crate::base::spin::{self, SpinLock};
 use crate::sched::green::GreenRef;
+
+/// Every bit: the bitset of a plain wait and a plain wake.
+pub const ANY: u32 = u32::MAX;
+
+/// How a wait ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// By a wake-up, or for no reason: look at the word again.
+    Woken,
+    /// At once: the word did not have the expected value.
+    Changed,
+    /// The deadline has passed.
+    TimedOut,
+}
 
 const BUCKETS: usize = 1 << 16;
 

@@ -1,5 +1,20 @@
-//! Words that know nothing of green threads: the machine, the kernel, locks, time, values. It uses no other room, and every
-//! room may use it.
+//! Words that know nothing of green threads: the machine, the kernel, locks, time, and plain values.
+//!
+//! **Belongs here** what a program without green threads could use as it is. **May use**: no other room. **Used by** all.
+//!
+//! | what | files |
+//! |---|---|
+//! | the processor: registers, thread pointer, stack switch, system calls | `arch` |
+//! | the kernel: futex on our own words, OS threads in `/proc`, signals of ours, descriptors of ours | `kernel_futex`, `os_thread`, `signal`, `own_descriptor` |
+//! | glibc: its version, its symbols | `glibc` |
+//! | this process and its forks | `process` |
+//! | locks and words that threads share; under loom, loom's | `spin`, `bell`, `atomic` |
+//! | the clock, and points in time on it: which clock sleeps go by | `deadline` |
+//! | what a green thread can wait for, by name; which way it waits on a descriptor | `reason`, `interest` |
+//! | what is counted per worker | `counters` |
+//! | choices of settings, and the families of shims | `policy`, `patch` |
+//! | what is said to people: errors, warnings, spans, bare call stacks | `error`, `report`, `span`, `call_stack` |
+//! | OS threads and signals that can wake nobody, for the deadlock report | `thread_counts` |
 
 pub(crate) mod arch;
 pub(crate) mod atomic;

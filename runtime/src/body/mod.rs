@@ -1,4 +1,15 @@
-//! What a green thread is made of: the slot, thread-local storage, its stacks. It knows nothing of who runs it. It uses `base`.
+//! What a green thread is made of: address space, stack, thread-local storage, and what glibc and the kernel expect of a thread.
+//!
+//! **Belongs here** what a thread has before anybody runs it. It knows neither scheduler nor control block. **May use** `base`.
+//! **Used by** `sched`, `runtime`, `look` and `hook`.
+//!
+//! | what | files |
+//! |---|---|
+//! | slots: sizes, guards, pools, what of them goes back to the kernel | `slot` |
+//! | whether code may run on stacks | `executable` |
+//! | stacks that are not green threads' | `native_stack` |
+//! | the thread control block: its layout, how one is made, what runs first and last on it | `tls` |
+//! | robust mutexes, restartable sequences, `setuid` | `robust`, `rseq`, `setxid` |
 
 pub(crate) mod executable;
 pub(crate) mod native_stack;

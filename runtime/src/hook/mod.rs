@@ -6,6 +6,16 @@
 //! `None` means: make the original call.
 //!
 //! The same functions carry [`net`](crate::net), [`sync`](crate::sync) and [`time`](crate::time).
+//!
+//! **Belongs here** the names that shims may use: most are only given on from `wait`. What is at home here is what a pthread
+//! is. **May use** all but `net` and `sync`. **Used by** the shims alone, which may name nothing else of this crate but
+//! `Patch`, `blocking`, `deadline` and `futex`.
+//!
+//! | what | files |
+//! |---|---|
+//! | pthreads: create, join, detach, attributes | `thread` |
+//! | how a pthread's start routine ends | `exit` |
+//! | the runtime of a whole program, whose threads are made green | `process` |
 
 pub mod exit;
 pub mod process;

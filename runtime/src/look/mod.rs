@@ -1,4 +1,16 @@
-//! What is said about a runtime, asked or not: figures, dumps, hogs, deadlocks. It uses `sync` and what is below `net`.
+//! What is said about a runtime, asked or not.
+//!
+//! **Belongs here** what people or programs read: figures, dumps, reports. Nothing that a green thread's way depends on. **May
+//! use** `sync` and what is below `net`. **Used by** `runtime` and `hook`; `sched` calls it through `monitor::Observer`, and by answers to probes.
+//!
+//! | what | files |
+//! |---|---|
+//! | figures, added up | `metrics` |
+//! | dumps: what they hold, how they are taken, who owns what is waited for, on a signal | `dump`, `dump_signal` |
+//! | call stacks with names, of parked and of running green threads | `trace`, `sample` |
+//! | green threads that keep their worker to themselves | `hog` |
+//! | deadlocks | `deadlock` |
+//! | what the monitor tells, and how a green thread is named in a sentence | `observer`, `label` |
 
 pub(crate) mod deadlock;
 pub mod dump;

@@ -67,6 +67,9 @@
 //! | `mirror` | the methods that several types share |
 //! | `tcp`, `udp`, `unix` | the types |
 
+// The room `net`: sockets by std's names. One macro has the methods that all types share (`mirror`), one file what a socket does
+// (`socket`). It may use `wait`, `sched` and `base`; only users use it.
+
 mod address;
 mod listener;
 #[macro_use]

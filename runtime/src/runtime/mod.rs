@@ -1,4 +1,14 @@
-//! Building, configuring and ending a runtime. It uses all rooms but `hook`.
+//! Building, configuring and ending a runtime.
+//!
+//! **Belongs here** what `Runtime` and `RuntimeBuilder` offer. **May use** all rooms but `hook`, `net` and `sync`. **Used by** `hook`.
+//!
+//! | what | files |
+//! |---|---|
+//! | the settings: name, environment variable, default and meaning of each, in one table | `settings` |
+//! | building one | `builder` |
+//! | the handle: run, spawn; what it says of itself; how it is ended | `handle`, `inspect`, `ending` |
+//! | how the thread that calls `run` becomes a green thread | `adoption` |
+//! | what the machine must have | `platform` |
 
 pub(crate) mod adoption;
 pub(crate) mod builder;

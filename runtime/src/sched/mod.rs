@@ -1,5 +1,21 @@
-//! Who runs what, when: the control block, the workers and their queues, timers, the reactor, the monitor. It uses `body` and
-//! `base`.
+//! Who runs what, and when.
+//!
+//! **Belongs here** what the way of a green thread needs, from its first turn to its last: to be queued, run, parked, woken.
+//! **May use** `body` and `base`. **Used by** `wait` and the rooms above it. What one waits *for* is the matter of `wait`.
+//!
+//! | what | files |
+//! |---|---|
+//! | a green thread: control block, the part that outlives it, who is running | `green`, `task`, `context` |
+//! | its life: into the slot, first and last steps, join and detach | `life_cycle`, `join` |
+//! | its switch to the worker and back; what happens if its stack overflows | `switch`, `coroutine`, `overflow` |
+//! | its state: running, parked, woken; how one that is ready comes to a worker | `park`, `wake` |
+//! | a worker: its loop, its OS thread, what of it others see | `worker`, `worker_thread`, `shard`, `progress` |
+//! | a worker's queues: ready ones, the one that is next, those whose turn comes, pinned ones | `run_queue`, `run_next`, `due_queue`, `pinned` |
+//! | what a worker takes from others; how it sleeps, and who is woken | `steal`, `sleep`, `idle`, `standby`, `notifier` |
+//! | how many workers there are, and who stands in for blocked ones | `crew`, `compensation`, `blocking_section` |
+//! | what all workers of a runtime share; its end; the values that it goes by | `scheduler`, `ending`, `settings` |
+//! | what wakes: descriptors' events, timers, words | `reactor`, `wheel`, `parking_lot`, `vain_wakes` |
+//! | who watches the workers; how a parked one is asked for its stack | `monitor`, `probe` |
 
 pub(crate) mod blocking_section;
 mod compensation;

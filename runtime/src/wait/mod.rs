@@ -1,4 +1,17 @@
-//! How a call waits: sections, wait queues by address, descriptors, deadline scopes. It uses `sched` and what is below.
+//! How a call waits: what stands between a function that blocks and the scheduler.
+//!
+//! **Belongs here** the try, the wait and the try again of a call, and what ends it early. **May use** `sched` and what is below.
+//! **Used by** the rooms above, and through `hook` by the shims.
+//!
+//! | what | files |
+//! |---|---|
+//! | the guard that each call begins with; where a call that never waits gives way | `section` |
+//! | a call on a descriptor: try, park, try again; accept; several at once | `call`, `accept`, `poll` |
+//! | what is known of a descriptor: readiness, who waits, what it is, whose number it is | `descriptor` |
+//! | waits on a word, and wake-ups out of signal handlers | `futex`, `signal_wake` |
+//! | sleeping, and trying again by the clock | `sleep`, `retry` |
+//! | time-outs around many calls, and cancellation | `interrupt` |
+//! | code that blocks its worker, said so | `blocking` |
 
 pub(crate) mod accept;
 pub(crate) mod blocking;

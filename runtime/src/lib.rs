@@ -50,7 +50,7 @@ pub use base::error::BuildError;
 pub use base::patch::{Patch, UnknownFamily};
 pub use base::policy::{OnDeadlock, OnDrop};
 pub use base::reason::WaitReason;
-pub use body::slot::SlotMetrics;
+pub use body::slot_pool::SlotMetrics;
 pub use look::dump;
 pub use look::dump::{Dump, DumpOptions, dump, dump_all};
 pub use look::dump_signal::dump_on_signal;

@@ -12,12 +12,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::mm::ProtFlags;
 
-use crate::body::slot::{self, Slot};
-
 static EXECUTABLE: AtomicBool = AtomicBool::new(false);
 
 /// What stacks are used for.
-pub(crate) fn protection() -> ProtFlags {
+pub(super) fn protection() -> ProtFlags {
     let data = ProtFlags::READ | ProtFlags::WRITE;
     if EXECUTABLE.load(Ordering::SeqCst) {
         data | ProtFlags::EXEC
@@ -26,19 +24,13 @@ pub(crate) fn protection() -> ProtFlags {
     }
 }
 
-/// Asks the modules, and makes all stacks executable if one wants them so for the first time.
-pub(crate) fn look() {
-    if !EXECUTABLE.load(Ordering::SeqCst) && is_wanted() {
+/// Asks the modules: whether one wants stacks executable, for the first time.
+pub(super) fn has_become_wanted() -> bool {
+    let has_become = !EXECUTABLE.load(Ordering::SeqCst) && is_wanted();
+    if has_become {
         EXECUTABLE.store(true, Ordering::SeqCst);
-        slot::protect_all(protection());
     }
-}
-
-/// After code of the program has faulted on the stack of `slot`: whether it may go on. In the signal handler.
-pub(crate) fn allow(slot: &Slot) -> bool {
-    look();
-    // Another thread may be about to change all of them.
-    EXECUTABLE.load(Ordering::SeqCst) && slot.protect(protection()).is_ok()
+    has_become
 }
 
 /// Whether any module asks for it. One without the header does, for glibc.

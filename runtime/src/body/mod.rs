@@ -11,12 +11,14 @@
 //! | the thread control block: its layout, how one is made, what runs first and last on it | `tls` |
 //! | robust mutexes, restartable sequences, `setuid` | `robust`, `rseq`, `setxid` |
 
-pub(crate) mod executable;
+mod executable;
 pub(crate) mod native_stack;
+pub(crate) mod region;
 pub(crate) mod robust;
 pub(crate) mod rseq;
 pub(crate) mod setxid;
 pub(crate) mod slot;
+pub(crate) mod slot_pool;
 pub(crate) mod tls;
 
 /// After a fork: the parent's slots are given up, and its workers do not exist.
@@ -28,7 +30,7 @@ pub(crate) unsafe fn reset_after_fork() {
     setxid::reset_after_fork();
     // SAFETY: the caller's promise.
     unsafe {
-        slot::reset_after_fork();
+        slot_pool::reset_after_fork();
         native_stack::reset_after_fork();
     }
 }

@@ -16,7 +16,6 @@ use std::ptr::{self, NonNull};
 
 use super::thread::Start;
 use crate::base::arch;
-use crate::body::slot;
 use crate::runtime::adoption;
 use crate::sched::context;
 use crate::sched::green::GreenRef;
@@ -61,7 +60,8 @@ pub fn own_stack() -> Option<OwnStack> {
     let green = context::green().or_else(|| {
         let pointer = arch::stack_pointer();
         // On the slot's stack of an adopted one, its kernel's thread waits.
-        slot::find(pointer).filter(|green| green.slot.holds_stack(pointer) && !green.is_adopted())
+        GreenRef::find(pointer)
+            .filter(|green| green.slot.holds_stack(pointer) && !green.is_adopted())
     })?;
     Some(OwnStack {
         green,

@@ -10,7 +10,7 @@ use crate::base::deadline::Deadline;
 use crate::base::os_thread;
 use crate::base::patch::Patch;
 use crate::base::span;
-use crate::body::slot;
+use crate::body::region;
 use crate::body::tls;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::{GreenRef, Life};
@@ -105,7 +105,7 @@ pub unsafe fn create(
     argument: *mut c_void,
     attributes: Attributes,
 ) -> Result<(), Errno> {
-    if attributes.guard_size > slot::GUARD {
+    if attributes.guard_size > region::GUARD {
         return Err(Errno::INVAL);
     }
     let task = Arc::new(Created {
@@ -136,7 +136,7 @@ pub unsafe fn create(
 /// The green thread whose `pthread_t` this is; `None` for OS threads and anything else.
 fn lookup(thread: libc::pthread_t) -> Option<GreenRef> {
     let address = thread as usize;
-    slot::find(address).filter(|green| green.slot.block.address() == address)
+    GreenRef::find(address).filter(|green| green.slot.block.address() == address)
 }
 
 /// Whether this is the `pthread_t` of a green thread.
@@ -221,8 +221,8 @@ pub fn attributes(thread: libc::pthread_t) -> Option<(*mut c_void, Attributes)> 
         stack_size: asked.map_or(slot.top() - slot.stack_limit, |asked| {
             asked.stack_size & !(ALIGNMENT - 1)
         }),
-        guard_size: asked.map_or(slot::GUARD, |asked| {
-            asked.guard_size.next_multiple_of(slot::PAGE)
+        guard_size: asked.map_or(region::GUARD, |asked| {
+            asked.guard_size.next_multiple_of(region::PAGE)
         }),
         is_detached: green.is_detached(),
         has_own_policy: asked.is_some_and(|asked| asked.has_own_policy),

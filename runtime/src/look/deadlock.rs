@@ -36,9 +36,9 @@ use crate::base::policy::OnDeadlock;
 use crate::base::reason::WaitReason;
 use crate::base::report;
 use crate::base::thread_counts::{self, Counts};
-use crate::body::slot;
 use crate::look::dump::{self, DumpOptions};
 use crate::sched::context::OwnWork;
+use crate::sched::green::GreenRef;
 use crate::sched::park::Sight;
 use crate::sched::parking_lot;
 use crate::sched::scheduler::Shared;
@@ -96,7 +96,7 @@ fn waits_for_ever(shared: &Shared) -> Option<Waits> {
 fn endless_waits(shared: &Shared) -> Option<Waits> {
     let mut hasher = DefaultHasher::new();
     let mut count = 0;
-    for green in slot::all() {
+    for green in GreenRef::all() {
         let Some(snapshot) = green.snapshot() else {
             continue;
         };

@@ -9,7 +9,8 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::base::counters::{Counter, Counters};
-use crate::body::slot::{self, SlotMetrics};
+use crate::body::slot;
+use crate::body::slot_pool::{self, SlotMetrics};
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::{GreenRef, Snapshot};
 use crate::sched::scheduler::Shared;
@@ -119,7 +120,7 @@ impl Metrics {
             spare_workers: workers.saturating_sub(base_workers),
             spare_workers_called: (shared.counters.workers_called.get())
                 .saturating_sub(base_workers as u64),
-            slots: slot::metrics().into(),
+            slots: slot_pool::metrics().into(),
             os_threads: os_threads(),
         }
     }
@@ -180,7 +181,7 @@ impl fmt::Display for Metrics {
 
 /// The most stack that any living green thread of this runtime has in memory, in bytes.
 pub(crate) fn stack_high_water(shared: &Shared) -> usize {
-    slot::all()
+    GreenRef::all()
         .filter(|green| green.is_of(shared))
         .filter_map(GreenRef::snapshot)
         .map(|Snapshot { stack, .. }| slot::deepest_use(stack.0, stack.1))

@@ -10,7 +10,7 @@ use crate::base::patch::Patch;
 use crate::base::policy::{OnDeadlock, OnDrop};
 use crate::base::process;
 use crate::body;
-use crate::body::executable;
+use crate::body::region;
 use crate::body::setxid;
 use crate::body::tls;
 use crate::look;
@@ -193,5 +193,5 @@ fn prepare_process() {
         base::reset_after_fork();
     });
     process::set_process();
-    executable::look();
+    region::ask_modules();
 }

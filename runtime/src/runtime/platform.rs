@@ -12,7 +12,7 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::base::arch;
 use crate::base::glibc;
-use crate::body::slot;
+use crate::body::region;
 use crate::body::tls;
 use crate::runtime::handle::Runtime;
 use crate::sched::context::NativeSection;
@@ -133,12 +133,12 @@ fn is_granted(number: c_long, arguments: [usize; 2]) -> bool {
 fn has_guard_pages() -> bool {
     let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
     // SAFETY: a new mapping at an address of the kernel's choice, which is ours.
-    let page = unsafe { mmap_anonymous(ptr::null_mut(), slot::PAGE, ProtFlags::READ, flags) };
+    let page = unsafe { mmap_anonymous(ptr::null_mut(), region::PAGE, ProtFlags::READ, flags) };
     let Ok(page) = page else { return false };
     let arguments = [
         page as usize,
-        slot::PAGE,
-        slot::MADV_GUARD_INSTALL as usize,
+        region::PAGE,
+        region::MADV_GUARD_INSTALL as usize,
         0,
         0,
         0,
@@ -146,7 +146,7 @@ fn has_guard_pages() -> bool {
     // SAFETY: the page is ours and nobody uses it.
     let result = unsafe { arch::system_call(libc::SYS_madvise, arguments) };
     // SAFETY: as above.
-    let _ = unsafe { munmap(page, slot::PAGE) };
+    let _ = unsafe { munmap(page, region::PAGE) };
     result == 0
 }
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{Ordering, fence};
 
 use crate::base::deadline::Deadline;
 use crate::base::kernel_futex;
-use crate::body::slot;
 use crate::sched::compensation;
+use crate::sched::green::GreenRef;
 use crate::sched::parking_lot;
 use crate::sched::scheduler::Shared;
 
@@ -63,7 +63,7 @@ impl Shared {
         self.cancelled.store(true, Ordering::SeqCst);
         // One that is not listed yet, or is about to park, finds the flag itself: it looks before each park.
         fence(Ordering::SeqCst);
-        for green in slot::all().filter(|green| green.is_of(self)) {
+        for green in GreenRef::all().filter(|green| green.is_of(self)) {
             green.unpark();
         }
     }

@@ -14,7 +14,6 @@
 //! | `coroutine` | the worker that runs it |
 //! | `block`, `stack` | written by the spawner under the lock of `name`; read by its own green thread and its worker, and under that lock by anyone |
 //! | `adopted` | its own green thread and the worker that runs it, if it is [adopted](crate::runtime::adoption) |
-//! | `next_free`, `previous_free` | whoever holds the pool's lock |
 //! | `links` | whoever holds the lock of the run queue's backlog that it stands in, or took it out of there |
 //! | `yielder`, `aside`, `entry_frame`, `budget`, `vain_wakes`, `owes_turn`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
 //! | `pin` | written by its own green thread in its first turn, by the worker after the last; read by anyone |
@@ -42,7 +41,7 @@ use crate::base::patch::Patch;
 use crate::base::process;
 use crate::base::reason::Packed;
 use crate::base::spin::SpinLock;
-use crate::body::slot::{self, Slot};
+use crate::body::slot::{self, SlotRef};
 use crate::body::tls::Block;
 use crate::sched::coroutine::{Action, GreenCoroutine};
 use crate::sched::due_queue::Due;
@@ -55,9 +54,6 @@ use crate::sched::task::{Task, ending, state};
 use crate::sched::vain_wakes::VainWakes;
 use crate::sched::wheel::Timer;
 use crate::sched::worker::Worker;
-
-/// Written when a control block is made; what a slot that was never made does not hold.
-const MADE: u32 = 0x6772_6e21;
 
 /// In `wait`: until it is woken.
 pub(super) const NO_LIMIT: u64 = u64::MAX;
@@ -111,12 +107,11 @@ pub(crate) struct Green {
     /// While it does not run; at first its spawner's.
     pub(crate) floating_point: Cell<FloatingPoint>,
     pub(super) entry_frame: Cell<usize>,
-    made: AtomicU32,
     /// Where it and its worker stand if it is adopted.
     pub(super) adopted: StackSwitch,
     /// Of an adopted green thread: what `context.rs` said of its thread before.
     pub(crate) aside: Cell<Words>,
-    pub(crate) slot: Slot,
+    pub(crate) slot: SlotRef,
     /// The runtime of the present green thread, or of the last one, to be compared only; for those who look from
     /// outside.
     pub(super) runtime: AtomicUsize,
@@ -135,8 +130,6 @@ pub(crate) struct Green {
     pub(super) ending: AtomicU32,
     pub(super) value: Cell<*mut c_void>,
     pub(crate) alternate_stack: Cell<Option<libc::stack_t>>,
-    pub(crate) next_free: Cell<Option<GreenRef>>,
-    pub(crate) previous_free: Cell<Option<GreenRef>>,
 }
 
 // SAFETY: the table in the module's page says who touches which field, and what orders them: the
@@ -204,10 +197,9 @@ pub(crate) struct Waiting {
 }
 
 impl Green {
-    pub(crate) fn new(slot: Slot) -> Green {
+    pub(super) fn new(slot: SlotRef) -> Green {
         Green {
             park: ParkState::unused(),
-            made: AtomicU32::new(0),
             worker: Cell::new(ptr::null()),
             yielder: Cell::new(ptr::null()),
             entry_frame: Cell::new(0),
@@ -239,14 +231,7 @@ impl Green {
             ending: AtomicU32::new(ending::DETACHED),
             value: Cell::new(ptr::null_mut()),
             alternate_stack: Cell::new(None),
-            next_free: Cell::new(None),
-            previous_free: Cell::new(None),
         }
-    }
-
-    /// The control block is complete, and can be found by its address from now on.
-    pub(crate) fn set_made(&self) {
-        self.made.store(MADE, Ordering::Release);
     }
 
     /// What belongs to the present green thread.
@@ -416,17 +401,6 @@ impl Deref for GreenRef {
         // SAFETY: regions are never unmapped, and their control blocks stay control blocks.
         unsafe { self.0.as_ref() }
     }
-}
-
-/// Whether a control block was made at `green`.
-///
-/// # Safety
-///
-/// `green` is aligned, in a region's memory, where a control block would stand.
-pub(crate) unsafe fn is_made(green: *const Green) -> bool {
-    // SAFETY: the word is zero until `set_made`; no reference to the whole block is made.
-    let made: &AtomicU32 = unsafe { &(*green).made };
-    made.load(Ordering::Acquire) == MADE
 }
 
 impl Due for GreenRef {

@@ -13,7 +13,7 @@ use corosensei::{Coroutine, Yielder};
 
 use crate::base::arch::{self, FloatingPoint};
 use crate::base::process;
-use crate::body::slot;
+use crate::body::slot_pool;
 use crate::body::tls::{self, Block};
 use crate::sched::context;
 use crate::sched::coroutine::{Action, SlotStack};
@@ -97,7 +97,7 @@ impl GreenRef {
     where
         F: FnOnce() -> R + Send + 'static,
     {
-        let green = slot::acquire(stack_size)?;
+        let green = GreenRef::acquire(stack_size)?;
         let stack = SlotStack {
             base: green.slot.stack_base,
             limit: green.slot.stack_limit,
@@ -139,7 +139,7 @@ impl GreenRef {
         stack: (usize, usize),
         entry_frame: usize,
     ) -> std::io::Result<GreenRef> {
-        let green = slot::acquire(stack_size)?;
+        let green = GreenRef::acquire(stack_size)?;
         green.occupy(life, ending::CLAIMED, block, stack);
         green.yielder.set(ptr::null());
         green.entry_frame.set(entry_frame);
@@ -253,7 +253,7 @@ impl GreenRef {
         let life = unsafe { (*self.life.get()).take() };
         drop(its_name);
         self.probe.decline();
-        slot::release(self);
+        slot_pool::release(self.slot);
         drop((life, name));
     }
 

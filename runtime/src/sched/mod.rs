@@ -43,6 +43,7 @@ pub(crate) mod scheduler;
 pub(crate) mod settings;
 pub(crate) mod shard;
 pub(crate) mod sleep;
+mod slots;
 pub(crate) mod standby;
 pub(crate) mod steal;
 mod switch;

@@ -36,7 +36,7 @@ use crate::base::counters::OutsideCounters;
 use crate::base::deadline::Deadline;
 use crate::base::os_thread;
 use crate::base::thread_counts::Counted;
-use crate::body::slot;
+use crate::body::slot_pool;
 use crate::sched::context::OwnWork;
 use crate::sched::progress::Sight;
 use crate::sched::scheduler::Shared;
@@ -334,7 +334,7 @@ impl<O: Observer> Monitor<O> {
     fn rest(&mut self, shared: &Arc<Shared>, census: &Census) {
         if self.trims_at <= self.now {
             self.trims_at = self.now.plus(TRIM_PERIOD);
-            slot::trim();
+            slot_pool::trim();
         }
         let is_quick = census.is_undecided || self.now < self.quick_until;
         let limit = shared.settings.max_blocking_time;

@@ -15,9 +15,10 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 
 use crate::base::arch;
 use crate::base::signal;
-use crate::body::executable;
 use crate::body::native_stack::NativeStack;
+use crate::body::region;
 use crate::body::slot;
+use crate::sched::green::GreenRef;
 
 /// Enough for the handler and for another one that it may call (std's, or a crash reporter's).
 const ALTERNATE_STACK: usize = 64 * 1024;
@@ -93,8 +94,8 @@ pub(crate) fn install_handler() {
 unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes a valid record for these signals.
     let address = unsafe { (*info).si_addr() } as usize;
-    if slot::is_guard(address) {
-        if let Some(green) = slot::find(address) {
+    if region::is_guard(address) {
+        if let Some(green) = GreenRef::find(address) {
             // SAFETY: the green thread is stopped in this handler.
             let name = unsafe { green.name_of_stopped() };
             report(name, green.slot.promised_stack_size() / 1024);
@@ -103,10 +104,7 @@ unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
     }
     // SAFETY: the kernel passes the interrupted context.
     let (instruction, _) = unsafe { arch::interrupted(context) };
-    if instruction == address
-        && let Some(green) = slot::find(address)
-        && executable::allow(&green.slot)
-    {
+    if instruction == address && slot::find(address).is_some() && region::allow_code(address) {
         return;
     }
     // SAFETY: what the kernel would have done without our handler.

@@ -7,9 +7,8 @@ use std::collections::HashMap;
 
 use super::Owner;
 use crate::base::reason::WaitReason;
-use crate::body::slot;
 use crate::body::tls;
-use crate::sched::green::Snapshot;
+use crate::sched::green::{GreenRef, Snapshot};
 use crate::sched::park::Sight;
 use crate::sched::parking_lot;
 
@@ -39,7 +38,7 @@ impl Owners {
         let layout = tls::layout();
         let mut owners: HashMap<i32, Owner> =
             ids.values().map(|&id| (id, Owner::OsThread(id))).collect();
-        for green in slot::all() {
+        for green in GreenRef::all() {
             if let Some(owner) = owners.get_mut(&green.block().thread_id(layout))
                 && let Some(snapshot) = green.snapshot()
             {

@@ -94,7 +94,7 @@ fn look(of: Option<&Arc<Shared>>, options: &DumpOptions) -> Vec<Seen> {
     if process::is_passive() {
         return runtimes;
     }
-    for green in slot::all().filter(|green| of.is_none_or(|shared| green.is_of(shared))) {
+    for green in GreenRef::all().filter(|green| of.is_none_or(|shared| green.is_of(shared))) {
         let Some(snapshot) = green.snapshot() else {
             continue;
         };

@@ -90,7 +90,7 @@ fn a_number_that_is_not_open_is_an_error_and_costs_nothing() {
 fn replace(fd: &mut OwnedFd, with: &impl AsFd) {
     let closing = hook::closing(fd.as_raw_fd());
     rustix::io::dup2(with, &mut *fd).unwrap();
-    hook::closed(fd.as_raw_fd(), closing);
+    hook::closed(closing);
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_wait_on_a_new_descriptor_outlasts_the_late_end_of_the_old_ones_close() {
                 .retry(hook::Interest::Read, |_, _| Ok(None), attempt)
         });
         yield_now();
-        hook::closed(fd, closing);
+        hook::closed(closing);
         yield_now();
         rustix::io::write(&writer, b"x").unwrap();
         assert_eq!(waits.join().unwrap(), Ok(1));
@@ -322,7 +322,7 @@ fn a_call_that_begins_during_a_close_does_not_go_on_on_what_gets_the_number() {
         yield_now();
         let mut reader = reader;
         rustix::io::dup2(&stranger, &mut reader).unwrap();
-        hook::closed(fd, closing);
+        hook::closed(closing);
         rustix::io::write(&strangers, b"x").unwrap();
         assert_eq!(waits.join().unwrap(), Err(Errno::BADF));
     });
@@ -352,6 +352,6 @@ fn a_call_that_begins_during_a_close_has_its_first_step_only() {
             },
         );
         assert_eq!((outcome, attempts), (Err(Errno::BADF), 1));
-        hook::closed(fd, closing);
+        hook::closed(closing);
     });
 }

@@ -16,7 +16,7 @@ use std::ffi::c_long;
 use std::ffi::{c_char, c_int, c_uint};
 
 use greenpatch_runtime::Patch;
-use greenpatch_runtime::hook::{self, Section};
+use greenpatch_runtime::hook::{self, Closing, Section};
 use libc::{DIR, FILE, sigset_t};
 use rustix::io::Errno;
 
@@ -74,9 +74,12 @@ pub(crate) unsafe fn opened_pair(status: c_int, pair: *const c_int) -> c_int {
 
 /// Around a `call` that closes `fd`.
 pub(crate) fn closing<T>(fd: c_int, call: impl FnOnce() -> T) -> T {
-    let closing = hook::closing(fd);
+    around(hook::closing(fd), call)
+}
+
+fn around<T>(closing: Closing, call: impl FnOnce() -> T) -> T {
     let value = call();
-    keeping_errno(|| hook::closed(fd, closing));
+    keeping_errno(|| hook::closed(closing));
     value
 }
 
@@ -263,10 +266,9 @@ fn replacing<T>(fd: c_int, to: c_int, call: impl FnOnce() -> T) -> T {
     }
     // SAFETY: F_GETFD takes no argument.
     let is_open = || unsafe { kernel_call!(libc::SYS_fcntl, fd, libc::F_GETFD) }.is_ok();
-    if !hook::is_known(to) || is_open() {
-        closing(to, call)
-    } else {
-        call()
+    match hook::closing_if(to, is_open) {
+        Some(closing) => around(closing, call),
+        None => call(),
     }
 }
 

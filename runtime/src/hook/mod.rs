@@ -27,8 +27,8 @@ pub use crate::base::own_descriptor::{first_in as first_own, holds as is_own};
 pub use crate::wait::accept::Accepting;
 pub use crate::wait::call::Call;
 pub use crate::wait::descriptor::{
-    Closing, GoingOn, Kind, closed, closed_range, closing, closing_range, is_known, is_nonblocking,
-    kind, opened, outdated, timeouts_changed,
+    Closing, GoingOn, Kind, closed, closed_range, closing, closing_if, closing_range,
+    is_nonblocking, kind, opened, outdated, timeouts_changed,
 };
 pub use crate::wait::retry::retry_by_timer;
 pub use crate::wait::section::{Section, enter, enter_any, enter_either, pay_turn};

@@ -290,7 +290,7 @@ impl<S: AsFd> Drop for Socket<S> {
             let number = std.as_fd().as_raw_fd();
             let closing = descriptor::closing(number);
             drop(std);
-            descriptor::closed(number, closing);
+            descriptor::closed(closing);
         }
     }
 }

@@ -15,6 +15,7 @@
 //!
 //! Which descriptor a call belongs to, and what closing and opening do to calls in progress, is the matter of [`opening`].
 
+mod close;
 mod kind;
 mod line;
 mod opening;
@@ -23,48 +24,25 @@ use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
-use rustix::time::Timespec;
 
-use crate::base::deadline::Deadline;
 use crate::base::interest::{Edges, Interest};
 use crate::base::process;
-use crate::sched::context::NativeSection;
 use crate::sched::reactor::{Duty, Reactor};
 
-pub use kind::{Kind, is_nonblocking, kind};
-pub(crate) use kind::{NO_TIME, borrow, is_ready};
+pub use close::{
+    Closing, closed, closed_range, closing, closing_if, closing_range, opened, outdated,
+};
+pub(crate) use kind::{FileKind, NO_TIME, borrow, is_ready};
+pub use kind::{Kind, is_nonblocking, kind, timeouts_changed};
 pub(crate) use line::Waiter;
 use line::{EDGE, Line, Queued, Tried};
+pub use opening::GoingOn;
 pub(crate) use opening::Opening;
 use opening::Openings;
-pub use opening::{Closing, GoingOn};
-
-/// How long a close waits for attempts under way. They do not block, but whoever makes one may lose the processor.
-const LONGEST_ATTEMPT: Duration = Duration::from_millis(100);
-
-/// How often it gives up its own processor before it sleeps.
-const YIELDS: u32 = 10;
-
-/// What a descriptor is, as far as it decides how to try without blocking.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum FileKind {
-    /// A TCP socket: `MSG_DONTWAIT`, and a short read means that the buffer is empty.
-    Tcp = 1,
-    /// Another socket: `MSG_DONTWAIT`.
-    Socket,
-    /// A pipe: `RWF_NOWAIT`.
-    Pipe,
-    /// A regular file, directory or block device: always ready in epoll's sense.
-    File,
-    /// Anything else: poll before each call.
-    Other,
-}
 
 /// One descriptor number.
 pub(crate) struct Descriptor {
@@ -85,9 +63,6 @@ pub(crate) struct Descriptor {
 const FIRST_CHUNK: usize = 64;
 const CHUNKS: usize = 26;
 static TABLE: [AtomicPtr<Descriptor>; CHUNKS] = [const { AtomicPtr::new(ptr::null_mut()) }; CHUNKS];
-
-/// Raised by every change of a socket's time-outs.
-static TIMEOUTS_EPOCH: AtomicU64 = AtomicU64::new(1);
 
 fn place(fd: RawFd) -> (usize, usize) {
     let index = fd as usize + FIRST_CHUNK;
@@ -164,24 +139,6 @@ impl Descriptor {
     /// `EBADF` if the descriptor that the call began on has gone, or is about to go.
     pub(crate) fn go_on(&self, opening: Opening) -> Result<GoingOn<'_>, Errno> {
         self.openings.go_on(opening).ok_or(Errno::BADF)
-    }
-
-    /// After the opening was ended: waits until no attempt is under way that has not seen it. Not for ever: this may be a signal
-    /// handler that has interrupted such an attempt.
-    fn await_attempts(&self) {
-        for _ in 0..YIELDS {
-            if !self.openings.are_going_on() {
-                return;
-            }
-            rustix::thread::sched_yield();
-        }
-        let until = Deadline::after(LONGEST_ATTEMPT);
-        while self.openings.are_going_on() && !until.has_passed() {
-            let _ = rustix::thread::nanosleep(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 100_000,
-            });
-        }
     }
 
     /// What is known before an attempt of a call.
@@ -305,126 +262,12 @@ impl Descriptor {
     /// Whether there may be something for the next one. The readiness word does not tell: its bit is cleared by whoever waits, and
     /// by one that has use only for more than there is.
     fn is_ready(&self, fd: RawFd, edges: Edges) -> bool {
-        const NOW: Timespec = Timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
         let flags = if edges == Edges::WRITE {
             PollFlags::OUT
         } else {
             PollFlags::IN
         };
-        let mut entry = [PollFd::from_borrowed_fd(borrow(fd), flags)];
-        poll(&mut entry, Some(&NOW)) != Ok(0)
-    }
-
-    /// Ends the generation: forgets readiness, registration and kind, and puts the waiters out of line. `end` may end the
-    /// opening before; it says whether it has, and with it the calls in progress.
-    fn forget<R>(
-        &self,
-        fd: RawFd,
-        deregister: bool,
-        end: impl FnOnce(&Openings) -> (bool, R),
-    ) -> R {
-        let _native = NativeSection::enter();
-        let (registered, result) = self.line.reset(|registered| {
-            let (ends_calls, result) = end(&self.openings);
-            self.generation.fetch_add(1, Ordering::SeqCst);
-            self.kind.store(0, Ordering::SeqCst);
-            self.timeouts_epoch.store(0, Ordering::SeqCst);
-            (ends_calls, (registered.take(), result))
-        });
-        if let (true, Some(reactor)) = (deregister, &registered) {
-            reactor.deregister(fd);
-        }
-        result
-    }
-
-    fn closing(&self, fd: RawFd) -> Closing {
-        let closing = if self.openings.is_used() {
-            self.forget(fd, true, |openings| {
-                openings.reset_use();
-                (true, openings.closing())
-            })
-        } else {
-            self.openings.closing()
-        };
-        self.await_attempts();
-        closing
-    }
-
-    /// After a close, which `end` ends.
-    fn closed(&self, fd: RawFd, end: impl FnOnce(&Openings) -> bool) {
-        if self.openings.is_used() {
-            self.forget(fd, false, |openings| (end(openings), ()));
-        } else {
-            end(&self.openings);
-        }
-    }
-
-    fn opened(&self, fd: RawFd) {
-        if self.openings.is_used() {
-            self.forget(fd, false, |openings| {
-                openings.reset_use();
-                openings.opened();
-                (true, ())
-            });
-        } else {
-            self.openings.opened();
-        }
-    }
-
-    /// The calls in progress go on, after another look.
-    fn outdated(&self, fd: RawFd, deregister: bool) {
-        self.forget(fd, deregister, |_| (false, ()));
-    }
-
-    /// Remembers what the kernel was asked in this generation. The lock keeps it from landing in a later one.
-    fn remember(&self, generation: u32, store: impl FnOnce()) {
-        let _guarded = self.line.guarded().lock();
-        if self.generation.load(Ordering::SeqCst) == generation {
-            store();
-        }
-    }
-
-    /// What the descriptor is; asks the kernel once in a generation.
-    pub(crate) fn kind(&self, fd: RawFd) -> FileKind {
-        match self.kind.load(Ordering::SeqCst) {
-            1 => FileKind::Tcp,
-            2 => FileKind::Socket,
-            3 => FileKind::Pipe,
-            4 => FileKind::File,
-            5 => FileKind::Other,
-            _ => {
-                let generation = self.generation.load(Ordering::SeqCst);
-                self.openings.mark_used();
-                let Some(kind) = ask_kind(fd) else {
-                    return FileKind::Other;
-                };
-                self.remember(generation, || self.kind.store(kind as u8, Ordering::SeqCst));
-                kind
-            }
-        }
-    }
-
-    /// The socket's `SO_RCVTIMEO` or `SO_SNDTIMEO`, counted from now.
-    pub(crate) fn socket_deadline(&self, fd: RawFd, interest: Interest) -> Option<Deadline> {
-        let epoch = TIMEOUTS_EPOCH.load(Ordering::SeqCst);
-        let nanos = if self.timeouts_epoch.load(Ordering::SeqCst) == epoch {
-            self.timeouts[interest as usize].load(Ordering::SeqCst)
-        } else {
-            let generation = self.generation.load(Ordering::SeqCst);
-            self.openings.mark_used();
-            let asked = [Interest::Read, Interest::Write].map(|which| ask_timeout(fd, which));
-            self.remember(generation, || {
-                for (timeout, asked) in self.timeouts.iter().zip(asked) {
-                    timeout.store(asked, Ordering::SeqCst);
-                }
-                self.timeouts_epoch.store(epoch, Ordering::SeqCst);
-            });
-            asked[interest as usize]
-        };
-        (nanos != 0).then(|| Deadline::after(Duration::from_nanos(nanos)))
+        is_ready(fd, flags) != Ok(false)
     }
 }
 
@@ -474,65 +317,6 @@ fn touched(fd: RawFd) -> Option<&'static Descriptor> {
     owned(fd).filter(|descriptor| descriptor.openings.is_used())
 }
 
-/// Whether green threads wait, or have waited, on what `fd` is now. Asks no kernel; any thread may call this.
-#[inline]
-pub fn is_known(fd: RawFd) -> bool {
-    touched(fd).is_some()
-}
-
-/// Before `fd` is closed, or replaced by dup2: wakes those who wait on it, with `EBADF`. Any thread may call this, and must
-/// call [`closed`] afterwards. `None` if there is no entry.
-#[inline]
-pub fn closing(fd: RawFd) -> Option<Closing> {
-    owned(fd).map(|descriptor| descriptor.closing(fd))
-}
-
-/// After `fd` was closed or replaced, or if that has failed: clears away what came in between. A call that has begun since belongs to what was closed,
-/// unless the number was [`opened`] anew.
-#[inline]
-pub fn closed(fd: RawFd, closing: Option<Closing>) {
-    if let Some(descriptor) = owned(fd) {
-        descriptor.closed(fd, |openings| {
-            closing.is_some_and(|closing| openings.closed(closing))
-        });
-    }
-}
-
-/// As [`closing`] for each of `first..=last`, of those that something is known of: no memory is taken for the others.
-pub fn closing_range(first: u32, last: u32) {
-    for_range(first, last, |fd| {
-        if let Some(descriptor) = touched(fd) {
-            descriptor.closing(fd);
-        }
-    });
-}
-
-/// As [`closed`] for each of `first..=last`.
-pub fn closed_range(first: u32, last: u32) {
-    for_range(first, last, |fd| {
-        if let Some(descriptor) = owned(fd) {
-            descriptor.closed(fd, Openings::closed_last);
-        }
-    });
-}
-
-/// What was remembered of `fd` turns out to be untrue: it was closed and given out again unseen. The calls in progress are
-/// those of its owner. Any thread may call this.
-#[inline]
-pub fn outdated(fd: RawFd) {
-    if let Some(descriptor) = touched(fd) {
-        descriptor.outdated(fd, false);
-    }
-}
-
-/// The kernel has given out a new descriptor: whatever is known of an older one is void. Any thread may call this.
-#[inline]
-pub fn opened(fd: RawFd) {
-    if let Some(descriptor) = owned(fd) {
-        descriptor.opened(fd);
-    }
-}
-
 /// Calls `act` for each number of a range that has an entry.
 fn for_range(first: u32, last: u32, act: impl Fn(RawFd)) {
     let mut fd = RawFd::try_from(first).unwrap_or(RawFd::MAX);
@@ -549,11 +333,6 @@ fn for_range(first: u32, last: u32, act: impl Fn(RawFd)) {
             fd += 1;
         }
     }
-}
-
-/// `SO_RCVTIMEO` or `SO_SNDTIMEO` of some socket was set. Any thread may call this.
-pub fn timeouts_changed() {
-    TIMEOUTS_EPOCH.fetch_add(1, Ordering::SeqCst);
 }
 
 /// Puts the table in order after a fork. The parent's registrations stay in its epoll set, which the child
@@ -601,42 +380,4 @@ fn abandon(reactor: &Arc<Reactor>) {
             descriptor.outdated(fd, true);
         }
     });
-}
-
-fn ask_kind(fd: RawFd) -> Option<FileKind> {
-    use rustix::fs::{FileType, fstat};
-    use rustix::net::{SocketType, sockopt};
-    let stat = fstat(borrow(fd)).ok()?;
-    Some(match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Socket => {
-            // Other stream protocols, SCTP say, keep message boundaries.
-            let tcp = sockopt::socket_protocol(borrow(fd))
-                .is_ok_and(|protocol| protocol == Some(rustix::net::ipproto::TCP));
-            let stream =
-                sockopt::socket_type(borrow(fd)).is_ok_and(|kind| kind == SocketType::STREAM);
-            if tcp && stream {
-                FileKind::Tcp
-            } else {
-                FileKind::Socket
-            }
-        }
-        FileType::Fifo => FileKind::Pipe,
-        FileType::RegularFile | FileType::Directory | FileType::BlockDevice => FileKind::File,
-        _ => FileKind::Other,
-    })
-}
-
-/// A socket's time-out in nanoseconds; 0 is none, as for the kernel.
-fn ask_timeout(fd: RawFd, interest: Interest) -> u64 {
-    use rustix::net::sockopt::{Timeout, socket_timeout};
-    let which = match interest {
-        Interest::Read => Timeout::Recv,
-        Interest::Write => Timeout::Send,
-    };
-    socket_timeout(borrow(fd), which)
-        .ok()
-        .flatten()
-        .map_or(0, |timeout| {
-            u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)
-        })
 }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 use super::sleep;
 use crate::base::deadline::Deadline;
 
-/// As [`Section::retry`](super::section::Section::retry) for the calls whose `EAGAIN` no readiness event ends: looks again after 0.5 ms,
+/// As [`Call::retry`](super::call::Call::retry) for the calls whose `EAGAIN` no readiness event ends: looks again after 0.5 ms,
 /// then after ever longer times up to 10 ms. Sleeps in between, on threads of either kind.
 ///
 /// # Errors

@@ -35,10 +35,6 @@ impl Opening {
     }
 }
 
-/// A close that is under way: the opening that it has begun.
-#[derive(Clone, Copy, Debug)]
-pub struct Closing(u32);
-
 /// A number's openings; zeros are valid.
 pub(crate) struct Openings {
     opening: AtomicU32,
@@ -115,13 +111,13 @@ impl Openings {
         self.going_on.load(Ordering::SeqCst) != 0
     }
 
-    /// Before the descriptor is closed.
-    pub(crate) fn closing(&self) -> Closing {
-        Closing(self.change(|opening| opening.wrapping_add(1) | 1))
+    /// Before the descriptor is closed: the opening that this begins.
+    pub(crate) fn closing(&self) -> Opening {
+        Opening(self.change(|opening| opening.wrapping_add(1) | 1))
     }
 
     /// After it was closed. Whether this has ended an opening.
-    pub(crate) fn closed(&self, Closing(opening): Closing) -> bool {
+    pub(crate) fn closed(&self, Opening(opening): Opening) -> bool {
         let next = opening.wrapping_add(1);
         self.opening
             .compare_exchange(opening, next, Ordering::SeqCst, Ordering::SeqCst)
@@ -131,7 +127,7 @@ impl Openings {
     /// As [`closed`](Self::closed), for the last close that has begun.
     pub(crate) fn closed_last(&self) -> bool {
         let opening = self.opening.load(Ordering::SeqCst);
-        Opening(opening).is_being_closed() && self.closed(Closing(opening))
+        Opening(opening).is_being_closed() && self.closed(Opening(opening))
     }
 
     /// A new descriptor has the number.

@@ -5,7 +5,7 @@
 //!
 //! | what | files |
 //! |---|---|
-//! | slots: sizes, guards, pools, what of them goes back to the kernel | `slot` |
+//! | slots: what stands where in one, the mappings that they are carved from, free ones and what of them goes back to the kernel | `slot`, `region`, `slot_pool` |
 //! | whether code may run on stacks | `executable` |
 //! | stacks that are not green threads' | `native_stack` |
 //! | the thread control block: its layout, how one is made, what runs first and last on it | `tls` |

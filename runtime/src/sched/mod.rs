@@ -6,7 +6,7 @@
 //! | what | files |
 //! |---|---|
 //! | a green thread: control block, the part that outlives it, who is running | `green`, `task`, `context` |
-//! | its life: into the slot, first and last steps, join and detach | `life_cycle`, `join` |
+//! | its life: into the slot, first and last steps, join and detach | `slots`, `life_cycle`, `join` |
 //! | its switch to the worker and back; what happens if its stack overflows | `switch`, `coroutine`, `overflow` |
 //! | its state: running, parked, woken; how one that is ready comes to a worker | `park`, `wake` |
 //! | a worker: its loop, its OS thread, what of it others see | `worker`, `worker_thread`, `shard`, `progress` |

@@ -1,6 +1,6 @@
 //! How a call waits: what stands between a function that blocks and the scheduler.
 //!
-//! **Belongs here** the try, the wait and the try again of a call, and what ends it early. **May use** `sched` and what is below.
+//! **Belongs here** the try, the wait and the try again of a call, and what ends it early. **May use** `sched` and `base`.
 //! **Used by** the rooms above, and through `hook` by the shims.
 //!
 //! | what | files |

@@ -7,10 +7,10 @@
 //! | the processor: registers, thread pointer, stack switch, system calls | `arch` |
 //! | the kernel: futex on our own words, OS threads in `/proc`, signals of ours, descriptors of ours | `kernel_futex`, `os_thread`, `signal`, `own_descriptor` |
 //! | glibc: its version, its symbols | `glibc` |
-//! | this process and its forks | `process` |
+//! | which process this is, and whether it was forked (what a child resets: `reset_after_fork` in each room's page) | `process` |
 //! | locks and words that threads share; under loom, loom's | `spin`, `bell`, `atomic` |
-//! | the clock, and points in time on it: which clock sleeps go by | `deadline` |
-//! | what a green thread can wait for, by name; which way it waits on a descriptor | `reason`, `interest` |
+//! | the clock, and points in time on it; the timer of `sched/reactor` goes by the same | `deadline` |
+//! | what a green thread can wait for, by name (whether that can end a deadlock: `look/deadlock`); which way it waits on a descriptor | `reason`, `interest` |
 //! | what is counted per worker | `counters` |
 //! | choices of settings, and the families of shims | `policy`, `patch` |
 //! | what is said to people: errors, warnings, spans, bare call stacks | `error`, `report`, `span`, `call_stack` |

@@ -5,11 +5,13 @@
 //!
 //! | what | files |
 //! |---|---|
-//! | slots: what stands where in one, the mappings that they are carved from, free ones and what of them goes back to the kernel | `slot`, `region`, `slot_pool` |
+//! | slots: what stands where in one | `slot` |
+//! | the mappings that they are carved from, the guards below stacks | `region` |
+//! | free slots, and which of them give memory back to the kernel (how soon, `sched/monitor` says) | `slot_pool` |
 //! | whether code may run on stacks | `executable` |
 //! | stacks that are not green threads' | `native_stack` |
-//! | the thread control block: its layout, how one is made, what runs first and last on it | `tls` |
-//! | robust mutexes, restartable sequences, `setuid` | `robust`, `rseq`, `setxid` |
+//! | the thread control block: its layout (that of x86-64), how one is made, what runs first and last on it | `tls` |
+//! | robust mutexes at a thread's end (called by `tls/exit`), restartable sequences, `setuid` | `robust`, `rseq`, `setxid` |
 
 mod executable;
 pub(crate) mod native_stack;

@@ -13,7 +13,7 @@
 //!
 //! | what | files |
 //! |---|---|
-//! | pthreads: create, join, detach, attributes | `thread` |
+//! | pthreads: create (on `EINVAL` the shim calls libc's), join, detach, attributes | `thread` |
 //! | how a pthread's start routine ends | `exit` |
 //! | the runtime of a whole program, whose threads are made green | `process` |
 

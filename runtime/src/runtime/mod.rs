@@ -5,7 +5,7 @@
 //! | what | files |
 //! |---|---|
 //! | the settings: name, environment variable, default and meaning of each, in one table | `settings` |
-//! | building one | `builder` |
+//! | building one: a method for each setting; what a process needs once, and the order of resets after a fork | `builder` |
 //! | the handle: run, spawn; what it says of itself; how it is ended | `handle`, `inspect`, `ending` |
 //! | how the thread that calls `run` becomes a green thread | `adoption` |
 //! | what the machine must have | `platform` |

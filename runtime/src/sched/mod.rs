@@ -5,17 +5,21 @@
 //!
 //! | what | files |
 //! |---|---|
-//! | a green thread: control block, the part that outlives it, who is running | `green`, `task`, `context` |
-//! | its life: into the slot, first and last steps, join and detach | `slots`, `life_cycle`, `join` |
+//! | a green thread: its control block, and the part that outlives it | `green`, `task` |
+//! | who is running, thread-locally; the runtime's own OS threads, of which a panic ends the process | `context` |
+//! | its life: into the slot, first and last steps; join and detach by `pthread_t` (those of a handle: `thread/spawn`) | `slots`, `life_cycle`, `join` |
 //! | its switch to the worker and back; what happens if its stack overflows | `switch`, `coroutine`, `overflow` |
 //! | its state: running, parked, woken; how one that is ready comes to a worker | `park`, `wake` |
 //! | a worker: its loop, its OS thread, what of it others see | `worker`, `worker_thread`, `shard`, `progress` |
 //! | a worker's queues: ready ones, the one that is next, those whose turn comes, pinned ones | `run_queue`, `run_next`, `due_queue`, `pinned` |
 //! | what a worker takes from others; how it sleeps, and who is woken | `steal`, `sleep`, `idle`, `standby`, `notifier` |
-//! | how many workers there are, and who stands in for blocked ones | `crew`, `compensation`, `blocking_section` |
+//! | how many workers should serve | `crew` |
+//! | calling in workers and retiring them, and how long a retired one stays | `compensation` |
+//! | sections that block a worker | `blocking_section` |
 //! | what all workers of a runtime share; its end; the values that it goes by | `scheduler`, `ending`, `settings` |
-//! | what wakes: descriptors' events, timers, words | `reactor`, `wheel`, `parking_lot`, `vain_wakes` |
-//! | who watches the workers; how a parked one is asked for its stack | `monitor`, `probe` |
+//! | what wakes: descriptors' events and the next timer, all timers, words | `reactor`, `wheel`, `parking_lot` |
+//! | whether one is woken in vain again and again | `vain_wakes` |
+//! | who watches the workers, and sees that free slots give memory back; how a parked green thread is asked for its stack | `monitor`, `probe` |
 
 pub(crate) mod blocking_section;
 mod compensation;

@@ -1,9 +1,9 @@
-//! The life of descriptors: what closes, replaces and hands them out.
+//! The life of descriptors: what closes, replaces and duplicates them.
 //!
 //! What may have to wait as it closes, for a file server, a child or a socket with `SO_LINGER`, is a blocking section. The
 //! runtime is told, on every thread, before and after a number stops to
-//! mean what it meant, so that green threads which wait on it get `EBADF`; and when a number is
-//! given out, so that nothing known of an earlier descriptor is taken for the new one's.
+//! mean what it meant, so that green threads which wait on it get `EBADF`. That it is also told when a number is given out is
+//! the subject of `new_fd`.
 //!
 //! A call that is going to fail must not wake anyone, so arguments that the kernel refuses are
 //! passed on untold.
@@ -25,6 +25,9 @@ use crate::file_lock::{set_record_lock, without_waiting};
 #[cfg(feature = "os")]
 use crate::kernel::finish;
 use crate::kernel::{keeping_errno, returned};
+#[cfg(feature = "lock")]
+use crate::new_fd::opened_by;
+use crate::new_fd::{gives_out, number_of, opened, opened_pair, opened_stream};
 use crate::{compiled, section};
 
 originals! {
@@ -36,40 +39,14 @@ originals! {
     fn freopen(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE;
     fn closedir(directory: *mut DIR) -> c_int;
     fn freopen64(path: *const c_char, mode: *const c_char, stream: *mut FILE) -> *mut FILE;
+    fn endmntent(stream: *mut FILE) -> c_int;
     fn dup(fd: c_int) -> c_int;
     fn dup2(fd: c_int, to: c_int) -> c_int;
     fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int;
     fn fcntl(fd: c_int, command: c_int, argument: usize) -> c_int;
     fn pipe(ends: *mut c_int) -> c_int;
     fn pipe2(ends: *mut c_int, flags: c_int) -> c_int;
-    fn eventfd(count: c_uint, flags: c_int) -> c_int;
     fn signalfd(fd: c_int, signals: *const sigset_t, flags: c_int) -> c_int;
-    fn timerfd_create(clock: c_int, flags: c_int) -> c_int;
-    fn epoll_create(size: c_int) -> c_int;
-    fn epoll_create1(flags: c_int) -> c_int;
-    fn inotify_init() -> c_int;
-    fn inotify_init1(flags: c_int) -> c_int;
-}
-
-/// Tells the runtime of a descriptor that the kernel has just given out, and hands it on.
-pub(crate) fn opened(fd: c_int) -> c_int {
-    keeping_errno(|| hook::opened(fd));
-    fd
-}
-
-/// As [`opened`] for the two that `pair` points to, if `status` is success.
-///
-/// # Safety
-///
-/// The call that gave `status` has written both.
-pub(crate) unsafe fn opened_pair(status: c_int, pair: *const c_int) -> c_int {
-    if status == 0 {
-        // SAFETY: the caller's promise.
-        let [one, other] = unsafe { *pair.cast::<[c_int; 2]>() };
-        opened(one);
-        opened(other);
-    }
-    status
 }
 
 /// Around a `call` that closes `fd`.
@@ -83,13 +60,17 @@ fn around<T>(closing: Closing, call: impl FnOnce() -> T) -> T {
     value
 }
 
-/// Around a system call that may close descriptors, given its number and arguments.
+/// Around a system call that may close descriptors or give some out, by its number and arguments.
+///
+/// # Safety
+///
+/// The arguments are right for the call, which `call` makes.
 #[cfg(feature = "lock")]
-pub(crate) fn telling<T>(
+pub(crate) unsafe fn telling(
     number: c_long,
     arguments: [usize; 6],
-    call: impl FnOnce() -> Result<T, Errno>,
-) -> Result<T, Errno> {
+    call: impl FnOnce() -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
     let [one, two, three, ..] = arguments;
     let (fd, to, flags) = (one as c_int, two as c_int, three as c_int);
     match number {
@@ -98,22 +79,17 @@ pub(crate) fn telling<T>(
         libc::SYS_close => closing(fd, call),
         libc::SYS_dup2 => replacing(fd, to, call),
         libc::SYS_dup3 if flags & !libc::O_CLOEXEC == 0 => replacing(fd, to, call),
-        _ => call(),
+        _ => {
+            let value = call()?;
+            // SAFETY: the caller's promise; the call has succeeded.
+            keeping_errno(|| unsafe { opened_by(number, arguments, value) });
+            Ok(value)
+        }
     }
 }
 
-/// The descriptor of a stream; -1 if it has none.
-///
-/// # Safety
-///
-/// `stream` is open.
-pub(crate) unsafe fn number_of(stream: *mut FILE) -> c_int {
-    // SAFETY: the caller's promise.
-    keeping_errno(|| unsafe { libc::fileno(stream) })
-}
-
 /// As [`hook::enter_either`], if one of the families is compiled in.
-fn enter(families: Patch) -> Option<Section> {
+pub(crate) fn enter(families: Patch) -> Option<Section> {
     let families = families.intersection(compiled());
     hook::enter_either(families)
 }
@@ -121,19 +97,6 @@ fn enter(families: Patch) -> Option<Section> {
 /// Around a `call` that closes `fd`, which is a blocking section on green threads for which the family is patched.
 fn in_section<T>(family: Patch, fd: c_int, call: impl FnOnce() -> T) -> T {
     closing(fd, || section::run(enter(family), section::yielding, call))
-}
-
-/// Tells of a stream that has just been opened.
-///
-/// # Safety
-///
-/// `stream` is null or open.
-pub(crate) unsafe fn opened_stream(stream: *mut FILE) -> *mut FILE {
-    if !stream.is_null() {
-        // SAFETY: the caller's promise.
-        opened(unsafe { number_of(stream) });
-    }
-    stream
 }
 
 #[unsafe(no_mangle)]
@@ -156,6 +119,19 @@ unsafe extern "C-unwind" fn fclose(stream: *mut FILE) -> c_int {
     let fd = unsafe { number_of(stream) };
     // SAFETY: passed on as it came.
     in_section(Patch::OS, fd, || unsafe { original::fclose(stream) })
+}
+
+/// Closes what `setmntent` has opened.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn endmntent(stream: *mut FILE) -> c_int {
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::endmntent(stream) };
+    if stream.is_null() {
+        return call();
+    }
+    // SAFETY: what endmntent asks of its caller.
+    let fd = unsafe { number_of(stream) };
+    in_section(Patch::OS, fd, call)
 }
 
 #[unsafe(no_mangle)]
@@ -317,10 +293,6 @@ unsafe extern "C-unwind" fn fcntl(fd: c_int, command: c_int, argument: usize) ->
     }
 }
 
-fn gives_out(command: c_int) -> bool {
-    command == libc::F_DUPFD || command == libc::F_DUPFD_CLOEXEC
-}
-
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pipe(ends: *mut c_int) -> c_int {
     // SAFETY: passed on as it came; both ends are written on success.
@@ -333,12 +305,6 @@ unsafe extern "C-unwind" fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
     unsafe { opened_pair(original::pipe2(ends, flags), ends) }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn eventfd(count: c_uint, flags: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    opened(unsafe { original::eventfd(count, flags) })
-}
-
 /// Gives out a descriptor if `fd` is -1; otherwise changes that one.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn signalfd(fd: c_int, signals: *const sigset_t, flags: c_int) -> c_int {
@@ -347,41 +313,12 @@ unsafe extern "C-unwind" fn signalfd(fd: c_int, signals: *const sigset_t, flags:
     if fd == -1 { opened(value) } else { value }
 }
 
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn timerfd_create(clock: c_int, flags: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    opened(unsafe { original::timerfd_create(clock, flags) })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn epoll_create(size: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    opened(unsafe { original::epoll_create(size) })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn epoll_create1(flags: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    opened(unsafe { original::epoll_create1(flags) })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn inotify_init() -> c_int {
-    // SAFETY: passed on as it came.
-    opened(unsafe { original::inotify_init() })
-}
-
-#[unsafe(no_mangle)]
-unsafe extern "C-unwind" fn inotify_init1(flags: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    opened(unsafe { original::inotify_init1(flags) })
-}
-
 // Other names; `fcntl64` is one on 64-bit architectures.
 aliases! {
     fn __close(fd: c_int) -> c_int = close;
     fn __dup2(fd: c_int, to: c_int) -> c_int = dup2;
     fn _IO_fclose(stream: *mut FILE) -> c_int = fclose;
+    fn __endmntent(stream: *mut FILE) -> c_int = endmntent;
     fn fcntl64(fd: c_int, command: c_int, argument: usize) -> c_int = fcntl;
     fn __fcntl(fd: c_int, command: c_int, argument: usize) -> c_int = fcntl;
     fn __pipe(ends: *mut c_int) -> c_int = pipe;

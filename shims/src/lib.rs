@@ -24,7 +24,7 @@
 //! | `time` | feature `time` |
 //! | `socket`, `receive`, `send` | feature `socket` |
 //! | `rw` | features `socket` and `os` |
-//! | `fd` | features `socket`, `os`, `select` and `process` |
+//! | `fd`, `new_fd`, `terminal` | features `socket`, `os`, `select` and `process` |
 //! | `poll`, `select`, `epoll` | feature `select` |
 //! | `syscall`, `futex`, `futex2`, `word`, `pthread_mutex`, `pthread_cond`, `pthread_once`, `pthread_rwlock`, `read_write`, `pthread_barrier`, `semaphore`, `c11` | feature `lock` |
 //! | `c11_status` | features `lock` and `thread` |
@@ -104,8 +104,22 @@ mod time;
     feature = "process"
 ))]
 mod fd;
+#[cfg(any(
+    feature = "socket",
+    feature = "os",
+    feature = "select",
+    feature = "process"
+))]
+mod new_fd;
 #[cfg(any(feature = "socket", feature = "os"))]
 mod rw;
+#[cfg(any(
+    feature = "socket",
+    feature = "os",
+    feature = "select",
+    feature = "process"
+))]
+mod terminal;
 
 #[cfg(feature = "socket")]
 mod receive;

@@ -21,11 +21,11 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 
 use greenpatch_runtime::Patch;
 use greenpatch_runtime::hook::{self, Section};
-use libc::{DIR, FILE, mode_t};
+use libc::{DIR, FILE, file_handle, mode_t};
 use rustix::io::Errno;
 
-use crate::fd::{opened, opened_stream};
 use crate::kernel::{finish, keeping_errno, set_errno};
+use crate::new_fd::{opened, opened_stream};
 use crate::section;
 
 originals! {
@@ -40,6 +40,8 @@ originals! {
     fn mkstemps(template: *mut c_char, suffix: c_int) -> c_int;
     fn mkostemps(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int;
     fn opendir(path: *const c_char) -> *mut DIR;
+    fn open_by_handle_at(mount: c_int, handle: *mut file_handle, flags: c_int) -> c_int;
+    fn setmntent(path: *const c_char, mode: *const c_char) -> *mut FILE;
 }
 
 /// openat(2) on a green thread.
@@ -236,6 +238,7 @@ aliases! {
     fn fopen64(path: *const c_char, mode: *const c_char) -> *mut FILE = fopen;
     fn _IO_fopen(path: *const c_char, mode: *const c_char) -> *mut FILE = fopen;
     fn tmpfile64() -> *mut FILE = tmpfile;
+    fn __setmntent(path: *const c_char, mode: *const c_char) -> *mut FILE = setmntent;
     fn mkstemp64(template: *mut c_char) -> c_int = mkstemp;
     fn mkostemp64(template: *mut c_char, flags: c_int) -> c_int = mkostemp;
     fn mkstemps64(template: *mut c_char, suffix: c_int) -> c_int = mkstemps;
@@ -347,4 +350,20 @@ unsafe extern "C-unwind" fn opendir(path: *const c_char) -> *mut DIR {
         }
         directory
     })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn open_by_handle_at(
+    mount: c_int,
+    handle: *mut file_handle,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: passed on as it came.
+    in_section(|| opened(unsafe { original::open_by_handle_at(mount, handle, flags) }))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn setmntent(path: *const c_char, mode: *const c_char) -> *mut FILE {
+    // SAFETY: passed on as it came, and open.
+    in_section(|| unsafe { opened_stream(original::setmntent(path, mode)) })
 }

@@ -19,8 +19,8 @@ use greenpatch_runtime::hook::{self, Call, Interest, Section};
 use libc::{FILE, id_t, idtype_t, pid_t, rusage, siginfo_t};
 use rustix::io::Errno;
 
-use crate::fd::{opened, opened_stream};
 use crate::kernel::finish;
+use crate::new_fd::{opened, opened_stream};
 use crate::section;
 
 originals! {

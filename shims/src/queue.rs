@@ -13,8 +13,9 @@ use libc::{mode_t, mq_attr, mqd_t, sembuf, size_t, ssize_t, timespec};
 use rustix::io::Errno;
 use rustix::time::Timespec;
 
-use crate::fd::{closing, opened};
+use crate::fd::closing;
 use crate::kernel::{self, finish, finish_count};
+use crate::new_fd::opened;
 use crate::section;
 
 originals! {

@@ -17,6 +17,7 @@ use libc::{iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespe
 use rustix::io::Errno;
 
 use crate::kernel::{self, finish, finish_count, keeping_errno};
+use crate::new_fd::{opened_with, opened_with_each};
 use crate::socket::socket_type;
 use crate::transfer::move_all;
 use crate::vectors::Vectors;
@@ -319,14 +320,44 @@ unsafe extern "C-unwind" fn __recvfrom_chk(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     let Some(section) = hook::enter(Patch::SOCKET) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::recvmsg(fd, message, flags) };
+        // SAFETY: passed on as it came, and received.
+        return unsafe {
+            let length = original::recvmsg(fd, message, flags);
+            if length >= 0 {
+                opened_with(message);
+            }
+            length
+        };
     };
     let outcome = section.call(fd).and_then(|call| {
         // SAFETY: what recvmsg asks of its caller.
         unsafe { receive_message(&call, message, flags) }
     });
+    if outcome.is_ok() {
+        // SAFETY: received.
+        unsafe { opened_with(message) };
+    }
     finish_count(section, outcome)
+}
+
+/// The original recvmmsg(2); tells of the descriptors that come along.
+///
+/// # Safety
+///
+/// As for recvmmsg.
+unsafe fn recvmmsg_as_it_is(
+    fd: c_int,
+    messages: *mut mmsghdr,
+    count: c_uint,
+    flags: c_int,
+    timeout: *mut timespec,
+) -> c_int {
+    // SAFETY: the caller's promise; so many were received.
+    unsafe {
+        let received = original::recvmmsg(fd, messages, count, flags, timeout);
+        opened_with_each(messages, usize::try_from(received).unwrap_or(0));
+        received
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -339,13 +370,13 @@ unsafe extern "C-unwind" fn recvmmsg(
 ) -> c_int {
     let Some(section) = hook::enter(Patch::SOCKET) else {
         // SAFETY: passed on as it came.
-        return unsafe { original::recvmmsg(fd, messages, count, flags, timeout) };
+        return unsafe { recvmmsg_as_it_is(fd, messages, count, flags, timeout) };
     };
     // SAFETY: what recvmmsg asks of its caller.
     let limit = unsafe { kernel::timeout(timeout) };
     let (Ok(limit), true) = (limit, flags & NEVER_WAITS == 0) else {
         // SAFETY: passed on as it came; refused, or does not wait.
-        let received = unsafe { original::recvmmsg(fd, messages, count, flags, timeout) };
+        let received = unsafe { recvmmsg_as_it_is(fd, messages, count, flags, timeout) };
         keeping_errno(|| section.give_way());
         return received;
     };
@@ -354,6 +385,8 @@ unsafe extern "C-unwind" fn recvmmsg(
         // SAFETY: what recvmmsg asks of its caller.
         unsafe { receive_messages(&call, messages, count as usize, flags, end) }
     });
+    // SAFETY: so many were received.
+    unsafe { opened_with_each(messages, outcome.unwrap_or(0)) };
     // SAFETY: as above.
     if let (Some(end), Ok(_), Some(left)) = (end, outcome, unsafe { timeout.as_mut() }) {
         let remaining = end.remaining();

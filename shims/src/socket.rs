@@ -17,8 +17,8 @@ use greenpatch_runtime::hook::{self, Call, Interest, Section};
 use libc::{sockaddr, socklen_t};
 use rustix::io::Errno;
 
-use crate::fd::{opened, opened_pair};
 use crate::kernel::{finish, is_ready};
+use crate::new_fd::{opened, opened_pair};
 
 originals! {
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
@@ -32,6 +32,13 @@ originals! {
         option: c_int,
         value: *const c_void,
         length: socklen_t,
+    ) -> c_int;
+    fn getsockopt(
+        fd: c_int,
+        level: c_int,
+        option: c_int,
+        value: *mut c_void,
+        length: *mut socklen_t,
     ) -> c_int;
 }
 
@@ -245,6 +252,30 @@ unsafe extern "C-unwind" fn setsockopt(
     );
     if status == 0 && level == libc::SOL_SOCKET && is_timeout {
         hook::timeouts_changed();
+    }
+    status
+}
+
+/// The option whose value is a new descriptor, of the process at the other end; in kernels since 6.5.
+const SO_PEERPIDFD: c_int = 77;
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn getsockopt(
+    fd: c_int,
+    level: c_int,
+    option: c_int,
+    value: *mut c_void,
+    length: *mut socklen_t,
+) -> c_int {
+    // SAFETY: passed on as it came.
+    let status = unsafe { original::getsockopt(fd, level, option, value, length) };
+    if status == 0 && level == libc::SOL_SOCKET && option == SO_PEERPIDFD {
+        // SAFETY: written on success, with the length of what was written.
+        unsafe {
+            if *length as usize == size_of::<c_int>() {
+                opened(value.cast::<c_int>().read_unaligned());
+            }
+        }
     }
     status
 }

@@ -66,6 +66,7 @@ symbols! {
         socket: Tells;
         socketpair: Tells;
         setsockopt: Tells;
+        getsockopt: Tells;
         accept: Yields,
             "blocks the worker if another process takes the connection first";
         accept4: Yields,
@@ -122,6 +123,8 @@ symbols! {
         closedir: Tells, "a blocking section";
         freopen: Tells, "a blocking section";
         freopen64: Tells, "a blocking section";
+        endmntent: Tells, "a blocking section";
+        __endmntent: Tells;
         dup: Tells;
         dup2: Tells;
         __dup2: Tells;
@@ -139,6 +142,16 @@ symbols! {
         epoll_create1: Tells;
         inotify_init: Tells;
         inotify_init1: Tells;
+        fanotify_init: Tells;
+        memfd_create: Tells;
+        shm_open: Tells;
+        pidfd_open: Tells;
+        pidfd_getfd: Tells;
+        getpt: Tells;
+        posix_openpt: Tells;
+        openpty: Tells;
+        forkpty: Tells;
+        ioctl: Blocks;
     }
     #[cfg(feature = "select")]
     Patch::SELECT => {
@@ -270,6 +283,9 @@ symbols! {
         mkstemps: Blocks;
         mkostemps: Blocks;
         opendir: Blocks;
+        open_by_handle_at: Blocks;
+        setmntent: Blocks;
+        __setmntent: Blocks;
         open64: Yields;
         __open: Yields;
         __open64: Yields;

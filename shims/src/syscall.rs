@@ -3,7 +3,7 @@
 //! Calls on futexes are carried out by `futex` and `futex2`, and `close_range` by the function, on every thread. Of the others, a green thread makes those
 //! that have something to wait for, or that concern descriptors, by the function of that name, be it a shim or libc's, and
 //! all else in a blocking section, as nobody knows what it waits for. Any other thread makes them as they are. The runtime
-//! is told of what they close.
+//! is told of what they close and of what they open.
 
 use std::ffi::{c_int, c_long};
 
@@ -75,11 +75,11 @@ unsafe extern "C-unwind" fn syscall(
     feature = "select",
     feature = "process"
 )))]
-fn telling<T>(
+unsafe fn telling(
     _number: c_long,
     _arguments: [usize; 6],
-    call: impl FnOnce() -> Result<T, Errno>,
-) -> Result<T, Errno> {
+    call: impl FnOnce() -> Result<usize, Errno>,
+) -> Result<usize, Errno> {
     call()
 }
 

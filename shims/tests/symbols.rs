@@ -18,13 +18,18 @@ fn table() -> BTreeSet<String> {
         .collect()
 }
 
-/// The names that follow `#[unsafe(no_mangle)]` in the source, and those in lists of sections and aliases.
+/// The names that follow `#[unsafe(no_mangle)]` in the source, and those in lists of sections, aliases and new descriptors.
 fn defined() -> BTreeSet<String> {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut names = BTreeSet::new();
     for file in std::fs::read_dir(source).unwrap() {
         let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
-        for (start, end) in [("\nsections! {", "\n}\n}"), ("\naliases! {", "\n}")] {
+        let lists = [
+            ("\nsections! {", "\n}\n}"),
+            ("\naliases! {", "\n}"),
+            ("\nnew_descriptors! {", "\n}"),
+        ];
+        for (start, end) in lists {
             for list in text.split(start).skip(1) {
                 let (list, _) = list.split_once(end).unwrap();
                 let lines = list.lines().filter_map(|line| line.strip_prefix("    fn "));

@@ -4,6 +4,7 @@
 //! closed its own end.
 
 mod adopted;
+mod new_descriptors;
 mod shared;
 mod uncaught;
 mod waits;

@@ -1,0 +1,68 @@
+//! Pseudo-terminals, and what one asks of devices.
+
+use std::ffi::{c_char, c_int, c_ulong};
+
+use greenpatch_runtime::Patch;
+use libc::{pid_t, termios, winsize};
+
+use crate::fd::enter;
+use crate::new_fd::opened;
+use crate::section;
+
+originals! {
+    fn openpty(master: *mut c_int, slave: *mut c_int, name: *mut c_char, mode: *const termios,
+        size: *const winsize) -> c_int;
+    fn forkpty(master: *mut c_int, name: *mut c_char, mode: *const termios, size: *const winsize) -> pid_t;
+    fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int;
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn openpty(
+    master: *mut c_int,
+    slave: *mut c_int,
+    name: *mut c_char,
+    mode: *const termios,
+    size: *const winsize,
+) -> c_int {
+    // SAFETY: passed on as it came; both ends are written on success.
+    unsafe {
+        let status = original::openpty(master, slave, name, mode, size);
+        if status == 0 {
+            opened(*master);
+            opened(*slave);
+        }
+        status
+    }
+}
+
+/// The child has no master.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn forkpty(
+    master: *mut c_int,
+    name: *mut c_char,
+    mode: *const termios,
+    size: *const winsize,
+) -> pid_t {
+    // SAFETY: passed on as it came; the master is written in the parent.
+    unsafe {
+        let child = original::forkpty(master, name, mode, size);
+        if child > 0 {
+            opened(*master);
+        }
+        child
+    }
+}
+
+/// Variadic in C: see `fcntl`.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int {
+    // SAFETY: passed on as it came.
+    let call = || unsafe { original::ioctl(fd, request, argument) };
+    // A signal handler may ask a device.
+    let value = section::run(enter(Patch::OS), section::in_place, call);
+    if request == libc::TIOCGPTPEER {
+        opened(value)
+    } else {
+        value
+    }
+}

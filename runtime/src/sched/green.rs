@@ -8,7 +8,7 @@
 //!
 //! | field | by |
 //! |---|---|
-//! | `park`, `ending` | anyone, by atomic operations |
+//! | `park`, `join_state` | anyone, by atomic operations |
 //! | `worker` | the worker that resumes it, before the switch; read by the green thread itself |
 //! | `timer` | its own green thread, and whoever holds the lock of the wheel it stands in |
 //! | `coroutine` | the worker that runs it |
@@ -50,7 +50,7 @@ use crate::sched::probe;
 use crate::sched::run_queue::{Linked, Links};
 use crate::sched::scheduler::Shared;
 use crate::sched::shard::Shard;
-use crate::sched::task::{Task, ending, state};
+use crate::sched::task::{Task, join_state, state};
 use crate::sched::vain_wakes::VainWakes;
 use crate::sched::wheel::Timer;
 use crate::sched::worker::Worker;
@@ -127,7 +127,7 @@ pub(crate) struct Green {
     pub(crate) probe: probe::Place,
     pub(super) life: UnsafeCell<Option<Life>>,
     pub(super) name: SpinLock<Name>,
-    pub(super) ending: AtomicU32,
+    pub(super) join_state: AtomicU32,
     pub(super) value: Cell<*mut c_void>,
     pub(crate) alternate_stack: Cell<Option<libc::stack_t>>,
 }
@@ -228,7 +228,7 @@ impl Green {
             probed: Cell::new(false),
             life: UnsafeCell::new(None),
             name: SpinLock::new(Name::None),
-            ending: AtomicU32::new(ending::DETACHED),
+            join_state: AtomicU32::new(join_state::DETACHED),
             value: Cell::new(ptr::null_mut()),
             alternate_stack: Cell::new(None),
         }
@@ -449,7 +449,7 @@ impl GreenRef {
         let name = self.name.lock();
         // SAFETY: put in and taken out under the lock that we hold; others only read.
         let life = unsafe { (*self.life.get()).as_ref() }?;
-        if self.ending.load(Ordering::Acquire) & ending::ENDED != 0 {
+        if self.join_state.load(Ordering::Acquire) & join_state::LEFT != 0 {
             return None;
         }
         Some(Snapshot {

@@ -1,7 +1,7 @@
 //! Joining and detaching a green thread that `pthread_create` made, or that was adopted: by the control block itself.
 //!
-//! The life word (`ending` in `task.rs`) says who releases the slot. A handle's join is another: it waits on a word of its
-//! own, and the slot goes by itself.
+//! The word `join_state` says who releases the slot (see `task.rs`). A `JoinHandle` joins in another way: it waits on a word of
+//! the task, and the slot is released by the worker.
 
 use std::ffi::c_void;
 use std::sync::atomic::Ordering;
@@ -10,7 +10,7 @@ use crate::base::deadline::Deadline;
 use crate::base::reason::Packed;
 use crate::sched::green::GreenRef;
 use crate::sched::parking_lot;
-use crate::sched::task::ending;
+use crate::sched::task::join_state;
 
 impl GreenRef {
     /// The value that `pthread_join` hands out.
@@ -20,9 +20,10 @@ impl GreenRef {
 
     /// Claims the right to join: false if somebody else joins it or it is detached.
     pub(crate) fn claim_join(self) -> bool {
-        self.ending
+        self.join_state
             .try_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-                (word & !ending::ENDED == ending::JOINABLE).then_some(word | ending::CLAIMED)
+                (word & !join_state::LEFT == join_state::JOINABLE)
+                    .then_some(word | join_state::CLAIMED)
             })
             .is_ok()
     }
@@ -42,13 +43,14 @@ impl GreenRef {
     pub(crate) fn wait_for_end(self, deadline: Option<Deadline>) -> bool {
         // It lives, or is still to be joined.
         let reason = Packed::join(self.life().task.head().id);
-        while self.ending.load(Ordering::Acquire) & ending::ENDED == 0 {
-            let waited = parking_lot::wait_because(reason, &self.ending, ending::CLAIMED, deadline);
+        while self.join_state.load(Ordering::Acquire) & join_state::LEFT == 0 {
+            let waited =
+                parking_lot::wait_because(reason, &self.join_state, join_state::CLAIMED, deadline);
             if waited == parking_lot::Wait::TimedOut {
                 // Given back only while it has not ended: afterwards the claim is the right to release.
-                let given_back = self.ending.compare_exchange(
-                    ending::CLAIMED,
-                    ending::JOINABLE,
+                let given_back = self.join_state.compare_exchange(
+                    join_state::CLAIMED,
+                    join_state::JOINABLE,
                     Ordering::AcqRel,
                     Ordering::Acquire,
                 );
@@ -63,11 +65,12 @@ impl GreenRef {
     /// Lets the slot go as soon as the green thread ends; false if it is joined or detached already.
     pub(crate) fn detach(self) -> bool {
         let detached = self
-            .ending
+            .join_state
             .try_update(Ordering::AcqRel, Ordering::Acquire, |word| {
-                (word & !ending::ENDED == ending::JOINABLE).then_some(word | ending::DETACHED)
+                (word & !join_state::LEFT == join_state::JOINABLE)
+                    .then_some(word | join_state::DETACHED)
             });
-        if detached == Ok(ending::JOINABLE | ending::ENDED) {
+        if detached == Ok(join_state::JOINABLE | join_state::LEFT) {
             self.recycle();
         }
         detached.is_ok()

@@ -19,7 +19,7 @@ use crate::sched::context;
 use crate::sched::coroutine::{Action, SlotStack};
 use crate::sched::green::{GreenRef, Life, Name};
 use crate::sched::parking_lot;
-use crate::sched::task::ending;
+use crate::sched::task::join_state;
 
 /// What the kernel's thread of an adopted green thread does meanwhile.
 struct KernelSide {
@@ -113,15 +113,15 @@ impl GreenRef {
             std::mem::forget(unwinding);
         });
         green.floating_point.set(FloatingPoint::current());
-        let ending = if joinable {
-            ending::JOINABLE
+        let join_state = if joinable {
+            join_state::JOINABLE
         } else {
-            ending::DETACHED
+            join_state::DETACHED
         };
         let slot = &green.slot;
         green.occupy(
             life,
-            ending,
+            join_state,
             slot.block,
             (slot.stack_limit, slot.stack_base),
         );
@@ -140,7 +140,7 @@ impl GreenRef {
         entry_frame: usize,
     ) -> std::io::Result<GreenRef> {
         let green = GreenRef::acquire(stack_size)?;
-        green.occupy(life, ending::CLAIMED, block, stack);
+        green.occupy(life, join_state::CLAIMED, block, stack);
         green.yielder.set(ptr::null());
         green.entry_frame.set(entry_frame);
         green.floating_point.set(FloatingPoint::current());
@@ -175,7 +175,7 @@ impl GreenRef {
     }
 
     /// Puts a new green thread into a slot that was acquired.
-    fn occupy(self, life: Life, ending: u32, block: Block, stack: (usize, usize)) {
+    fn occupy(self, life: Life, join_state: u32, block: Block, stack: (usize, usize)) {
         let green = self;
         green.patch.set(life.shared.patch());
         let runtime = Arc::as_ptr(&life.shared) as usize;
@@ -184,7 +184,7 @@ impl GreenRef {
         green.cancellation.set(&life.task.head().state);
         life.task.head().set_green(green);
         green.alternate_stack.set(None);
-        green.ending.store(ending, Ordering::Relaxed);
+        green.join_state.store(join_state, Ordering::Relaxed);
         green.value.set(ptr::null_mut());
         green.probed.set(false);
         green.park.start();
@@ -234,14 +234,14 @@ impl GreenRef {
         // holds nothing that still has to be dropped.
         unsafe { std::mem::forget((*self.coroutine.get()).take()) };
         self.park.retire();
-        if self.ending.fetch_or(ending::ENDED, Ordering::AcqRel) == ending::DETACHED {
+        if self.join_state.fetch_or(join_state::LEFT, Ordering::AcqRel) == join_state::DETACHED {
             self.recycle();
         } else {
             // The joiner may have released the slot by now; then this wakes nobody, or
             // somebody too early, which every waiter allows for, as dumpers do for a probe sent back.
             fence(Ordering::SeqCst);
             self.probe.decline();
-            parking_lot::wake(&self.ending, u32::MAX);
+            parking_lot::wake(&self.join_state, u32::MAX);
         }
     }
 
@@ -259,6 +259,6 @@ impl GreenRef {
 
     /// Whether nobody can join it.
     pub(crate) fn is_detached(self) -> bool {
-        self.ending.load(Ordering::Relaxed) & ending::DETACHED != 0
+        self.join_state.load(Ordering::Relaxed) & join_state::DETACHED != 0
     }
 }

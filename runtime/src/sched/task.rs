@@ -1,13 +1,17 @@
-//! What of a thread may outlive it: its handle's part, which handles, the control block and those who look share.
+//! The task of a thread: what may outlive the thread, and is shared by its handles, its control block and whoever looks at it.
 //!
 //! It stays as long as one of them holds it. An OS thread that uses this crate's `thread` has one too.
+//!
+//! Two words say that a green thread has ended, and neither can stand for the other. [`state`] belongs to the task, which may
+//! outlive the control block's use, and says when a handle may take the result; [`join_state`] belongs to the control block, which
+//! `pthread_join` reaches through a bare pointer even when the task is gone, and says who releases the slot once its stack was left.
 
 use std::panic::Location;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
-/// What of a thread may outlive it.
+/// What every task has.
 pub(crate) struct Head {
     /// The flags of [`state`].
     pub(crate) state: AtomicU32,
@@ -38,7 +42,7 @@ impl Head {
     }
 }
 
-/// Whatever a [`Head`] is the head of.
+/// A [`Head`], mostly with a place for the thread's result.
 pub(crate) trait Task: Send + Sync {
     fn head(&self) -> &Head;
 
@@ -69,17 +73,17 @@ pub(crate) mod state {
     pub(crate) const CANCELLED: u32 = 16;
 }
 
-/// The life word: who waits for the end of a green thread that `pthread_create` made, and whether
-/// it has come. One word, so that exactly one side releases the slot, and touches nothing after.
-pub(super) mod ending {
+/// The states of a control block's `join_state`: who waits for the end of a green thread that `pthread_create` made, or that was
+/// adopted, and whether it has come. It is one word, so that exactly one side releases the slot, and touches nothing after.
+pub(super) mod join_state {
     /// The slot waits for a join or a detach.
     pub(crate) const JOINABLE: u32 = 0;
     /// Somebody has claimed the join.
     pub(crate) const CLAIMED: u32 = 1;
     /// The slot is released as soon as the green thread has ended.
     pub(crate) const DETACHED: u32 = 2;
-    /// Set when the green thread has ended and its stack was left.
-    pub(crate) const ENDED: u32 = 4;
+    /// Set beside one of these when the green thread has ended and its stack was left.
+    pub(crate) const LEFT: u32 = 4;
 }
 
 /// The values of [`Head::permit`], as std has them.

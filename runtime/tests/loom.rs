@@ -133,8 +133,6 @@ mod sched {
 mod wait {
     pub(crate) use crate::{futex, section};
 }
-#[path = "../src/base/bell.rs"]
-mod bell;
 #[path = "../src/thread/block_on.rs"]
 mod block_on;
 #[path = "../src/sched/crew.rs"]
@@ -153,6 +151,8 @@ mod park;
 mod run_next;
 #[path = "../src/base/spin/word.rs"]
 mod spin_word;
+#[path = "../src/base/wait_flag.rs"]
+mod wait_flag;
 
 use idle::Place;
 
@@ -1244,26 +1244,26 @@ fn a_wait_inside_a_poll_keeps_its_wakes_apart() {
 }
 
 #[test]
-fn who_listens_hears_what_was_done_before_the_ring() {
+fn who_waits_learns_of_what_was_done_before_it_was_notified() {
     check(4, || {
         struct Waiter {
-            bell: bell::Bell,
+            flag: wait_flag::WaitFlag,
             work: AtomicUsize,
             woken: Mutex<bool>,
             changed: Condvar,
         }
         let waiter = Arc::new(Waiter {
-            bell: bell::Bell::new(),
+            flag: wait_flag::WaitFlag::new(),
             work: AtomicUsize::new(0),
             woken: Mutex::new(false),
             changed: Condvar::new(),
         });
-        let ringers: Vec<_> = (0..2)
+        let notifiers: Vec<_> = (0..2)
             .map(|_| {
                 let waiter = waiter.clone();
                 thread::spawn(move || {
                     waiter.work.fetch_add(1, Ordering::Relaxed);
-                    if waiter.bell.ring() {
+                    if waiter.flag.notify() {
                         *waiter.woken.lock().unwrap() = true;
                         waiter.changed.notify_one();
                     }
@@ -1275,7 +1275,7 @@ fn who_listens_hears_what_was_done_before_the_ring() {
             if seen == 2 {
                 break;
             }
-            waiter.bell.listen();
+            waiter.flag.prepare_wait();
             if waiter.work.load(Ordering::Relaxed) == seen {
                 let mut woken = waiter.woken.lock().unwrap();
                 while !*woken {
@@ -1283,10 +1283,10 @@ fn who_listens_hears_what_was_done_before_the_ring() {
                 }
                 *woken = false;
             }
-            waiter.bell.stop();
+            waiter.flag.cancel_wait();
         }
-        for ringer in ringers {
-            ringer.join().unwrap();
+        for notifier in notifiers {
+            notifier.join().unwrap();
         }
     });
 }

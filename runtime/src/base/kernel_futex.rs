@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicU32;
 use rustix::thread::futex;
 
 use crate::base::arch;
-use crate::base::bell::Bell;
+use crate::base::wait_flag::WaitFlag;
 
 /// Blocks the OS thread while `word` is `expected`. May return early.
 pub(crate) fn wait(word: &AtomicU32, expected: u32) {
@@ -25,9 +25,9 @@ pub(crate) fn wake(word: *const AtomicU32, count: u32) {
     let _ = unsafe { arch::system_call(libc::SYS_futex, arguments) };
 }
 
-/// Rings a bell whose waiter waits on its word.
-pub(crate) fn ring(bell: &Bell) {
-    if bell.ring() {
-        wake(bell.word().0, 1);
+/// Notifies one who waits on the flag itself.
+pub(crate) fn notify(flag: &WaitFlag) {
+    if flag.notify() {
+        wake(flag.word().0, 1);
     }
 }

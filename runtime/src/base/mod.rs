@@ -8,7 +8,7 @@
 //! | the kernel: futex on our own words, OS threads in `/proc`, signals of ours, descriptors of ours | `kernel_futex`, `os_thread`, `signal`, `own_descriptor` |
 //! | glibc: its version, its symbols | `glibc` |
 //! | which process this is, and whether it was forked (what a child resets: `reset_after_fork` in each room's page) | `process` |
-//! | locks and words that threads share; under loom, loom's | `spin`, `bell`, `atomic` |
+//! | locks and words that threads share; under loom, loom's | `spin`, `wait_flag`, `atomic` |
 //! | the clock, and points in time on it; the timer of `sched/reactor` goes by the same | `deadline` |
 //! | what a green thread can wait for, by name (whether that can end a deadlock: `look/deadlock`); which way it waits on a descriptor | `reason`, `interest` |
 //! | what is counted per worker | `counters` |
@@ -18,7 +18,6 @@
 
 pub(crate) mod arch;
 pub(crate) mod atomic;
-pub(crate) mod bell;
 pub(crate) mod call_stack;
 pub(crate) mod counters;
 pub mod deadline;
@@ -37,6 +36,7 @@ pub(crate) mod signal;
 pub(crate) mod span;
 pub(crate) mod spin;
 pub(crate) mod thread_counts;
+pub(crate) mod wait_flag;
 
 /// After a fork: the parent's threads do not exist, and its descriptors are of no use.
 pub(crate) fn reset_after_fork() {

@@ -71,7 +71,7 @@ impl Shared {
     /// The runtime is over: workers, retired ones too, and the monitor are told.
     fn dismiss(&self) {
         self.reactor.signal();
-        kernel_futex::ring(&self.bell);
+        kernel_futex::notify(&self.monitor_waits);
         for shard in self.shards.iter() {
             if shard.post.dismiss() {
                 compensation::wake_at(&shard.post);

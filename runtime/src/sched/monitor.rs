@@ -21,8 +21,8 @@
 //! runtime of many workers with one blocked for long would wake an OS thread for nothing.)
 //!
 //! **Looks** are [`PERIOD`] apart while some worker is awake, and [`QUICK_PERIOD`] while blocking sections come and go.
-//! Once nothing has moved for a while, the monitor waits for the [`Bell`], which the next worker that wakes rings:
-//! an idle process uses no CPU. A stuck worker does not ring when it gets on; while there is one, the wait is limited.
+//! Once nothing has moved for a while, the monitor waits on a [`WaitFlag`] until the next worker that wakes notifies it:
+//! an idle process uses no CPU. A stuck worker does not notify when it gets on; while there is one, the wait is limited.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -31,11 +31,11 @@ use std::time::Duration;
 use rustix::thread::futex;
 use rustix::time::Timespec;
 
-use crate::base::bell::Bell;
 use crate::base::counters::OutsideCounters;
 use crate::base::deadline::Deadline;
 use crate::base::os_thread;
 use crate::base::thread_counts::Counted;
+use crate::base::wait_flag::WaitFlag;
 use crate::body::slot_pool;
 use crate::sched::context::OwnWork;
 use crate::sched::progress::Sight;
@@ -55,7 +55,7 @@ const QUICK_FOR: Duration = Duration::from_millis(100);
 const MARKED: Duration = Duration::from_micros(900);
 const UNMARKED: Duration = Duration::from_millis(9);
 
-/// How long all must be quiet before the monitor waits for the bell, and how long it then waits at most while some
+/// How long all must be quiet before the monitor waits to be notified, and how long it then waits at most while some
 /// worker is stuck.
 const QUIET: Duration = Duration::from_secs(2);
 const DOZE: Duration = Duration::from_millis(100);
@@ -66,18 +66,18 @@ const TRIM_PERIOD: Duration = Duration::from_secs(1);
 /// The time from a failure to start an OS thread to the next attempt.
 const RETRY_PERIOD: Duration = Duration::from_millis(200);
 
-/// Waits for the bell, which is listened to, or for `limit`, or less.
-fn wait(bell: &Bell, limit: Option<Duration>) {
-    let (word, listening, _) = bell.word();
+/// Waits until somebody notifies, for which the wait was prepared, or for `limit`, or less.
+fn wait(flag: &WaitFlag, limit: Option<Duration>) {
+    let (word, waiting, _) = flag.word();
     let limit = limit.map(timespec);
-    let _ = futex::wait(word, futex::Flags::PRIVATE, listening, limit.as_ref());
+    let _ = futex::wait(word, futex::Flags::PRIVATE, waiting, limit.as_ref());
 }
 
 /// Lets `period` pass, or less.
-fn pause(bell: &Bell, period: Duration) {
-    let (word, _, silent) = bell.word();
+fn pause(flag: &WaitFlag, period: Duration) {
+    let (word, _, awake) = flag.word();
     let period = timespec(period);
-    let _ = futex::wait(word, futex::Flags::PRIVATE, silent, Some(&period));
+    let _ = futex::wait(word, futex::Flags::PRIVATE, awake, Some(&period));
 }
 
 /// A time below a second as system calls take it.
@@ -342,21 +342,21 @@ impl<O: Observer> Monitor<O> {
         let period = limit.map_or(period, |limit| period.min(limit / 4).max(QUICK_PERIOD));
         if !is_quiet(shared, census) || self.had_surplus {
             self.quiet_since = None;
-            return pause(&shared.bell, period);
+            return pause(&shared.monitor_waits, period);
         }
         let since = *self.quiet_since.get_or_insert(self.now);
         let reports = limit.is_some() && census.stuck > 0;
         if self.now < since.plus(QUIET) || reports {
-            return pause(&shared.bell, period);
+            return pause(&shared.monitor_waits, period);
         }
         if census.stuck == 0 {
             self.observer.all_asleep(shared);
         }
-        shared.bell.listen();
+        shared.monitor_waits.prepare_wait();
         if is_quiet(shared, census) && !shared.is_over() {
-            wait(&shared.bell, (census.stuck > 0).then_some(DOZE));
+            wait(&shared.monitor_waits, (census.stuck > 0).then_some(DOZE));
         }
-        shared.bell.stop();
+        shared.monitor_waits.cancel_wait();
         if census.stuck == 0 {
             self.quiet_since = None;
         }

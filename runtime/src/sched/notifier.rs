@@ -2,9 +2,9 @@
 //!
 //! Workers that sleep in the reactor wait for its one epoll set, from which any of them may take a signal. A worker with pinned
 //! green threads waits for that set and for an eventfd of its own, by poll(2), and so hears of every event, also of those that
-//! another worker takes. Who makes one of its green threads ready rings the [`Bell`], and if the worker listens, writes the
-//! eventfd, and has all look around who stand by, of whom the worker may be one. Should there be no descriptor left for an
-//! eventfd, the worker looks every [`LOOK_PERIOD`] instead.
+//! another worker takes. Whoever makes one of its green threads ready notifies it by the [`WaitFlag`]: if the worker waits, that
+//! writes the eventfd, and makes all workers on standby look around, of whom it may be one. Should there be no descriptor left
+//! for an eventfd, the worker looks every [`LOOK_PERIOD`] instead.
 //!
 //! (Rejected: an epoll set for each such worker around the shared one: two descriptors more, and the same wake-ups. A
 //! signal to the OS thread: it can come just before the wait.)
@@ -16,8 +16,8 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::io::Errno;
 
-use crate::base::bell::Bell;
 use crate::base::own_descriptor::{OwnDescriptor, lost};
+use crate::base::wait_flag::WaitFlag;
 use crate::sched::reactor::Reactor;
 use crate::sched::standby::Standby;
 
@@ -26,7 +26,7 @@ const LOOK_PERIOD: Duration = Duration::from_millis(1);
 
 /// What wakes one worker; see the module's page.
 pub(crate) struct Notifier {
-    bell: Bell,
+    flag: WaitFlag,
     /// Made for the first pinned green thread; `None` if that failed.
     eventfd: OnceLock<Option<OwnDescriptor>>,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Notifier {
 impl Notifier {
     pub(crate) fn new() -> Notifier {
         Notifier {
-            bell: Bell::new(),
+            flag: WaitFlag::new(),
             eventfd: OnceLock::new(),
         }
     }
@@ -47,34 +47,34 @@ impl Notifier {
     }
 
     /// The worker is about to wait; afterwards it must look at its queue once more.
-    pub(crate) fn listen(&self) {
-        self.bell.listen();
+    pub(crate) fn prepare_wait(&self) {
+        self.flag.prepare_wait();
     }
 
     /// The worker does not wait after all.
-    pub(crate) fn stop(&self) {
-        self.bell.stop();
+    pub(crate) fn cancel_wait(&self) {
+        self.flag.cancel_wait();
     }
 
-    /// Waits until the reactor may have events or the bell is rung. The worker listens, and has looked.
+    /// Waits until the reactor may have events or somebody notifies. The worker has prepared the wait, and has looked since.
     pub(crate) fn wait(&self, reactor: &Reactor) {
         match self.eventfd.get().and_then(Option::as_ref) {
             Some(eventfd) => {
                 reactor.wait_beside(Some(eventfd.as_fd()), None);
-                self.bell.stop();
+                self.flag.cancel_wait();
                 // Fails if nobody has written.
                 let _ = rustix::io::read(eventfd, &mut [0; 8]);
             }
             None => {
                 reactor.wait_beside(None, Some(LOOK_PERIOD));
-                self.bell.stop();
+                self.flag.cancel_wait();
             }
         }
     }
 
     /// Something was queued for the worker: wakes it if it waits.
-    pub(crate) fn ring(&self, standby: &Standby) {
-        if !self.bell.ring() {
+    pub(crate) fn notify(&self, standby: &Standby) {
+        if !self.flag.notify() {
             return;
         }
         if let Some(Some(eventfd)) = self.eventfd.get() {

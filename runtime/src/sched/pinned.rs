@@ -23,16 +23,16 @@ impl Shard {
     }
 
     /// The worker is about to wait; afterwards it must look at the pinned queue once more.
-    pub(super) fn listen_for_pinned(&self) {
+    pub(super) fn prepare_wait_for_pinned(&self) {
         if self.has_pinned() {
-            self.notifier.listen();
+            self.notifier.prepare_wait();
         }
     }
 
     /// The worker does not wait after all.
-    pub(super) fn stop_listening(&self) {
+    pub(super) fn cancel_wait_for_pinned(&self) {
         if self.has_pinned() {
-            self.notifier.stop();
+            self.notifier.cancel_wait();
         }
     }
 
@@ -52,7 +52,7 @@ impl GreenRef {
         let shared = self.life().shared.clone();
         let shard = self.pin().expect("the caller has asked");
         shard.push_pinned(self);
-        shard.notifier.ring(&shared.standby);
+        shard.notifier.notify(&shared.standby);
     }
 
     /// On the worker, after the green thread's last turn, whether or not it was pinned.

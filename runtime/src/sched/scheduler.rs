@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
 use crossbeam_deque::Injector;
 
-use crate::base::bell::Bell;
 use crate::base::counters::OutsideCounters;
 use crate::base::error::BuildError;
 use crate::base::kernel_futex;
 use crate::base::patch::Patch;
 use crate::base::process;
+use crate::base::wait_flag::WaitFlag;
 use crate::sched::crew::Crew;
 use crate::sched::green::{Green, GreenRef};
 use crate::sched::idle::{Idle, Place};
@@ -29,7 +29,7 @@ pub(crate) struct Shared {
     pub(crate) idle: Idle,
     pub(crate) standby: Standby,
     pub(crate) reactor: Arc<Reactor>,
-    pub(crate) bell: Bell,
+    pub(crate) monitor_waits: WaitFlag,
     pub(crate) counters: OutsideCounters,
     sleeping: AtomicU32,
     /// Set when the handle is dropped: the workers leave once no green thread lives.
@@ -56,7 +56,7 @@ impl Shared {
             idle: Idle::new(),
             standby: Standby::new(),
             reactor: Arc::new(Reactor::new(duty)?),
-            bell: Bell::new(),
+            monitor_waits: WaitFlag::new(),
             counters: OutsideCounters::default(),
             sleeping: AtomicU32::new(0),
             closing: AtomicBool::new(false),
@@ -151,7 +151,7 @@ impl Shared {
 
     pub(crate) fn worker_wakes(&self) {
         self.sleeping.fetch_sub(1, Ordering::SeqCst);
-        kernel_futex::ring(&self.bell);
+        kernel_futex::notify(&self.monitor_waits);
     }
 
     /// How many workers sleep.

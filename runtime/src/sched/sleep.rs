@@ -22,14 +22,14 @@ impl Worker {
         };
         let signals = shared.standby.signals();
         shared.idle.sleep(searching, place);
-        shard.listen_for_pinned();
+        shard.prepare_wait_for_pinned();
         let has_work = match place {
             Place::Reactor => shared.may_have_work(),
             Place::Standby => shared.has_work(),
         };
         let stay = has_work || !shard.pinned_queue.is_empty() || shared.is_over();
         if stay || (place == Place::Reactor && !shared.arm_timer()) {
-            shard.stop_listening();
+            shard.cancel_wait_for_pinned();
             shared.idle.wake(place, false);
             return None;
         }
@@ -120,7 +120,7 @@ impl Worker {
             idle.wake(Place::Reactor, false);
         }
         if !waits {
-            shard.stop_listening();
+            shard.cancel_wait_for_pinned();
         }
         waits
     }

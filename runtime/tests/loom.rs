@@ -135,8 +135,6 @@ mod wait {
 }
 #[path = "../src/thread/block_on.rs"]
 mod block_on;
-#[path = "../src/sched/crew.rs"]
-mod crew;
 #[path = "../src/sched/idle.rs"]
 mod idle;
 #[path = "../src/base/interest.rs"]
@@ -149,6 +147,8 @@ mod opening;
 mod park;
 #[path = "../src/sched/run_next.rs"]
 mod run_next;
+#[path = "../src/sched/spare_workers.rs"]
+mod spare_workers;
 #[path = "../src/base/spin/word.rs"]
 mod spin_word;
 #[path = "../src/base/wait_flag.rs"]
@@ -391,7 +391,7 @@ enum Sleep {
 
 struct Pool {
     idle: idle::Idle,
-    crew: crew::Crew,
+    worker_count: spare_workers::WorkerCount,
     events: EventSet,
     standby: Standby,
     sleep: Sleep,
@@ -408,7 +408,7 @@ impl Pool {
     fn new(work: usize, sleep: Sleep) -> Arc<Pool> {
         Arc::new(Pool {
             idle: idle::Idle::new(),
-            crew: crew::Crew::new(1),
+            worker_count: spare_workers::WorkerCount::new(1),
             events: EventSet::default(),
             standby: Standby::default(),
             sleep,
@@ -488,14 +488,14 @@ impl Pool {
                 self.left.fetch_sub(1, Ordering::SeqCst);
                 continue;
             }
-            if self.crew.has_surplus() {
+            if self.worker_count.has_surplus() {
                 if std::mem::take(&mut searching)
                     && self.idle.stop_searching()
                     && self.may_have_work()
                 {
                     self.notify();
                 }
-                if self.crew.retire() {
+                if self.worker_count.retire() {
                     return;
                 }
                 continue;
@@ -573,7 +573,7 @@ fn push_two(preemptions: usize, workers: usize, surplus: bool, sleep: Sleep) {
         let workers: Vec<_> = (0..workers)
             .map(|_| {
                 if surplus {
-                    pool.crew.join();
+                    pool.worker_count.add();
                 }
                 let pool = pool.clone();
                 thread::spawn(move || pool.run())
@@ -672,28 +672,28 @@ fn a_surplus_worker_retires_beside_one_on_standby_and_leaves_no_work_behind() {
 #[test]
 fn no_fewer_workers_remain_than_should_serve() {
     check(3, || {
-        let crew = Arc::new(crew::Crew::new(1));
-        (0..3).for_each(|_| crew.join());
+        let count = Arc::new(spare_workers::WorkerCount::new(1));
+        (0..3).for_each(|_| count.add());
         let retired: Vec<_> = (0..3)
             .map(|_| {
-                let crew = crew.clone();
-                thread::spawn(move || usize::from(crew.retire()))
+                let count = count.clone();
+                thread::spawn(move || usize::from(count.retire()))
             })
             .collect();
         // One gets stuck: as the monitor sees it, two should serve from now on.
-        crew.set_target(2);
-        let serving = crew.serving();
-        (serving..2).for_each(|_| crew.join());
+        count.set_target(2);
+        let serving = count.serving();
+        (serving..2).for_each(|_| count.add());
         let joined = 2_usize.saturating_sub(serving);
         let retired: usize = retired.into_iter().map(|one| one.join().unwrap()).sum();
-        assert_eq!(crew.serving(), 3 + joined - retired);
-        assert!(crew.serving() >= 2);
+        assert_eq!(count.serving(), 3 + joined - retired);
+        assert!(count.serving() >= 2);
     });
 }
 
-/// A worker's place with what belongs to it; the wait on the post's word is a lock and a condition variable.
+/// A worker's place with what belongs to it; the wait on the word of its state is a lock and a condition variable.
 struct Workplace {
-    post: crew::Post,
+    worker_state: spare_workers::WorkerState,
     lock: Mutex<()>,
     changed: Condvar,
     /// Stands for the run queue: loom fails the model if two threads use it without order between them.
@@ -708,13 +708,16 @@ impl Workplace {
     /// A place whose worker serves.
     fn serving() -> Arc<Workplace> {
         let place = Workplace {
-            post: crew::Post::vacant(),
+            worker_state: spare_workers::WorkerState::vacant(),
             lock: Mutex::new(()),
             changed: Condvar::new(),
             queue: loom::cell::UnsafeCell::new(0),
             over: loom::sync::atomic::AtomicBool::new(false),
         };
-        assert_eq!(place.post.call(), Some(crew::Call::Start));
+        assert_eq!(
+            place.worker_state.start(),
+            Some(spare_workers::Start::NewThread)
+        );
         Arc::new(place)
     }
 
@@ -725,14 +728,14 @@ impl Workplace {
 
     /// `Worker::retire`: true if the OS thread ends. It waits for ever, or not at all.
     fn retire(&self, waits: bool) -> bool {
-        let retired = self.post.retire();
+        let retired = self.worker_state.retire();
         if waits && !self.over.load(Ordering::SeqCst) {
             let mut guard = self.lock.lock().unwrap();
-            while self.post.word().load(Ordering::SeqCst) == retired {
+            while self.worker_state.word().load(Ordering::SeqCst) == retired {
                 guard = self.changed.wait(guard).unwrap();
             }
         }
-        self.post.give_up()
+        self.worker_state.give_up()
     }
 
     fn wake(&self) {
@@ -741,17 +744,17 @@ impl Workplace {
     }
 
     /// `Shared::add_worker`, with the new OS thread's work done by the caller.
-    fn call(&self) {
-        match self.post.call() {
-            Some(crew::Call::Start) => self.serve(),
-            Some(crew::Call::Wake) => self.wake(),
+    fn start(&self) {
+        match self.worker_state.start() {
+            Some(spare_workers::Start::NewThread) => self.serve(),
+            Some(spare_workers::Start::Wake) => self.wake(),
             None => {}
         }
     }
 }
 
 #[test]
-fn a_retired_worker_hears_the_call() {
+fn a_retired_worker_learns_that_it_is_started_again() {
     check(5, || {
         let place = Workplace::serving();
         let worker = {
@@ -762,16 +765,16 @@ fn a_retired_worker_hears_the_call() {
                 place.serve();
             })
         };
-        while place.post.is_serving() {
+        while place.worker_state.is_serving() {
             thread::yield_now();
         }
-        place.call();
+        place.start();
         worker.join().unwrap();
     });
 }
 
 #[test]
-fn a_place_has_one_worker_though_it_is_called_as_the_old_one_gives_up() {
+fn a_place_has_one_worker_though_one_is_started_as_the_old_one_gives_up() {
     check(5, || {
         let place = Workplace::serving();
         let worker = {
@@ -783,7 +786,7 @@ fn a_place_has_one_worker_though_it_is_called_as_the_old_one_gives_up() {
                 }
             })
         };
-        place.call();
+        place.start();
         worker.join().unwrap();
     });
 }
@@ -798,19 +801,19 @@ fn a_retired_worker_does_not_miss_the_end() {
                 place.serve();
                 // Ends, or is called just before and finds the runtime over.
                 let ended = place.retire(true);
-                assert!(ended || place.post.is_serving());
+                assert!(ended || place.worker_state.is_serving());
             })
         };
         let monitor = {
             let place = place.clone();
             thread::spawn(move || {
-                if let Some(crew::Call::Wake) = place.post.call() {
+                if let Some(spare_workers::Start::Wake) = place.worker_state.start() {
                     place.wake();
                 }
             })
         };
         place.over.store(true, Ordering::SeqCst);
-        if place.post.dismiss() {
+        if place.worker_state.dismiss() {
             place.wake();
         }
         worker.join().unwrap();

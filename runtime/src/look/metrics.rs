@@ -100,7 +100,7 @@ impl Metrics {
                 .map(|shard| shard.queued())
                 .sum::<usize>();
         let runnable = runnable.min(live - running);
-        let workers = shared.crew.serving();
+        let workers = shared.worker_count.serving();
         let base_workers = shared.settings.workers;
         Metrics {
             live,

@@ -73,8 +73,8 @@ impl Shared {
         self.reactor.signal();
         kernel_futex::notify(&self.monitor_waits);
         for shard in self.shards.iter() {
-            if shard.post.dismiss() {
-                compensation::wake_at(&shard.post);
+            if shard.worker_state.dismiss() {
+                compensation::wake_retired(&shard.worker_state);
             }
         }
     }

@@ -13,7 +13,7 @@
 //! | a worker: its loop, its OS thread, what of it others see | `worker`, `worker_thread`, `shard`, `progress` |
 //! | a worker's queues: ready ones, the one that is next, those whose turn comes, pinned ones | `run_queue`, `run_next`, `due_queue`, `pinned` |
 //! | what a worker takes from others; how it sleeps, and who is woken | `steal`, `sleep`, `idle`, `standby`, `notifier` |
-//! | how many workers should serve | `crew` |
+//! | how many workers should serve | `spare_workers` |
 //! | calling in workers and retiring them, and how long a retired one stays | `compensation` |
 //! | sections that block a worker | `blocking_section` |
 //! | what all workers of a runtime share; its end; the values that it goes by | `scheduler`, `ending`, `settings` |
@@ -25,7 +25,6 @@ pub(crate) mod blocking_section;
 mod compensation;
 pub(crate) mod context;
 mod coroutine;
-pub(crate) mod crew;
 pub(crate) mod due_queue;
 mod ending;
 pub(crate) mod green;
@@ -48,6 +47,7 @@ pub(crate) mod settings;
 pub(crate) mod shard;
 pub(crate) mod sleep;
 mod slots;
+pub(crate) mod spare_workers;
 pub(crate) mod standby;
 pub(crate) mod steal;
 mod switch;

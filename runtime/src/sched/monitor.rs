@@ -1,7 +1,7 @@
 //! The monitor: an OS thread that sees to what no worker can see to itself.
 //!
 //! - A worker that does not get on, be it marked as in a blocking section or not, is *stuck*. The monitor lets
-//!   others steal from its run-next slot, and calls in a spare worker (see `crew.rs`), which serves reactor and
+//!   others steal from its run-next slot, and calls in a spare worker (see `spare_workers.rs`), which serves reactor and
 //!   timers and finds the rest of the stuck worker's work in its queue. Surplus workers are told to retire.
 //! - A worker whose turns are so long that it has not looked around since the last look is asked to.
 //! - A green thread that has run for longer than `max_blocking_time` is reported (see `hog.rs`).
@@ -214,7 +214,7 @@ impl<O: Observer> Monitor<O> {
             reported_at: None,
             polls: shard.counters.reactor_polls.get(),
         };
-        let is_serving = shard.post.is_serving();
+        let is_serving = shard.worker_state.is_serving();
         if is_serving && !sight.asleep && before.is_some_and(|before| before.polls == fresh.polls) {
             shard.progress.set_look_due(true);
         }
@@ -254,7 +254,7 @@ impl<O: Observer> Monitor<O> {
         let Some(seen) = &mut self.watched[index] else {
             return;
         };
-        if seen.sight.asleep || seen.sight.is_marked() || !shard.post.is_serving() {
+        if seen.sight.asleep || seen.sight.is_marked() || !shard.worker_state.is_serving() {
             return;
         }
         let due = *seen.reported_at.get_or_insert(seen.since.plus(limit));
@@ -275,8 +275,10 @@ impl<O: Observer> Monitor<O> {
         if settings.spare_workers() == 0 {
             return;
         }
-        shared.crew.set_target(settings.workers + census.stuck);
-        let mut moving = shared.crew.serving().saturating_sub(census.stuck);
+        shared
+            .worker_count
+            .set_target(settings.workers + census.stuck);
+        let mut moving = shared.worker_count.serving().saturating_sub(census.stuck);
         let mut wanted = self.wanted(shared, census, moving);
         if wanted > 0 && census.stuck > 0 {
             moving += self.preempted(shared);
@@ -293,7 +295,7 @@ impl<O: Observer> Monitor<O> {
             }
         }
         // A surplus worker that sleeps in the reactor does not know; one on standby goes there.
-        let has_surplus = census.retirable > 0 && shared.crew.has_surplus();
+        let has_surplus = census.retirable > 0 && shared.worker_count.has_surplus();
         if has_surplus && self.had_surplus {
             shared.reactor.signal();
         }
@@ -384,5 +386,5 @@ fn is_preempted(seen: &Watched, os_thread: Option<i32>, least: Duration) -> bool
 
 /// Whether every worker sleeps, or was stuck at the last look.
 fn is_quiet(shared: &Shared, census: &Census) -> bool {
-    !census.is_undecided && shared.sleeping() + census.stuck >= shared.crew.serving()
+    !census.is_undecided && shared.sleeping() + census.stuck >= shared.worker_count.serving()
 }

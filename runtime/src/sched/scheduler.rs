@@ -11,20 +11,20 @@ use crate::base::kernel_futex;
 use crate::base::patch::Patch;
 use crate::base::process;
 use crate::base::wait_flag::WaitFlag;
-use crate::sched::crew::Crew;
 use crate::sched::green::{Green, GreenRef};
 use crate::sched::idle::{Idle, Place};
 use crate::sched::reactor::{Duty, Reactor};
 use crate::sched::run_next::RunNext;
 use crate::sched::settings::Settings;
 use crate::sched::shard::Shards;
+use crate::sched::spare_workers::WorkerCount;
 use crate::sched::standby::Standby;
 
 /// The shared part of a runtime. Workers, handles and each living green thread keep it alive.
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) shards: Shards,
-    pub(crate) crew: Crew,
+    pub(crate) worker_count: WorkerCount,
     pub(crate) injector: Injector<GreenRef>,
     pub(crate) idle: Idle,
     pub(crate) standby: Standby,
@@ -50,7 +50,7 @@ impl Shared {
     pub(crate) fn new(settings: Settings, duty: Duty) -> Result<Shared, BuildError> {
         Ok(Shared {
             shards: Shards::with_room_for(settings.workers + settings.spare_workers()),
-            crew: Crew::new(settings.workers),
+            worker_count: WorkerCount::new(settings.workers),
             settings,
             injector: Injector::new(),
             idle: Idle::new(),
@@ -85,7 +85,7 @@ impl Shared {
 
     /// How many workers search at once: the more search, the less each finds.
     pub(crate) fn search_limit(&self) -> u64 {
-        self.crew.serving().div_ceil(2) as u64
+        self.worker_count.serving().div_ceil(2) as u64
     }
 
     /// New work is visible: wakes a sleeping worker unless another one searches already.
@@ -128,7 +128,7 @@ impl Shared {
 
     /// A running worker has a new timer: if another one is in the reactor, it must wake in time.
     pub(crate) fn timer_inserted(&self, fires: u64) {
-        if self.crew.serving() > 1 && self.idle.has_pollers() && !self.reactor.arm(fires) {
+        if self.worker_count.serving() > 1 && self.idle.has_pollers() && !self.reactor.arm(fires) {
             self.notify();
         }
     }
@@ -136,7 +136,7 @@ impl Shared {
     /// A worker goes on to run something: if it was the one to take the timer's event, and another one
     /// is in the reactor, the timer must be set for the next deadline.
     pub(crate) fn keep_timer_armed(&self) {
-        if self.crew.serving() > 1
+        if self.worker_count.serving() > 1
             && self.reactor.is_disarmed()
             && self.idle.has_pollers()
             && !self.arm_timer()

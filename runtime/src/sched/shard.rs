@@ -1,7 +1,7 @@
 //! The part of a worker that others see, and the list of them.
 //!
 //! A shard is a worker's place: its run queue, its timers, and what the monitor and other workers may know of
-//! it. It outlives the OS thread that serves there (see `crew.rs`) and lasts as long as the runtime.
+//! it. It outlives the OS thread that serves there (see `spare_workers.rs`) and lasts as long as the runtime.
 //!
 //! Who touches which field:
 //!
@@ -28,13 +28,13 @@ use std::sync::{Arc, OnceLock};
 use crate::base::counters::Counters;
 use crate::base::deadline::Deadline;
 use crate::base::spin::SpinLock;
-use crate::sched::crew::Post;
 use crate::sched::due_queue::DueQueue;
 use crate::sched::green::{Green, GreenRef};
 use crate::sched::notifier::Notifier;
 use crate::sched::progress::Progress;
 use crate::sched::run_next::RunNext;
 use crate::sched::run_queue::{RunQueue, Thief};
+use crate::sched::spare_workers::WorkerState;
 use crate::sched::wheel::{Timer, Wheel};
 
 /// Timers that expire in one go, before the wheel's lock is let go.
@@ -57,7 +57,7 @@ pub(crate) struct Shard {
     pub(crate) counters: Counters,
     /// Set by the monitor while the worker does not get on: its run-next slot may be stolen.
     pub(crate) stuck: AtomicBool,
-    pub(crate) post: Post,
+    pub(crate) worker_state: WorkerState,
     /// Pinned green threads that live; changed by the worker's own OS thread.
     pub(super) pinned_count: AtomicU32,
     /// Those of them that are ready.
@@ -84,7 +84,7 @@ impl Shard {
             progress: Progress::new(),
             counters: Counters::default(),
             stuck: AtomicBool::new(false),
-            post: Post::vacant(),
+            worker_state: WorkerState::vacant(),
             pinned_count: AtomicU32::new(0),
             pinned_queue: DueQueue::new(),
             notifier: Notifier::new(),
@@ -98,8 +98,8 @@ impl Shard {
     ///
     /// # Safety
     ///
-    /// The caller is the OS thread that serves here, be it on a green thread or in the scheduler: the post's
-    /// protocol hands the queue from one OS thread to the next.
+    /// The caller is the OS thread that serves here, be it on a green thread or in the scheduler: the
+    /// protocol of `spare_workers.rs` hands the queue from one OS thread to the next.
     #[inline]
     pub(crate) unsafe fn queue(&self) -> &RunQueue<GreenRef> {
         &self.queue

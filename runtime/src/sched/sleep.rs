@@ -13,7 +13,7 @@ impl Worker {
         let shared = &*self.shared;
         let shard = &*self.shard;
         // One worker alone has nobody to stand by for.
-        let place = if shared.crew.serving() > 1 && self.others_are_prompt() {
+        let place = if shared.worker_count.serving() > 1 && self.others_are_prompt() {
             // It may have taken the timer's event.
             shared.keep_timer_armed();
             Place::Standby
@@ -58,7 +58,7 @@ impl Worker {
     fn wait_in_reactor(&self) {
         let shared = &*self.shared;
         let shard = &*self.shard;
-        let serving = shared.crew.serving();
+        let serving = shared.worker_count.serving();
         let began = (serving > 1).then(Deadline::now);
         if shard.has_pinned() {
             shard.notifier.wait(&shared.reactor);

@@ -80,7 +80,7 @@ pub(crate) struct Worker {
 impl Worker {
     /// # Safety
     ///
-    /// The calling OS thread was started for a call of the post at `index`.
+    /// The calling OS thread was started to serve at `index`.
     pub(super) unsafe fn new(shared: Arc<Shared>, index: usize) -> Worker {
         let shard = shared.shards.get(index).clone();
         let turn = shard.progress.turn();
@@ -113,7 +113,7 @@ impl Worker {
 
     #[inline]
     pub(crate) fn queue(&self) -> &RunQueue<GreenRef> {
-        // SAFETY: a worker is used by its own OS thread only, which was called to this shard's post.
+        // SAFETY: a worker is used by its own OS thread only, which serves at this shard.
         unsafe { self.shard.queue() }
     }
 
@@ -405,7 +405,7 @@ impl Worker {
             self.dispatch(|| self.expire_timers());
             let own = stolen.take().or_else(|| self.take());
             let mut found = own.or_else(|| self.take_injected());
-            if found.is_none() && shared.crew.serving() > 1 {
+            if found.is_none() && shared.worker_count.serving() > 1 {
                 if !searching {
                     searching = shared.idle.start_searching(shared.search_limit());
                 }

@@ -11,7 +11,7 @@ use crate::sched::overflow;
 use crate::sched::scheduler::Shared;
 use crate::sched::worker::{Leave, Worker};
 
-/// Starts an OS thread for the worker at `index`, whose post was called.
+/// Starts an OS thread for the worker at `index`, which is counted as serving.
 pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
     let name = format!("{}-{index}", shared.settings.name);
     let shared = shared.clone();
@@ -21,7 +21,7 @@ pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
         let _registered = setxid::Registered::new();
         let _stack = NativeStack::of_this_thread().expect("glibc tells a thread of its own stack");
         let _alternate_stack = overflow::AlternateStack::install();
-        // SAFETY: this is the OS thread for the call.
+        // SAFETY: this OS thread was started to serve at `index`.
         let worker = unsafe { Worker::new(shared, index) };
         worker.shard.progress.begin();
         context::set_worker(&worker);

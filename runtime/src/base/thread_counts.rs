@@ -19,26 +19,26 @@ static ENDLESS_WAITERS: AtomicU64 = AtomicU64::new(0);
 static OWN_SIGNALS: AtomicU64 = AtomicU64::new(1 << (libc::SIGSEGV - 1) | 1 << (libc::SIGBUS - 1));
 
 /// Counts the calling OS thread while it exists.
-pub(crate) struct Counted(&'static AtomicU64);
+pub(crate) struct CountedThread(&'static AtomicU64);
 
-impl Counted {
+impl CountedThread {
     /// As one of the runtime's own.
-    pub(crate) fn own_thread() -> Counted {
-        Counted::new(&OWN_THREADS)
+    pub(crate) fn own_thread() -> CountedThread {
+        CountedThread::new(&OWN_THREADS)
     }
 
     /// As one that waits without deadline.
-    pub(crate) fn endless_waiter() -> Counted {
-        Counted::new(&ENDLESS_WAITERS)
+    pub(crate) fn endless_waiter() -> CountedThread {
+        CountedThread::new(&ENDLESS_WAITERS)
     }
 
-    fn new(count: &'static AtomicU64) -> Counted {
+    fn new(count: &'static AtomicU64) -> CountedThread {
         count.fetch_add(PRESENT + EVER, Ordering::SeqCst);
-        Counted(count)
+        CountedThread(count)
     }
 }
 
-impl Drop for Counted {
+impl Drop for CountedThread {
     fn drop(&mut self) {
         self.0.fetch_sub(PRESENT, Ordering::SeqCst);
     }

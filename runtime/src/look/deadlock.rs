@@ -39,7 +39,7 @@ use crate::base::thread_counts::{self, Counts};
 use crate::look::dump::{self, DumpOptions};
 use crate::sched::context::OwnWork;
 use crate::sched::green::GreenRef;
-use crate::sched::park::Sight;
+use crate::sched::park::ThreadState;
 use crate::sched::parking_lot;
 use crate::sched::scheduler::Shared;
 
@@ -52,12 +52,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a monitor remembers of deadlocks.
 #[derive(Default)]
-pub(crate) struct Watch {
+pub(crate) struct DeadlockWatch {
     /// The waits that were reported last.
     reported: Option<Waits>,
 }
 
-impl Watch {
+impl DeadlockWatch {
     /// Reports a deadlock if there is one that was not reported yet. Called by the monitor when all workers of its
     /// runtime have slept for a while.
     pub(crate) fn look(&mut self, shared: &Arc<Shared>) {
@@ -101,7 +101,7 @@ fn endless_waits(shared: &Shared) -> Option<Waits> {
             continue;
         };
         let waiting = snapshot.waiting;
-        let is_endless = snapshot.sight == Sight::Parked
+        let is_endless = snapshot.thread_state == ThreadState::Parked
             && waiting.until.is_none()
             && waiting.reason.unpack().is_some_and(needs_a_thread);
         if !is_endless {

@@ -16,7 +16,7 @@ use rustix::thread::futex;
 
 use crate::base::report;
 use crate::base::signal;
-use crate::base::thread_counts::{self, Counted};
+use crate::base::thread_counts::{self, CountedThread};
 use crate::look::dump::{DumpOptions, dump_all};
 use crate::sched::context::{NativeSection, OwnWork};
 
@@ -122,7 +122,7 @@ fn start(signal: i32) -> io::Result<()> {
         .spawn(move || {
             let _own = OwnWork::thread();
             loop {
-                let waiting = Counted::own_thread();
+                let waiting = CountedThread::own_thread();
                 let _ = futex::wait(count, futex::Flags::PRIVATE, seen, None);
                 drop(waiting);
                 let sent = count.load(Ordering::Acquire);

@@ -12,7 +12,7 @@ use crate::base::counters::{Counter, Counters};
 use crate::body::slot;
 use crate::body::slot_pool::{self, SlotMetrics};
 use crate::sched::context::{self, NativeSection};
-use crate::sched::green::{GreenRef, Snapshot};
+use crate::sched::green::{GreenRef, GreenSnapshot};
 use crate::sched::scheduler::Shared;
 
 /// Figures of a runtime, and of its process where they say so.
@@ -184,7 +184,7 @@ pub(crate) fn stack_high_water(shared: &Shared) -> usize {
     GreenRef::all()
         .filter(|green| green.is_of(shared))
         .filter_map(GreenRef::snapshot)
-        .map(|Snapshot { stack, .. }| slot::deepest_use(stack.0, stack.1))
+        .map(|GreenSnapshot { stack, .. }| slot::deepest_use(stack.0, stack.1))
         .max()
         .unwrap_or(0)
 }

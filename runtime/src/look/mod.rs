@@ -8,14 +8,14 @@
 //! | figures, added up | `metrics` |
 //! | dumps: what they hold, how they are taken, who owns what is waited for, on a signal | `dump`, `dump_signal` |
 //! | call stacks with names, of parked and of running green threads | `trace`, `sample` |
-//! | green threads that keep their worker to themselves | `hog` |
+//! | green threads that keep their worker to themselves | `blocked` |
 //! | deadlocks | `deadlock` |
 //! | what the monitor tells, and how a green thread is named in a sentence | `observer`, `label` |
 
+pub(crate) mod blocked;
 pub(crate) mod deadlock;
 pub mod dump;
 pub(crate) mod dump_signal;
-pub(crate) mod hog;
 mod label;
 pub(crate) mod metrics;
 pub(crate) mod observer;

@@ -2,30 +2,30 @@
 
 use std::sync::Arc;
 
+use crate::look::blocked::{BlockedCallback, Reporter};
 use crate::look::deadlock;
-use crate::look::hog::{Listener, Reporter};
-use crate::sched::monitor::{Case, Observer};
+use crate::sched::monitor::{BlockedWorker, Observer};
 use crate::sched::scheduler::Shared;
 
 /// Tells of what the monitor of one runtime sees.
 pub(crate) struct Observers {
     reporter: Reporter,
-    deadlocks: deadlock::Watch,
+    deadlocks: deadlock::DeadlockWatch,
 }
 
 impl Observers {
     /// With whom to tell of green threads that keep their worker; without, they are warned of.
-    pub(crate) fn new(on_blocked: Option<Listener>) -> Observers {
+    pub(crate) fn new(on_blocked: Option<BlockedCallback>) -> Observers {
         Observers {
             reporter: Reporter::new(on_blocked),
-            deadlocks: deadlock::Watch::default(),
+            deadlocks: deadlock::DeadlockWatch::default(),
         }
     }
 }
 
 impl Observer for Observers {
-    fn blocked(&mut self, shared: &Shared, case: Case) {
-        self.reporter.report(&shared.settings.name, case);
+    fn blocked(&mut self, shared: &Shared, worker: BlockedWorker) {
+        self.reporter.report(&shared.settings.name, worker);
     }
 
     fn all_asleep(&mut self, shared: &Arc<Shared>) {

@@ -47,7 +47,7 @@ use crate::sched::shard::Shard;
 const SIGNAL: c_int = libc::SIGURG;
 
 /// How long the asker waits for the handler to begin.
-const PATIENCE: Timespec = Timespec {
+const ANSWER_TIMEOUT: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: 100_000_000,
 };
@@ -146,7 +146,7 @@ fn ask(shard: &Shard, turn: u32) -> Result<Box<[usize]>, Missing> {
         let flags = futex::Flags::PRIVATE;
         let waited = match state {
             ASKED if !is_sent => Err(Errno::TIMEDOUT),
-            ASKED => futex::wait(&QUESTION.state, flags, ASKED, Some(&PATIENCE)),
+            ASKED => futex::wait(&QUESTION.state, flags, ASKED, Some(&ANSWER_TIMEOUT)),
             _ => futex::wait(&QUESTION.state, flags, state, None),
         };
         if waited == Err(Errno::TIMEDOUT) && change(ASKED, CLAIMED) {

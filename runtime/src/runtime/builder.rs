@@ -14,8 +14,8 @@ use crate::body::region;
 use crate::body::setxid;
 use crate::body::tls;
 use crate::look;
+use crate::look::blocked::{Blocked, BlockedCallback};
 use crate::look::dump_signal::{self, Signal};
-use crate::look::hog::{Blocked, Listener};
 use crate::look::observer::Observers;
 use crate::runtime::handle::Runtime;
 use crate::runtime::settings::{Given, Resolved, Switch};
@@ -106,7 +106,7 @@ impl RuntimeBuilder {
     /// # Ok::<(), greenpatch_runtime::BuildError>(())
     /// ```
     pub fn on_blocked(mut self, listener: impl Fn(&Blocked) + Send + Sync + 'static) -> Self {
-        self.given.on_blocked = Some(Listener(Arc::new(listener)));
+        self.given.on_blocked = Some(BlockedCallback(Arc::new(listener)));
         self
     }
 

@@ -16,7 +16,7 @@ use crate::runtime::handle::Runtime;
 use crate::sched::context::{self, NativeSection};
 
 /// How long a drop waits before it says what it waits for.
-const PATIENCE: Duration = Duration::from_secs(5);
+const WARN_AFTER: Duration = Duration::from_secs(5);
 
 /// Green threads had not ended when the time of a [`Runtime::shutdown`] was over.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -119,7 +119,10 @@ impl Runtime {
             return;
         }
         let start = Instant::now();
-        if self.shared.wait_for_all(0, Some(Deadline::after(PATIENCE))) {
+        if self
+            .shared
+            .wait_for_all(0, Some(Deadline::after(WARN_AFTER)))
+        {
             return;
         }
         report::warn(format_args!(

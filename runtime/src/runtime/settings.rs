@@ -10,8 +10,8 @@ use crate::base::error::BuildError;
 use crate::base::patch::Patch;
 use crate::base::policy::{OnDeadlock, OnDrop};
 use crate::body::slot::MAX_STACK;
+use crate::look::blocked::BlockedCallback;
 use crate::look::dump_signal::Signal;
-use crate::look::hog::Listener;
 use crate::sched::settings::Settings;
 
 /// Stack of a green thread made by `spawn`, unless its builder asks otherwise.
@@ -109,7 +109,7 @@ pub(crate) struct Given {
     pub(crate) compensation: Option<Switch>,
     pub(crate) max_spare_workers: Option<usize>,
     pub(crate) max_blocking_time: Option<Duration>,
-    pub(crate) on_blocked: Option<Listener>,
+    pub(crate) on_blocked: Option<BlockedCallback>,
     pub(crate) on_drop: Option<OnDrop>,
     pub(crate) deadlock: Option<OnDeadlock>,
     pub(crate) dump_signal: Option<Signal>,
@@ -148,7 +148,7 @@ impl FromStr for Switch {
 #[derive(Debug)]
 pub(crate) struct Resolved {
     pub(crate) settings: Settings,
-    pub(crate) on_blocked: Option<Listener>,
+    pub(crate) on_blocked: Option<BlockedCallback>,
     pub(crate) dump_signal: Option<Signal>,
 }
 

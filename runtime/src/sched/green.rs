@@ -45,7 +45,7 @@ use crate::body::slot::{self, SlotRef};
 use crate::body::tls::Block;
 use crate::sched::coroutine::{Action, GreenCoroutine};
 use crate::sched::due_queue::Due;
-use crate::sched::park::{ParkState, Sight};
+use crate::sched::park::{ParkState, ThreadState};
 use crate::sched::probe;
 use crate::sched::run_queue::{Linked, Links};
 use crate::sched::scheduler::Shared;
@@ -175,11 +175,11 @@ impl Name {
 }
 
 /// What somebody outside sees of a green thread; it may have ended since.
-pub(crate) struct Snapshot {
+pub(crate) struct GreenSnapshot {
     pub(crate) task: Arc<dyn Task>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) name: Name,
-    pub(crate) sight: Sight,
+    pub(crate) thread_state: ThreadState,
     /// If it is parked.
     pub(crate) waiting: Waiting,
     /// From the lowest address to the highest; see [`slot::deepest_use`].
@@ -445,18 +445,18 @@ impl GreenRef {
     }
 
     /// What the green thread that lives here is and does, if one does. From any thread, at any time.
-    pub(crate) fn snapshot(self) -> Option<Snapshot> {
+    pub(crate) fn snapshot(self) -> Option<GreenSnapshot> {
         let name = self.name.lock();
         // SAFETY: put in and taken out under the lock that we hold; others only read.
         let life = unsafe { (*self.life.get()).as_ref() }?;
         if self.join_state.load(Ordering::Acquire) & join_state::LEFT != 0 {
             return None;
         }
-        Some(Snapshot {
+        Some(GreenSnapshot {
             task: life.task.clone(),
             shared: life.shared.clone(),
             name: name.clone(),
-            sight: self.park.look(),
+            thread_state: self.park.look(),
             waiting: self.waiting(),
             stack: self.stack(),
             stack_size: self.stack_size(),

@@ -4,7 +4,7 @@
 //!   others steal from its run-next slot, and calls in a spare worker (see `spare_workers.rs`), which serves reactor and
 //!   timers and finds the rest of the stuck worker's work in its queue. Surplus workers are told to retire.
 //! - A worker whose turns are so long that it has not looked around since the last look is asked to.
-//! - A green thread that has run for longer than `max_blocking_time` is reported (see `hog.rs`).
+//! - A green thread that has run for longer than `max_blocking_time` is reported (see `blocked.rs`).
 //! - Stack memory of slots that nobody uses any more goes back to the kernel.
 //! - A deadlock is reported (see `deadlock.rs`).
 //!
@@ -34,11 +34,11 @@ use rustix::time::Timespec;
 use crate::base::counters::OutsideCounters;
 use crate::base::deadline::Deadline;
 use crate::base::os_thread;
-use crate::base::thread_counts::Counted;
+use crate::base::thread_counts::CountedThread;
 use crate::base::wait_flag::WaitFlag;
 use crate::body::slot_pool;
 use crate::sched::context::OwnWork;
-use crate::sched::progress::Sight;
+use crate::sched::progress::ProgressSnapshot;
 use crate::sched::scheduler::Shared;
 use crate::sched::shard::Shard;
 
@@ -88,10 +88,10 @@ fn timespec(time: Duration) -> Timespec {
     }
 }
 
-/// A worker that was found not to get on.
-pub(crate) struct Case {
+/// A worker whose green thread has run for longer than `max_blocking_time`.
+pub(crate) struct BlockedWorker {
     pub(crate) shard: Arc<Shard>,
-    pub(crate) sight: Sight,
+    pub(crate) progress: ProgressSnapshot,
     /// When it first looked so.
     pub(crate) since: Deadline,
 }
@@ -99,7 +99,7 @@ pub(crate) struct Case {
 /// Who is told of what the monitor sees. Called on the monitor's OS thread, so it must not wait for anybody.
 pub(crate) trait Observer {
     /// A green thread has run for longer than `max_blocking_time`.
-    fn blocked(&mut self, shared: &Shared, case: Case);
+    fn blocked(&mut self, shared: &Shared, worker: BlockedWorker);
 
     /// All workers have slept for a while.
     fn all_asleep(&mut self, shared: &Arc<Shared>);
@@ -108,19 +108,19 @@ pub(crate) trait Observer {
 /// The body of the monitor's OS thread.
 pub(crate) fn main(shared: Weak<Shared>, observer: impl Observer) {
     let _own = OwnWork::thread();
-    let _counted = Counted::own_thread();
+    let _counted = CountedThread::own_thread();
     let mut monitor = Monitor::new(observer);
     while let Some(shared) = shared.upgrade().filter(|shared| !shared.is_over()) {
-        let census = monitor.look(&shared);
-        monitor.compensate(&shared, &census);
-        monitor.rest(&shared, &census);
+        let summary = monitor.look(&shared);
+        monitor.compensate(&shared, &summary);
+        monitor.rest(&shared, &summary);
     }
 }
 
 /// What the monitor remembers of a worker.
 #[derive(Clone, Copy)]
 struct Watched {
-    sight: Sight,
+    progress: ProgressSnapshot,
     /// When it first looked so.
     since: Deadline,
     is_stuck: bool,
@@ -138,7 +138,7 @@ struct Watched {
 
 /// The workers at one look.
 #[derive(Default)]
-struct Census {
+struct Summary {
     /// They do not get on.
     stuck: usize,
     /// They sleep, in the reactor or on standby.
@@ -179,12 +179,12 @@ impl<O: Observer> Monitor<O> {
     }
 
     /// Looks at every worker, and frees the run-next slots of stuck ones.
-    fn look(&mut self, shared: &Shared) -> Census {
+    fn look(&mut self, shared: &Shared) -> Summary {
         self.now = Deadline::now();
-        let mut census = Census::default();
+        let mut summary = Summary::default();
         self.watched.resize(shared.shards.len(), None);
         for (index, shard) in shared.shards.iter().enumerate() {
-            self.look_at(index, shard, &shared.counters, &mut census);
+            self.look_at(index, shard, &shared.counters, &mut summary);
             if let Some(limit) = shared.settings.max_blocking_time {
                 self.report(index, shard, limit, shared);
             }
@@ -192,7 +192,7 @@ impl<O: Observer> Monitor<O> {
                 shared.notify();
             }
         }
-        census
+        summary
     }
 
     fn look_at(
@@ -200,12 +200,12 @@ impl<O: Observer> Monitor<O> {
         index: usize,
         shard: &Shard,
         counters: &OutsideCounters,
-        census: &mut Census,
+        summary: &mut Summary,
     ) {
-        let sight = shard.progress.look();
+        let progress = shard.progress.look();
         let before = self.watched[index];
         let fresh = Watched {
-            sight,
+            progress,
             since: self.now,
             is_stuck: false,
             is_confirmed: false,
@@ -215,32 +215,35 @@ impl<O: Observer> Monitor<O> {
             polls: shard.counters.reactor_polls.get(),
         };
         let is_serving = shard.worker_state.is_serving();
-        if is_serving && !sight.asleep && before.is_some_and(|before| before.polls == fresh.polls) {
+        if is_serving
+            && !progress.asleep
+            && before.is_some_and(|before| before.polls == fresh.polls)
+        {
             shard.progress.set_look_due(true);
         }
-        let unmoved = before.filter(|seen| is_serving && seen.sight == sight);
+        let unmoved = before.filter(|seen| is_serving && seen.progress == progress);
         let mut seen = unmoved.unwrap_or(fresh);
-        if before.is_some_and(|before| before.sight.section != sight.section) {
+        if before.is_some_and(|before| before.progress.section != progress.section) {
             self.quick_until = self.now.plus(QUICK_FOR);
         }
-        census.retirable += usize::from(is_serving && !shard.has_pinned());
-        if sight.asleep {
-            census.asleep += 1;
+        summary.retirable += usize::from(is_serving && !shard.has_pinned());
+        if progress.asleep {
+            summary.asleep += 1;
         } else if is_serving {
             if unmoved.is_some() && seen.processor_time.is_none() {
                 let os_thread = shard.progress.os_thread();
                 seen.processor_time = os_thread.and_then(os_thread::processor_time);
             }
-            seen.is_stuck = seen.since.plus(limit(sight)) <= self.now;
-            if seen.is_stuck && !seen.is_counted && !sight.is_marked() {
-                let least = limit(sight) / 2;
+            seen.is_stuck = seen.since.plus(limit(progress)) <= self.now;
+            if seen.is_stuck && !seen.is_counted && !progress.is_marked() {
+                let least = limit(progress) / 2;
                 seen.is_counted = !is_preempted(&seen, shard.progress.os_thread(), least);
                 if seen.is_counted {
                     counters.hogs.add_shared();
                 }
             }
-            census.stuck += usize::from(seen.is_stuck);
-            census.is_undecided |= sight.is_marked() && !seen.is_stuck;
+            summary.stuck += usize::from(seen.is_stuck);
+            summary.is_undecided |= progress.is_marked() && !seen.is_stuck;
         }
         if shard.is_stuck() != seen.is_stuck {
             shard.stuck.store(seen.is_stuck, Ordering::SeqCst);
@@ -254,35 +257,35 @@ impl<O: Observer> Monitor<O> {
         let Some(seen) = &mut self.watched[index] else {
             return;
         };
-        if seen.sight.asleep || seen.sight.is_marked() || !shard.worker_state.is_serving() {
+        if seen.progress.asleep || seen.progress.is_marked() || !shard.worker_state.is_serving() {
             return;
         }
         let due = *seen.reported_at.get_or_insert(seen.since.plus(limit));
         if due <= self.now && !is_preempted(seen, shard.progress.os_thread(), limit / 2) {
             seen.reported_at = Some(self.now.plus(self.now.since(seen.since)));
-            let case = Case {
+            let worker = BlockedWorker {
                 shard: shard.clone(),
-                sight: seen.sight,
+                progress: seen.progress,
                 since: seen.since,
             };
-            self.observer.blocked(shared, case);
+            self.observer.blocked(shared, worker);
         }
     }
 
     /// Sees to it that as many workers get on as the runtime should have.
-    fn compensate(&mut self, shared: &Arc<Shared>, census: &Census) {
+    fn compensate(&mut self, shared: &Arc<Shared>, summary: &Summary) {
         let settings = &shared.settings;
         if settings.spare_workers() == 0 {
             return;
         }
         shared
             .worker_count
-            .set_target(settings.workers + census.stuck);
-        let mut moving = shared.worker_count.serving().saturating_sub(census.stuck);
-        let mut wanted = self.wanted(shared, census, moving);
-        if wanted > 0 && census.stuck > 0 {
+            .set_target(settings.workers + summary.stuck);
+        let mut moving = shared.worker_count.serving().saturating_sub(summary.stuck);
+        let mut wanted = self.wanted(shared, summary, moving);
+        if wanted > 0 && summary.stuck > 0 {
             moving += self.preempted(shared);
-            wanted = self.wanted(shared, census, moving);
+            wanted = self.wanted(shared, summary, moving);
         }
         for _ in 0..wanted {
             if self.now < self.starts_from {
@@ -295,7 +298,7 @@ impl<O: Observer> Monitor<O> {
             }
         }
         // A surplus worker that sleeps in the reactor does not know; one on standby goes there.
-        let has_surplus = census.retirable > 0 && shared.worker_count.has_surplus();
+        let has_surplus = summary.retirable > 0 && shared.worker_count.has_surplus();
         if has_surplus && self.had_surplus {
             shared.reactor.signal();
         }
@@ -303,9 +306,9 @@ impl<O: Observer> Monitor<O> {
     }
 
     /// How many more workers should be called in while so many get on.
-    fn wanted(&self, shared: &Shared, census: &Census, moving: usize) -> usize {
+    fn wanted(&self, shared: &Shared, summary: &Summary, moving: usize) -> usize {
         let missing = shared.settings.workers.saturating_sub(moving);
-        if census.asleep == 0 && self.has_work(shared) {
+        if summary.asleep == 0 && self.has_work(shared) {
             missing
         } else {
             missing.min(usize::from(moving == 0))
@@ -320,7 +323,7 @@ impl<O: Observer> Monitor<O> {
             .filter(|(seen, _)| seen.is_stuck && !seen.is_confirmed);
         let mut preempted = 0;
         for (seen, shard) in stuck {
-            let least = limit(seen.sight) / 2;
+            let least = limit(seen.progress) / 2;
             seen.is_confirmed = !is_preempted(seen, shard.progress.os_thread(), least);
             preempted += usize::from(!seen.is_confirmed);
         }
@@ -333,41 +336,45 @@ impl<O: Observer> Monitor<O> {
     }
 
     /// Waits until the next look is due.
-    fn rest(&mut self, shared: &Arc<Shared>, census: &Census) {
+    fn rest(&mut self, shared: &Arc<Shared>, summary: &Summary) {
         if self.trims_at <= self.now {
             self.trims_at = self.now.plus(TRIM_PERIOD);
             slot_pool::trim();
         }
-        let is_quick = census.is_undecided || self.now < self.quick_until;
+        let is_quick = summary.is_undecided || self.now < self.quick_until;
         let limit = shared.settings.max_blocking_time;
         let period = if is_quick { QUICK_PERIOD } else { PERIOD };
         let period = limit.map_or(period, |limit| period.min(limit / 4).max(QUICK_PERIOD));
-        if !is_quiet(shared, census) || self.had_surplus {
+        if !is_quiet(shared, summary) || self.had_surplus {
             self.quiet_since = None;
             return pause(&shared.monitor_waits, period);
         }
         let since = *self.quiet_since.get_or_insert(self.now);
-        let reports = limit.is_some() && census.stuck > 0;
+        let reports = limit.is_some() && summary.stuck > 0;
         if self.now < since.plus(QUIET) || reports {
             return pause(&shared.monitor_waits, period);
         }
-        if census.stuck == 0 {
+        if summary.stuck == 0 {
             self.observer.all_asleep(shared);
         }
         shared.monitor_waits.prepare_wait();
-        if is_quiet(shared, census) && !shared.is_over() {
-            wait(&shared.monitor_waits, (census.stuck > 0).then_some(DOZE));
+        if is_quiet(shared, summary) && !shared.is_over() {
+            wait(&shared.monitor_waits, (summary.stuck > 0).then_some(DOZE));
         }
         shared.monitor_waits.cancel_wait();
-        if census.stuck == 0 {
+        if summary.stuck == 0 {
             self.quiet_since = None;
         }
     }
 }
 
 /// How long a worker may look the same before it counts as stuck.
-fn limit(sight: Sight) -> Duration {
-    if sight.is_marked() { MARKED } else { UNMARKED }
+fn limit(progress: ProgressSnapshot) -> Duration {
+    if progress.is_marked() {
+        MARKED
+    } else {
+        UNMARKED
+    }
 }
 
 /// Whether a worker that looks the same could run, and has had the processor for less than `least` since. False if the
@@ -385,6 +392,6 @@ fn is_preempted(seen: &Watched, os_thread: Option<i32>, least: Duration) -> bool
 }
 
 /// Whether every worker sleeps, or was stuck at the last look.
-fn is_quiet(shared: &Shared, census: &Census) -> bool {
-    !census.is_undecided && shared.sleeping() + census.stuck >= shared.worker_count.serving()
+fn is_quiet(shared: &Shared, summary: &Summary) -> bool {
+    !summary.is_undecided && shared.sleeping() + summary.stuck >= shared.worker_count.serving()
 }

@@ -42,7 +42,7 @@ const NOTIFIED: u32 = 4;
 
 /// What somebody outside sees of the state word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Sight {
+pub(crate) enum ThreadState {
     /// It runs, or has yielded and stands in a run queue.
     Running,
     /// It is parked, or about to be.
@@ -101,11 +101,11 @@ impl ParkState {
     }
 
     /// From anywhere, for a look only: it may be outdated at once.
-    pub(crate) fn look(&self) -> Sight {
+    pub(crate) fn look(&self) -> ThreadState {
         match self.0.load(Ordering::Acquire) {
-            PARKING | PARKED => Sight::Parked,
-            word if word & !NOTIFIED == RUNNING => Sight::Running,
-            _ => Sight::Ready,
+            PARKING | PARKED => ThreadState::Parked,
+            word if word & !NOTIFIED == RUNNING => ThreadState::Running,
+            _ => ThreadState::Ready,
         }
     }
 

@@ -30,13 +30,13 @@ pub(crate) struct Progress {
 
 /// What the monitor sees of a worker at one look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sight {
+pub(crate) struct ProgressSnapshot {
     pub(crate) turns: u32,
     pub(crate) section: u64,
     pub(crate) asleep: bool,
 }
 
-impl Sight {
+impl ProgressSnapshot {
     /// Whether the turn is in a blocking section.
     pub(crate) fn is_marked(&self) -> bool {
         self.section == u64::from(self.turns) * 2 + 1
@@ -158,8 +158,8 @@ impl Progress {
         }
     }
 
-    pub(crate) fn look(&self) -> Sight {
-        Sight {
+    pub(crate) fn look(&self) -> ProgressSnapshot {
+        ProgressSnapshot {
             turns: self.turn(),
             section: self.section.load(Ordering::Relaxed),
             asleep: self.asleep.load(Ordering::Relaxed),

@@ -10,7 +10,7 @@
 //!
 //! **Stealing**: a thief takes the green thread at once if the worker is stuck, or is still in the turn that it has
 //! announced: the wake-up alone has taken some tens of microseconds. In any other turn the green thread may have come
-//! a moment ago. The thief then waits whether the turn lasts ([`PATIENCE`]), which it does not while green threads
+//! a moment ago. The thief then waits whether the turn lasts ([`STEAL_AFTER`]), which it does not while green threads
 //! wake each other in turn.
 //!
 //! **Nothing is left behind.** The exchange of the slot and the load of the idle protocol's word are sequentially
@@ -28,7 +28,7 @@ use crate::base::atomic::{AtomicPtr, AtomicU32, Ordering, order_after_exchange};
 
 /// How long a thief waits whether the turn lasts in which it has found a green thread in the slot. Green threads that wake
 /// each other take less than a microsecond for a turn; a woken OS thread runs after some tens.
-pub(crate) const PATIENCE: Duration = Duration::from_micros(20);
+pub(crate) const STEAL_AFTER: Duration = Duration::from_micros(20);
 
 /// The slot; see the module's page. It holds pointers that it never follows.
 pub(crate) struct RunNext<T> {

@@ -94,7 +94,7 @@ fn is_left(shard: &Shard) -> bool {
     if shard.is_stuck() || run_next.is_announced(turn) {
         return true;
     }
-    let until = Deadline::after(run_next::PATIENCE);
+    let until = Deadline::after(run_next::STEAL_AFTER);
     while run_next.is_occupied() && progress.turn() == turn {
         if until.has_passed() {
             return true;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::{io, ptr, thread};
 
-use crate::base::thread_counts::Counted;
+use crate::base::thread_counts::CountedThread;
 use crate::body::native_stack::NativeStack;
 use crate::body::setxid;
 use crate::sched::context::{self, OwnWork};
@@ -17,7 +17,7 @@ pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
     let shared = shared.clone();
     thread::Builder::new().name(name).spawn(move || {
         let _own = OwnWork::thread();
-        let _counted = Counted::own_thread();
+        let _counted = CountedThread::own_thread();
         let _registered = setxid::Registered::new();
         let _stack = NativeStack::of_this_thread().expect("glibc tells a thread of its own stack");
         let _alternate_stack = overflow::AlternateStack::install();

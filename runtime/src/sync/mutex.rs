@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{LockResult, TryLockError, TryLockResult};
 
-use super::poison::{Poison, Watch};
+use super::poison::{PanicWatch, Poison};
 use super::raw::mutex::RawMutex;
 
 /// Mutual exclusion; mirrors [`std::sync::Mutex`], poisoning included.
@@ -117,7 +117,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 #[must_use = "the mutex is unlocked as soon as the guard is dropped"]
 pub struct MutexGuard<'a, T: ?Sized> {
     // Ends before the lock does.
-    pub(super) watch: Watch<'a>,
+    pub(super) watch: PanicWatch<'a>,
     pub(super) inner: lock_api::MutexGuard<'a, RawMutex, T>,
 }
 

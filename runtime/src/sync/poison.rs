@@ -34,8 +34,8 @@ impl Poison {
 
     /// For a guard that gives a right to change the value.
     #[inline]
-    pub(super) fn watch(&self) -> Watch<'_> {
-        Watch {
+    pub(super) fn watch(&self) -> PanicWatch<'_> {
+        PanicWatch {
             poison: self,
             panicking: thread::panicking(),
         }
@@ -43,12 +43,12 @@ impl Poison {
 }
 
 /// Leaves the mark if its thread panics between its making and its end.
-pub(super) struct Watch<'a> {
+pub(super) struct PanicWatch<'a> {
     pub(super) poison: &'a Poison,
     panicking: bool,
 }
 
-impl Drop for Watch<'_> {
+impl Drop for PanicWatch<'_> {
     #[inline]
     fn drop(&mut self) {
         if !self.panicking && thread::panicking() {

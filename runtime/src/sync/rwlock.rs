@@ -6,7 +6,7 @@ use std::ops::{Deref, DerefMut};
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{LockResult, TryLockError, TryLockResult};
 
-use super::poison::{Poison, Watch};
+use super::poison::{PanicWatch, Poison};
 use super::raw::rwlock::RawRwLock;
 
 /// Many readers or one writer; mirrors [`std::sync::RwLock`], poisoning included.
@@ -184,7 +184,7 @@ impl<T: ?Sized + fmt::Display> fmt::Display for RwLockReadGuard<'_, T> {
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct RwLockWriteGuard<'a, T: ?Sized> {
     // Ends before the lock does.
-    watch: Watch<'a>,
+    watch: PanicWatch<'a>,
     inner: lock_api::RwLockWriteGuard<'a, RawRwLock, T>,
 }
 

@@ -18,7 +18,7 @@ use rustix::thread::futex::{self, Flags};
 
 use crate::base::kernel_futex;
 use crate::base::process;
-use crate::base::thread_counts::Counted;
+use crate::base::thread_counts::CountedThread;
 use crate::sched::context::{self, NativeSection, OwnWork};
 use crate::sched::parking_lot::{ANY, wake_all_green, wake_bitset, wake_green, wake_kernel};
 
@@ -160,7 +160,7 @@ fn deliver() {
         if OVERFLOW.swap(false, Ordering::Acquire) {
             wake_all_green();
         }
-        let _waiting = Counted::own_thread();
+        let _waiting = CountedThread::own_thread();
         let _ = futex::wait(&REQUESTS, Flags::PRIVATE, seen, None);
     }
 }

@@ -35,39 +35,39 @@ impl Gate {
 
 /// One dumper's turn to probe: a control block holds one probe at a time. A lock of three states, as in
 /// [`sync`](crate::sync).
-pub(super) struct Turn(());
+pub(super) struct DumpLock(());
 
-static TURN: AtomicU32 = AtomicU32::new(FREE);
+static LOCK: AtomicU32 = AtomicU32::new(FREE);
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
 
-impl Turn {
+impl DumpLock {
     /// Waits for it; `None` if the deadline comes first.
-    pub(super) fn take(deadline: Deadline) -> Option<Turn> {
-        let free = TURN.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed);
+    pub(super) fn take(deadline: Deadline) -> Option<DumpLock> {
+        let free = LOCK.compare_exchange(FREE, HELD, Ordering::Acquire, Ordering::Relaxed);
         if free.is_err() {
-            while TURN.swap(CONTENDED, Ordering::Acquire) != FREE {
+            while LOCK.swap(CONTENDED, Ordering::Acquire) != FREE {
                 if deadline.has_passed() {
                     return None;
                 }
-                futex::wait(&TURN, CONTENDED, Some(deadline));
+                futex::wait(&LOCK, CONTENDED, Some(deadline));
             }
         }
-        Some(Turn(()))
+        Some(DumpLock(()))
     }
 }
 
-impl Drop for Turn {
+impl Drop for DumpLock {
     fn drop(&mut self) {
-        if TURN.swap(FREE, Ordering::Release) == CONTENDED {
-            futex::wake(&TURN, 1);
+        if LOCK.swap(FREE, Ordering::Release) == CONTENDED {
+            futex::wake(&LOCK, 1);
         }
     }
 }
 
 /// After a fork: whoever held the turn does not exist here.
 pub(crate) fn reset_after_fork() {
-    TURN.store(FREE, Ordering::Relaxed);
+    LOCK.store(FREE, Ordering::Relaxed);
 }

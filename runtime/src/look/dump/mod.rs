@@ -44,7 +44,7 @@ mod owners;
 mod take;
 
 /// How long green threads are waited for that do not give their stacks.
-const PATIENCE: Duration = Duration::from_millis(200);
+const DEFAULT_PATIENCE: Duration = Duration::from_millis(200);
 
 /// What a dump shall hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,7 +66,7 @@ impl DumpOptions {
         DumpOptions {
             backtraces: false,
             limit: usize::MAX,
-            patience: PATIENCE,
+            patience: DEFAULT_PATIENCE,
         }
     }
 

@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use super::Owner;
 use crate::base::reason::WaitReason;
 use crate::body::tls;
-use crate::sched::green::{GreenRef, Snapshot};
-use crate::sched::park::Sight;
+use crate::sched::green::{GreenRef, GreenSnapshot};
+use crate::sched::park::ThreadState;
 use crate::sched::parking_lot;
 
 /// Who holds the mutexes that are waited for.
@@ -21,11 +21,11 @@ impl Owners {
     }
 
     /// Of the mutexes that these green threads wait for.
-    pub(super) fn find<'a>(waiting: impl Iterator<Item = &'a Snapshot>) -> Owners {
+    pub(super) fn find<'a>(waiting: impl Iterator<Item = &'a GreenSnapshot>) -> Owners {
         let mut ids: HashMap<usize, i32> = HashMap::new();
         for snapshot in waiting {
             if let Some(WaitReason::Mutex(address)) = snapshot.waiting.reason.unpack()
-                && snapshot.sight == Sight::Parked
+                && snapshot.thread_state == ThreadState::Parked
                 && !ids.contains_key(&address)
                 && let Some(id) = parking_lot::owner_of(address).filter(|&id| id != 0)
             {

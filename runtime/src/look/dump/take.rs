@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::gate::{Gate, Turn};
+use super::gate::{DumpLock, Gate};
 use super::owners::Owners;
 use super::{Dump, DumpOptions, GreenThread, State, Wait};
 use crate::base::call_stack::CallStack;
@@ -17,8 +17,8 @@ use crate::body::slot;
 use crate::look::metrics::Metrics;
 use crate::look::trace::Names;
 use crate::sched::context::{self, NativeSection};
-use crate::sched::green::{Green, GreenRef, Snapshot};
-use crate::sched::park::Sight;
+use crate::sched::green::{Green, GreenRef, GreenSnapshot};
+use crate::sched::park::ThreadState;
 use crate::sched::probe::Probe;
 use crate::sched::scheduler::Shared;
 use crate::wait::section;
@@ -63,7 +63,7 @@ struct Seen {
 
 struct SeenGreen {
     green: GreenRef,
-    snapshot: Snapshot,
+    snapshot: GreenSnapshot,
     stack: Option<Box<[usize]>>,
 }
 
@@ -129,7 +129,7 @@ fn take(of: Option<&Arc<Shared>>, options: &DumpOptions) -> Vec<Dump> {
     // Who has just answered another dumper is not parked again yet; so the turn comes before the look.
     let turn = options
         .backtraces
-        .then(|| Turn::take(Deadline::after(patience)));
+        .then(|| DumpLock::take(Deadline::after(patience)));
     let mut runtimes = look(of, options);
     if let Some(Some(_turn)) = turn {
         take_stacks(&mut runtimes, patience);
@@ -176,7 +176,7 @@ fn take_stacks(runtimes: &mut [Seen], mut patience: Duration) {
             let mut stack = Box::new(CallStack::new());
             stack.capture(seen.green.entry_frame());
             seen.stack = Some(stack.pointers().into());
-        } else if seen.snapshot.sight == Sight::Parked {
+        } else if seen.snapshot.thread_state == ThreadState::Parked {
             parked.push(seen);
         }
     }
@@ -234,18 +234,18 @@ fn describe(seen: Seen, owners: &Owners, names: &mut Names) -> Dump {
         .into_iter()
         .map(|seen| {
             let backtrace = seen.stack.as_ref().map(|stack| names.resolve(stack));
-            let Snapshot {
+            let GreenSnapshot {
                 task,
                 name,
-                sight,
+                thread_state,
                 waiting,
                 stack: (limit, base),
                 stack_size,
                 ..
             } = seen.snapshot;
             let worker = workers.get(&ptr::from_ref(&*seen.green));
-            let state = match (sight, waiting.reason.unpack(), worker) {
-                (Sight::Parked, Some(reason), _) => State::Parked(Wait {
+            let state = match (thread_state, waiting.reason.unpack(), worker) {
+                (ThreadState::Parked, Some(reason), _) => State::Parked(Wait {
                     reason,
                     duration: now.since(waiting.since),
                     time_left: waiting.until.map(|until| until.since(now)),
@@ -254,7 +254,7 @@ fn describe(seen: Seen, owners: &Owners, names: &mut Names) -> Dump {
                         _ => None,
                     },
                 }),
-                (Sight::Running, _, Some(&worker)) => State::Running { worker },
+                (ThreadState::Running, _, Some(&worker)) => State::Running { worker },
                 _ => State::Runnable,
             };
             GreenThread {

@@ -9,7 +9,7 @@ use super::table::{Bucket, Wait, bucket};
 use crate::base::arch;
 use crate::base::deadline::Deadline;
 use crate::base::process;
-use crate::base::thread_counts::Counted;
+use crate::base::thread_counts::CountedThread;
 
 /// As [`wait`](super::wait), but always blocks the kernel thread, green thread or not.
 pub(crate) fn wait_in_kernel(word: &AtomicU32, expected: u32, deadline: Option<Deadline>) -> Wait {
@@ -58,7 +58,7 @@ pub(crate) fn wake_kernel(address: *const u32, count: u32, bitset: u32) -> u32 {
 /// real call too. Made before the call, dropped after it.
 pub struct KernelWaiter {
     bucket: &'static Bucket,
-    _endless: Option<Counted>,
+    _endless: Option<CountedThread>,
 }
 
 impl KernelWaiter {
@@ -71,11 +71,11 @@ impl KernelWaiter {
     /// As [`register`](Self::register), of a caller who waits without deadline, and whom this process alone can wake.
     #[inline]
     pub fn register_endless(address: *const u32) -> KernelWaiter {
-        KernelWaiter::new(address, Some(Counted::endless_waiter()))
+        KernelWaiter::new(address, Some(CountedThread::endless_waiter()))
     }
 
     #[inline]
-    fn new(address: *const u32, endless: Option<Counted>) -> KernelWaiter {
+    fn new(address: *const u32, endless: Option<CountedThread>) -> KernelWaiter {
         let bucket = bucket(address as usize);
         bucket.kernel_waiters.fetch_add(1, Ordering::SeqCst);
         KernelWaiter {

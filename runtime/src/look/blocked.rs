@@ -1,10 +1,10 @@
 //! Green threads that keep their worker to themselves, and who is told of them.
 //!
 //! The monitor finds them (`monitor.rs`): a worker that has taken no turn for longer than `max_blocking_time`, has not merely
-//! lost its processor, and is not in a blocking section, which says itself that it may block. An OS thread of its own then
-//! finds out who it is and where (`sample.rs`), gives names to the call stack, which can take long, and reports; started when
-//! there is first something to report. Reports run the user's code, so the monitor cannot make them: it would wait for
-//! whatever that waits for.
+//! lost its processor, and is not in a blocking section, which says itself that it may block. The *reporter*, an OS thread that is
+//! started when there is first something to report, then finds out which green thread it is and where (`sample.rs`), gives names
+//! to the call stack, which can take long, and reports. Reports run the user's code, so the monitor cannot make them: it would
+//! wait for whatever that code waits for.
 //!
 //! A green thread is reported once, and again each time it has run twice as long.
 
@@ -18,12 +18,12 @@ use crate::look::label::Label;
 use crate::look::sample::{self, Missing};
 use crate::look::trace::{Frame, Names};
 use crate::sched::context::OwnWork;
-use crate::sched::monitor::Case;
+use crate::sched::monitor::BlockedWorker;
 use crate::sched::park;
 use crate::sync::mpmc;
 
-/// Cases that may wait for the reporter.
-const CASES: usize = 16;
+/// How many blocked workers may wait for the reporter.
+const QUEUED: usize = 16;
 
 /// Frames of a call stack that a report shows as text.
 const SHOWN: usize = 12;
@@ -117,62 +117,64 @@ impl fmt::Display for Missing {
 
 /// Whom to tell of blocked green threads.
 #[derive(Clone)]
-pub(crate) struct Listener(pub(crate) Arc<dyn Fn(&Blocked) + Send + Sync>);
+pub(crate) struct BlockedCallback(pub(crate) Arc<dyn Fn(&Blocked) + Send + Sync>);
 
-impl fmt::Debug for Listener {
+impl fmt::Debug for BlockedCallback {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Listener")
+        f.write_str("BlockedCallback")
     }
 }
 
 /// The monitor's way to the reporter.
 pub(crate) struct Reporter {
-    listener: Option<Listener>,
-    cases: Option<mpmc::Sender<Case>>,
+    callback: Option<BlockedCallback>,
+    queue: Option<mpmc::Sender<BlockedWorker>>,
 }
 
 impl Reporter {
-    pub(crate) fn new(listener: Option<Listener>) -> Reporter {
+    pub(crate) fn new(callback: Option<BlockedCallback>) -> Reporter {
         Reporter {
-            listener,
-            cases: None,
+            callback,
+            queue: None,
         }
     }
 
-    /// Has a case reported. Without an OS thread to be had for that, it is not, and the next one tries again.
-    pub(crate) fn report(&mut self, runtime: &str, case: Case) {
-        if self.cases.is_none() {
-            let (sender, receiver) = mpmc::sync_channel(CASES);
-            let listener = self.listener.clone();
+    /// Has a worker reported. If no OS thread can be started for that, it is not, and the next call tries again.
+    pub(crate) fn report(&mut self, runtime: &str, worker: BlockedWorker) {
+        if self.queue.is_none() {
+            let (sender, receiver) = mpmc::sync_channel(QUEUED);
+            let callback = self.callback.clone();
             let started = thread::Builder::new()
                 .name(format!("{runtime}-rep"))
-                .spawn(move || main(&receiver, listener.as_ref()));
-            self.cases = started.is_ok().then_some(sender);
+                .spawn(move || main(&receiver, callback.as_ref()));
+            self.queue = started.is_ok().then_some(sender);
         }
-        if let Some(cases) = &self.cases {
-            // With so many before it, it would be over before it were looked at.
-            let _ = cases.try_send(case);
+        if let Some(queue) = &self.queue {
+            // If the queue is full, this block would be over before the reporter came to look at it.
+            let _ = queue.try_send(worker);
         }
     }
 }
 
 /// The body of the reporter's OS thread.
-fn main(cases: &mpmc::Receiver<Case>, listener: Option<&Listener>) {
+fn main(queue: &mpmc::Receiver<BlockedWorker>, callback: Option<&BlockedCallback>) {
     let _own = OwnWork::thread();
     let mut names = Names::default();
-    for case in cases {
-        let Some(blocked) = examine(&case, &mut names) else {
+    for worker in queue {
+        let Some(blocked) = examine(&worker, &mut names) else {
             continue;
         };
-        match listener {
+        match callback {
             // A panic in there has been reported by std, and concerns nobody else.
-            Some(Listener(told)) => drop(panic::catch_unwind(AssertUnwindSafe(|| told(&blocked)))),
+            Some(BlockedCallback(callback)) => {
+                drop(panic::catch_unwind(AssertUnwindSafe(|| callback(&blocked))))
+            }
             None => warn_of(&blocked),
         }
     }
 }
 
-/// Reports it where no listener was given: as an event with fields, if the program listens to those.
+/// Reports it where no callback was given: as an event with fields, if the program listens to those.
 fn warn_of(blocked: &Blocked) {
     #[cfg(feature = "tracing")]
     if report::is_heard() {
@@ -191,17 +193,17 @@ fn warn_of(blocked: &Blocked) {
     report::warn(format_args!("{blocked}"));
 }
 
-/// Who it is and where; `None` if it has gone on meanwhile.
-fn examine(case: &Case, names: &mut Names) -> Option<Blocked> {
-    let (shard, turn) = (&case.shard, case.sight.turns);
+/// Which green thread it is and where; `None` if it has gone on meanwhile.
+fn examine(worker: &BlockedWorker, names: &mut Names) -> Option<Blocked> {
+    let (shard, turn) = (&worker.shard, worker.progress.turns);
     let green = shard.running()?;
     let snapshot = green.snapshot()?;
     let stack = sample::take(shard, turn);
-    let duration = case.since.elapsed();
-    // It was the one all the time, if the turn is still the same; unless its worker was not done yet with what comes before
-    // a turn.
-    if shard.progress.look() != case.sight
-        || snapshot.sight != park::Sight::Running
+    let duration = worker.since.elapsed();
+    // It was this green thread all the time if the turn is still the same; unless its worker had not yet come to the turn, but
+    // was still looking around.
+    if shard.progress.look() != worker.progress
+        || snapshot.thread_state != park::ThreadState::Running
         || shard.progress.is_looking_around()
     {
         return None;

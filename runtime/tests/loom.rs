@@ -154,7 +154,7 @@ mod spin_word;
 #[path = "../src/base/wait_flag.rs"]
 mod wait_flag;
 
-use idle::Place;
+use idle::SleepPlace;
 
 /// All interleavings with at most so many involuntary switches; more find nothing in reasonable time.
 fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
@@ -426,8 +426,8 @@ impl Pool {
 
     fn notify(&self) {
         match self.idle.notify() {
-            Some(Place::Reactor) => self.events.signal(),
-            Some(Place::Standby) => self.standby.signal(),
+            Some(SleepPlace::Reactor) => self.events.signal(),
+            Some(SleepPlace::Standby) => self.standby.signal(),
             None => {}
         }
     }
@@ -508,58 +508,58 @@ impl Pool {
     /// `Worker::sleep`. True if an event has come.
     fn sleep(&self, searching: bool, stolen: &mut bool) -> bool {
         let place = match self.sleep {
-            Sleep::Poll => Place::Reactor,
-            Sleep::StandBy | Sleep::Watch => Place::Standby,
+            Sleep::Poll => SleepPlace::Reactor,
+            Sleep::StandBy | Sleep::Watch => SleepPlace::Standby,
         };
         let signals = self.standby.signals();
         self.idle.sleep(searching, place);
         let has_work = match place {
-            Place::Reactor => self.may_have_work(),
-            Place::Standby => self.has_work(),
+            SleepPlace::Reactor => self.may_have_work(),
+            SleepPlace::Standby => self.has_work(),
         };
         if has_work || self.is_done() {
             self.idle.wake(place, false);
             return false;
         }
-        if place == Place::Standby && !self.stand_by(signals, stolen) {
+        if place == SleepPlace::Standby && !self.stand_by(signals, stolen) {
             return false;
         }
         let (signalled, event) = self.events.wait();
-        self.idle.wake(Place::Reactor, signalled);
+        self.idle.wake(SleepPlace::Reactor, signalled);
         event
     }
 
     /// `Worker::stand_by`.
     fn stand_by(&self, mut signals: u32, stolen: &mut bool) -> bool {
         let take_watch = || self.standby.watched.swap(1, Ordering::SeqCst) == 0;
-        let mut on_watch = take_watch();
+        let mut is_watcher = take_watch();
         let joins = loop {
-            if !on_watch || self.sleep != Sleep::Watch {
+            if !is_watcher || self.sleep != Sleep::Watch {
                 self.standby.wait(signals);
             }
             signals = self.standby.signals();
-            if self.idle.is_signalled(Place::Standby) {
-                self.idle.wake(Place::Standby, false);
+            if self.idle.is_signalled(SleepPlace::Standby) {
+                self.idle.wake(SleepPlace::Standby, false);
                 break false;
             }
-            if on_watch && self.run_next.take().is_some() {
-                self.idle.wake(Place::Standby, false);
+            if is_watcher && self.run_next.take().is_some() {
+                self.idle.wake(SleepPlace::Standby, false);
                 *stolen = true;
                 break false;
             }
-            if (on_watch && self.sleep == Sleep::Watch) || self.is_done() {
+            if (is_watcher && self.sleep == Sleep::Watch) || self.is_done() {
                 break self.idle.join();
             }
-            on_watch = on_watch || take_watch();
+            is_watcher = is_watcher || take_watch();
         };
-        if on_watch {
+        if is_watcher {
             self.standby.watched.swap(0, Ordering::SeqCst);
         }
         if self.idle.standing_by() && self.standby.watched.load(Ordering::SeqCst) == 0 {
             self.standby.signal();
         }
         if joins && (self.may_have_work() || self.timers.swap(0, Ordering::Relaxed) != 0) {
-            self.idle.wake(Place::Reactor, false);
+            self.idle.wake(SleepPlace::Reactor, false);
             return false;
         }
         joins

@@ -4,7 +4,7 @@
 //! waiters sleep until they are woken, so a lost wake-up shows as a deadlock, which loom reports; cells that loom watches
 //! stand for what the protocols guard.
 //!
-//! No time passes in a model. Where patience counts, it is spent at once: a waiter that may starve does after its
+//! No time passes in a model. Where the limit of a wait counts, the wait ends at once: a waiter that may starve does after its
 //! first wait, and a wait with a deadline ends without a wake-up; what happens before that end is up to loom.
 
 #![allow(dead_code, unreachable_pub)]
@@ -122,7 +122,7 @@ mod sleeper {
 
     use crate::Interrupted;
     use crate::atomic::{AtomicU32, Ordering};
-    use crate::patience::Patience;
+    use crate::wait_limit::WaitLimit;
 
     #[derive(Clone)]
     pub(crate) struct Sleeper(Arc<(Mutex<bool>, Condvar)>);
@@ -136,9 +136,9 @@ mod sleeper {
             &self,
             word: &AtomicU32,
             expected: u32,
-            patience: Patience,
+            limit: WaitLimit,
         ) -> Result<(), Interrupted> {
-            if matches!(patience, Patience::Until(Some(_))) {
+            if matches!(limit, WaitLimit::Until(Some(_))) {
                 return Err(Interrupted::TimedOut);
             }
             if word.load(Ordering::Acquire) == expected {
@@ -190,22 +190,22 @@ mod line;
 mod mutex;
 #[path = "../src/sync/raw/once.rs"]
 mod once;
-#[path = "../src/sync/raw/patience.rs"]
-mod patience;
 #[path = "../src/sync/raw/permits.rs"]
 mod permits;
 #[path = "../src/sync/raw/rwlock.rs"]
 mod rwlock;
+#[path = "../src/sync/raw/wait_limit.rs"]
+mod wait_limit;
 
 mod sync {
     pub(crate) mod raw {
-        pub(crate) use crate::{line, lock, patience, sleeper, spin};
+        pub(crate) use crate::{line, lock, sleeper, spin, wait_limit};
     }
 }
 
 use atomic::{AtomicU32, AtomicU64};
 use deadline::Deadline;
-use patience::Patience;
+use wait_limit::WaitLimit;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Interrupted {
@@ -221,10 +221,10 @@ mod interrupt {
 }
 
 /// Is cut short as soon as it has to wait.
-const IMPATIENT: Patience = Patience::Until(Some(Deadline));
+const EXPIRED: WaitLimit = WaitLimit::Until(Some(Deadline));
 
 /// Waits until it is served.
-const PATIENT: Patience = Patience::Until(None);
+const INTERRUPTIBLE: WaitLimit = WaitLimit::Until(None);
 
 /// All interleavings with at most so many involuntary switches; more find nothing in reasonable time.
 fn check(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
@@ -459,14 +459,14 @@ mod a_condition_variable {
             self.changed.notify(wake);
         }
 
-        fn pop(&self, patience: Patience) -> Result<(), Interrupted> {
+        fn pop(&self, limit: WaitLimit) -> Result<(), Interrupted> {
             let mut items = self.items.lock();
             let mut outcome = Ok(());
             while *items == 0 {
                 outcome?;
                 let seen = self.changed.begin();
                 drop(items);
-                outcome = self.changed.wait(seen, patience);
+                outcome = self.changed.wait(seen, limit);
                 items = self.items.lock();
             }
             *items -= 1;
@@ -480,8 +480,8 @@ mod a_condition_variable {
             let it = Queue::new();
             let (first, second) = (it.clone(), it.clone());
             together!(
-                move || first.pop(Patience::Endless).unwrap(),
-                move || second.pop(Patience::Endless).unwrap();
+                move || first.pop(WaitLimit::Endless).unwrap(),
+                move || second.pop(WaitLimit::Endless).unwrap();
                 {
                     it.push(1, 1);
                     it.push(1, 1);
@@ -496,8 +496,8 @@ mod a_condition_variable {
             let it = Queue::new();
             let (first, second) = (it.clone(), it.clone());
             together!(
-                move || first.pop(Patience::Endless).unwrap(),
-                move || second.pop(Patience::Endless).unwrap();
+                move || first.pop(WaitLimit::Endless).unwrap(),
+                move || second.pop(WaitLimit::Endless).unwrap();
                 it.push(2, u32::MAX)
             );
         });
@@ -509,8 +509,8 @@ mod a_condition_variable {
             let it = Queue::new();
             let (first, second) = (it.clone(), it.clone());
             together!(
-                move || if first.pop(IMPATIENT).is_ok() { first.push(1, 1) },
-                move || second.pop(PATIENT).unwrap();
+                move || if first.pop(EXPIRED).is_ok() { first.push(1, 1) },
+                move || second.pop(INTERRUPTIBLE).unwrap();
                 it.push(1, 1)
             );
         });
@@ -519,7 +519,7 @@ mod a_condition_variable {
 
 mod once_only {
     use super::*;
-    use once::{INCOMPLETE, RawOnce, Turn};
+    use once::{Claim, INCOMPLETE, RawOnce};
 
     fn new() -> Arc<Guarded<RawOnce>> {
         Guarded::new(RawOnce(AtomicU32::new(INCOMPLETE)))
@@ -527,7 +527,7 @@ mod once_only {
 
     impl Guarded<RawOnce> {
         fn call(&self, panics: bool) {
-            if let Turn::Mine { .. } = self.protocol.begin(true) {
+            if let Claim::Mine { .. } = self.protocol.begin(true) {
                 if !panics {
                     self.add_one();
                 }
@@ -547,7 +547,7 @@ mod once_only {
                     assert_eq!(first.number(), 1);
                 },
                 move || {
-                    assert_eq!(second.protocol.wait(true, PATIENT), Ok(true));
+                    assert_eq!(second.protocol.wait(true, INTERRUPTIBLE), Ok(true));
                     assert_eq!(second.number(), 1);
                 };
                 it.call(false)
@@ -563,7 +563,7 @@ mod once_only {
             let (first, second) = (it.clone(), it.clone());
             together!(
                 move || first.call(true),
-                move || assert!(second.protocol.wait(false, PATIENT).is_ok());
+                move || assert!(second.protocol.wait(false, INTERRUPTIBLE).is_ok());
                 it.call(false)
             );
             // The panic may have come last.
@@ -578,7 +578,7 @@ mod once_only {
             let it = new();
             let theirs = it.clone();
             together!(
-                move || if theirs.protocol.wait(true, IMPATIENT).is_ok() {
+                move || if theirs.protocol.wait(true, EXPIRED).is_ok() {
                     assert_eq!(theirs.number(), 1);
                 };
                 it.call(false)
@@ -626,7 +626,7 @@ mod an_event {
             let (first, second) = (it.clone(), it.clone());
             let wait = |it: Arc<Guarded<RawEvent>>| {
                 move || {
-                    it.protocol.wait(PATIENT).unwrap();
+                    it.protocol.wait(INTERRUPTIBLE).unwrap();
                     assert_eq!(it.number(), 1);
                 }
             };
@@ -642,7 +642,7 @@ mod an_event {
         check(4, || {
             let it = Arc::new(RawEvent(AtomicU32::new(0)));
             let theirs = it.clone();
-            let waiter = thread::spawn(move || theirs.wait(PATIENT).unwrap());
+            let waiter = thread::spawn(move || theirs.wait(INTERRUPTIBLE).unwrap());
             it.set();
             it.clear();
             // The waiter has come too late for that, or it goes on without this.
@@ -659,9 +659,9 @@ mod an_event {
             let it = Arc::new(RawEvent(AtomicU32::new(0)));
             let (first, second) = (it.clone(), it.clone());
             together!(
-                move || _ = first.wait(IMPATIENT),
+                move || _ = first.wait(EXPIRED),
                 move || second.set();
-                it.wait(PATIENT).unwrap()
+                it.wait(INTERRUPTIBLE).unwrap()
             );
             assert!(it.is_set());
         });
@@ -680,10 +680,10 @@ mod a_count {
             let (first, second) = (it.clone(), it.clone());
             together!(
                 move || {
-                    first.protocol.wait(PATIENT).unwrap();
+                    first.protocol.wait(INTERRUPTIBLE).unwrap();
                     assert_eq!(first.number(), 1);
                 },
-                move || _ = second.protocol.wait(IMPATIENT);
+                move || _ = second.protocol.wait(EXPIRED);
                 {
                     it.add_one();
                     assert!(it.protocol.subtract(1));
@@ -702,7 +702,7 @@ mod a_count {
             together!(
                 move || assert!(first.subtract(1)),
                 move || assert!(second.subtract(1));
-                it.wait(PATIENT).unwrap()
+                it.wait(INTERRUPTIBLE).unwrap()
             );
             assert_eq!(it.get(), 0);
         });
@@ -724,8 +724,8 @@ mod permits_for {
 
     impl Guarded<RawPermits> {
         /// With one permit in all, a mutex.
-        fn visit(&self, patience: Patience) -> bool {
-            let acquired = self.protocol.acquire(patience).is_ok();
+        fn visit(&self, limit: WaitLimit) -> bool {
+            let acquired = self.protocol.acquire(limit).is_ok();
             if acquired {
                 self.add_one();
                 assert!(self.protocol.release(1, 1));
@@ -740,9 +740,9 @@ mod permits_for {
             let it = new(1);
             let (first, second) = (it.clone(), it.clone());
             together!(
-                move || assert!(first.visit(PATIENT)),
-                move || assert!(second.visit(Patience::Endless));
-                assert!(it.visit(PATIENT))
+                move || assert!(first.visit(INTERRUPTIBLE)),
+                move || assert!(second.visit(WaitLimit::Endless));
+                assert!(it.visit(INTERRUPTIBLE))
             );
             assert_eq!(it.number(), 3);
             assert_eq!(it.protocol.free(), 1);
@@ -755,9 +755,9 @@ mod permits_for {
             let it = new(1);
             let (first, second) = (it.clone(), it.clone());
             together!(
-                move || _ = first.visit(IMPATIENT),
-                move || assert!(second.visit(PATIENT));
-                assert!(it.visit(PATIENT))
+                move || _ = first.visit(EXPIRED),
+                move || assert!(second.visit(INTERRUPTIBLE));
+                assert!(it.visit(INTERRUPTIBLE))
             );
             assert!(matches!(it.number(), 2 | 3));
             assert_eq!(it.protocol.free(), 1);
@@ -771,7 +771,7 @@ mod permits_for {
             let (first, second) = (it.clone(), it.clone());
             let visit = |it: Arc<Guarded<RawPermits>>| {
                 move || {
-                    it.protocol.acquire(PATIENT).unwrap();
+                    it.protocol.acquire(INTERRUPTIBLE).unwrap();
                     assert_eq!(it.number(), 1);
                 }
             };
@@ -799,13 +799,13 @@ mod an_exchange {
             let sum = Arc::new(AtomicU32::new(0));
             let theirs = sum.clone();
             together!(
-                move || (1..=2).for_each(|item| first.send(item, PATIENT).unwrap()),
+                move || (1..=2).for_each(|item| first.send(item, INTERRUPTIBLE).unwrap()),
                 move || {
-                    let item = second.receive(PATIENT).unwrap();
+                    let item = second.receive(INTERRUPTIBLE).unwrap();
                     theirs.fetch_add(item, atomic::Ordering::Relaxed);
                 };
                 {
-                    let item = it.receive(PATIENT).unwrap();
+                    let item = it.receive(INTERRUPTIBLE).unwrap();
                     sum.fetch_add(item, atomic::Ordering::Relaxed);
                 }
             );
@@ -819,8 +819,8 @@ mod an_exchange {
             let it = Arc::new(Fifo::new(1));
             let theirs = it.clone();
             together!(
-                move || (1..=3).for_each(|item| theirs.send(item, PATIENT).unwrap());
-                (1..=3).for_each(|item| assert_eq!(it.receive(PATIENT), Ok(item)))
+                move || (1..=3).for_each(|item| theirs.send(item, INTERRUPTIBLE).unwrap());
+                (1..=3).for_each(|item| assert_eq!(it.receive(INTERRUPTIBLE), Ok(item)))
             );
         });
     }
@@ -831,11 +831,11 @@ mod an_exchange {
             let it = Arc::new(Fifo::new(1));
             let (impatient, patient) = (it.clone(), it.clone());
             together!(
-                move || if let Ok(item) = impatient.receive(IMPATIENT) {
-                    impatient.send(item, PATIENT).unwrap();
+                move || if let Ok(item) = impatient.receive(EXPIRED) {
+                    impatient.send(item, INTERRUPTIBLE).unwrap();
                 },
-                move || assert_eq!(patient.receive(PATIENT), Ok(7));
-                it.send(7, PATIENT).unwrap()
+                move || assert_eq!(patient.receive(INTERRUPTIBLE), Ok(7));
+                it.send(7, INTERRUPTIBLE).unwrap()
             );
         });
     }
@@ -846,12 +846,12 @@ mod an_exchange {
             let it = Arc::new(Fifo::new(0));
             let (impatient, patient) = (it.clone(), it.clone());
             together!(
-                move || if let Err((item, failure)) = impatient.send(7, IMPATIENT) {
+                move || if let Err((item, failure)) = impatient.send(7, EXPIRED) {
                     assert_eq!(failure, Failure::CutShort(Interrupted::TimedOut));
-                    impatient.send(item, PATIENT).unwrap();
+                    impatient.send(item, INTERRUPTIBLE).unwrap();
                 },
-                move || patient.send(7, PATIENT).unwrap();
-                (0..2).for_each(|_| assert_eq!(it.receive(PATIENT), Ok(7)))
+                move || patient.send(7, INTERRUPTIBLE).unwrap();
+                (0..2).for_each(|_| assert_eq!(it.receive(INTERRUPTIBLE), Ok(7)))
             );
         });
     }
@@ -862,11 +862,11 @@ mod an_exchange {
             let it = Arc::new(Fifo::new(0));
             let (sender, receiver) = (it.clone(), it.clone());
             together!(
-                move || match sender.send(7, PATIENT) {
+                move || match sender.send(7, INTERRUPTIBLE) {
                     Ok(()) => {}
                     Err(refused) => assert_eq!(refused, (7, Failure::Closed)),
                 },
-                move || match receiver.receive(PATIENT) {
+                move || match receiver.receive(INTERRUPTIBLE) {
                     Ok(item) => assert_eq!(item, 7),
                     Err(failure) => assert_eq!(failure, Failure::Closed),
                 };

@@ -8,11 +8,11 @@ use crate::base::glibc;
 /// Why a runtime could not be built: cause, value and remedy.
 #[derive(Debug)]
 pub struct BuildError {
-    kind: Kind,
+    cause: Cause,
 }
 
 #[derive(Debug)]
-enum Kind {
+enum Cause {
     MissingSymbol(&'static CStr),
     UnknownLayout(&'static str),
     System {
@@ -29,13 +29,13 @@ enum Kind {
 impl BuildError {
     pub(crate) fn missing_symbol(name: &'static CStr) -> BuildError {
         BuildError {
-            kind: Kind::MissingSymbol(name),
+            cause: Cause::MissingSymbol(name),
         }
     }
 
     pub(crate) fn unknown_layout(what: &'static str) -> BuildError {
         BuildError {
-            kind: Kind::UnknownLayout(what),
+            cause: Cause::UnknownLayout(what),
         }
     }
 
@@ -45,7 +45,7 @@ impl BuildError {
 
     pub(crate) fn io(action: &'static str, source: impl Into<io::Error>) -> BuildError {
         BuildError {
-            kind: Kind::System {
+            cause: Cause::System {
                 action,
                 source: source.into(),
             },
@@ -54,7 +54,7 @@ impl BuildError {
 
     pub(crate) fn setting(name: &'static str, value: String, remedy: &'static str) -> BuildError {
         BuildError {
-            kind: Kind::Setting {
+            cause: Cause::Setting {
                 name,
                 value,
                 remedy,
@@ -65,22 +65,22 @@ impl BuildError {
 
 impl fmt::Display for BuildError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            Kind::MissingSymbol(name) => write!(
+        match &self.cause {
+            Cause::MissingSymbol(name) => write!(
                 f,
                 "this C library (glibc {}) has no symbol '{}', which green threads need for their \
                  own thread-local storage; use glibc 2.34 or later, linked dynamically",
                 glibc::version(),
                 name.to_string_lossy()
             ),
-            Kind::UnknownLayout(what) => write!(
+            Cause::UnknownLayout(what) => write!(
                 f,
                 "this C library (glibc {}) lays out its {what} in a way this version does not know; \
                  use a later version of greenpatch",
                 glibc::version()
             ),
-            Kind::System { action, source } => write!(f, "cannot {action}: {source}"),
-            Kind::Setting {
+            Cause::System { action, source } => write!(f, "cannot {action}: {source}"),
+            Cause::Setting {
                 name,
                 value,
                 remedy,
@@ -93,8 +93,8 @@ impl fmt::Display for BuildError {
 
 impl error::Error for BuildError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        match &self.kind {
-            Kind::System { source, .. } => Some(source),
+        match &self.cause {
+            Cause::System { source, .. } => Some(source),
             _ => None,
         }
     }

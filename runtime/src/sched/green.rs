@@ -15,7 +15,7 @@
 //! | `block`, `stack` | written by the spawner under the lock of `name`; read by its own green thread and its worker, and under that lock by anyone |
 //! | `adopted` | its own green thread and the worker that runs it, if it is [adopted](crate::runtime::adoption) |
 //! | `links` | whoever holds the lock of the run queue's backlog that it stands in, or took it out of there |
-//! | `yielder`, `aside`, `entry_frame`, `budget`, `vain_wakes`, `owes_turn`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
+//! | `yielder`, `aside`, `entry_frame`, `budget`, `vain_wakes`, `owes_yield`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
 //! | `pin` | written by its own green thread in its first turn, by the worker after the last; read by anyone |
 //! | `next_due`, `due` | whoever holds the lock of the due queue it stands in |
 //! | `is_early` | its own green thread; while it is parked or queued, read by whoever queues it |
@@ -98,7 +98,7 @@ pub(crate) struct Green {
     /// Its next turn comes early, however many others are ready; see `shard.rs`.
     pub(crate) is_early: Cell<bool>,
     /// It has woken one that starves, and lets others run before it goes on.
-    pub(crate) owes_turn: Cell<bool>,
+    pub(crate) owes_yield: Cell<bool>,
     /// The last park may have returned for a probe only.
     pub(super) probed: Cell<bool>,
     /// `None` if it is adopted.
@@ -124,7 +124,7 @@ pub(crate) struct Green {
     pub(crate) vain_wakes: VainWakes,
     pub(crate) timer: Timer<GreenRef>,
     pub(super) wheel: Cell<*const Shard>,
-    pub(crate) probe: probe::Place,
+    pub(crate) probe: probe::ProbeCell,
     pub(super) life: UnsafeCell<Option<Life>>,
     pub(super) name: SpinLock<Name>,
     pub(super) join_state: AtomicU32,
@@ -221,10 +221,10 @@ impl Green {
             due: Cell::new(0),
             is_early: Cell::new(false),
             vain_wakes: VainWakes::default(),
-            owes_turn: Cell::new(false),
+            owes_yield: Cell::new(false),
             timer: Timer::new(),
             wheel: Cell::new(ptr::null()),
-            probe: probe::Place::empty(),
+            probe: probe::ProbeCell::empty(),
             probed: Cell::new(false),
             life: UnsafeCell::new(None),
             name: SpinLock::new(Name::None),

@@ -71,31 +71,31 @@ const SIGNALLED: u64 = REACTOR_SIGNALLED | STANDBY_SIGNALLED;
 
 /// Where a worker sleeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum SleepPlace {
     Reactor,
     Standby,
 }
 
-impl Place {
+impl SleepPlace {
     /// One sleeper there.
     fn sleeper(self) -> u64 {
         match self {
-            Place::Reactor => POLLER,
-            Place::Standby => STANDBY,
+            SleepPlace::Reactor => POLLER,
+            SleepPlace::Standby => STANDBY,
         }
     }
 
     /// The signal sent there.
     fn signalled(self) -> u64 {
         match self {
-            Place::Reactor => REACTOR_SIGNALLED,
-            Place::Standby => STANDBY_SIGNALLED,
+            SleepPlace::Reactor => REACTOR_SIGNALLED,
+            SleepPlace::Standby => STANDBY_SIGNALLED,
         }
     }
 
     /// Whether a worker that leaves this place takes a signal along; in the reactor it may have `harvested` it.
     fn takes_signal(self, word: u64, harvested: bool) -> bool {
-        let leaves_it = self == Place::Reactor && !harvested && word & POLLING != 0;
+        let leaves_it = self == SleepPlace::Reactor && !harvested && word & POLLING != 0;
         word & self.signalled() != 0 && !leaves_it
     }
 }
@@ -110,7 +110,7 @@ impl Idle {
 
     /// After work was made visible: where the caller must send the signal, if anywhere.
     #[inline]
-    pub(crate) fn notify(&self) -> Option<Place> {
+    pub(crate) fn notify(&self) -> Option<SleepPlace> {
         fence(Ordering::SeqCst);
         addressee(self.0.load(Ordering::SeqCst))?;
         self.claim_sleeper()
@@ -122,20 +122,20 @@ impl Idle {
     #[inline]
     pub(crate) fn notify_next(&self) -> bool {
         let place = addressee(self.0.load(Ordering::SeqCst));
-        place == Some(Place::Reactor) && self.claim_poller()
+        place == Some(SleepPlace::Reactor) && self.claim_poller()
     }
 
     #[cold]
     fn claim_poller(&self) -> bool {
         let claimed = self.update(|word| {
-            let is_addressee = addressee(word) == Some(Place::Reactor);
+            let is_addressee = addressee(word) == Some(SleepPlace::Reactor);
             is_addressee.then(|| (word - POLLER + SEARCHER) | REACTOR_SIGNALLED)
         });
         claimed.is_some()
     }
 
     #[cold]
-    fn claim_sleeper(&self) -> Option<Place> {
+    fn claim_sleeper(&self) -> Option<SleepPlace> {
         let before = self.update(|word| {
             let place = addressee(word)?;
             Some((word - place.sleeper() + SEARCHER) | place.signalled())
@@ -158,7 +158,7 @@ impl Idle {
     }
 
     /// A worker is about to wait at `place`; afterwards it must look at every queue once more.
-    pub(crate) fn sleep(&self, searching: bool, place: Place) {
+    pub(crate) fn sleep(&self, searching: bool, place: SleepPlace) {
         let searcher = if searching { SEARCHER } else { 0 };
         let change = place.sleeper().wrapping_sub(searcher);
         self.0.fetch_add(change, Ordering::SeqCst);
@@ -167,19 +167,19 @@ impl Idle {
 
     /// A worker on standby goes to the reactor. False if it takes a signal along: it is a searcher now.
     pub(crate) fn join(&self) -> bool {
-        let signalled = self.leave(Place::Standby, false, POLLER);
+        let signalled = self.leave(SleepPlace::Standby, false, POLLER);
         fence(Ordering::SeqCst);
         !signalled
     }
 
     /// A worker that sleeps at `place` wakes and is a searcher now. It may have `harvested` the reactor's signal.
-    pub(crate) fn wake(&self, place: Place, harvested: bool) {
+    pub(crate) fn wake(&self, place: SleepPlace, harvested: bool) {
         self.leave(place, harvested, SEARCHER);
     }
 
     /// A worker that sleeps at `place` becomes one of another kind, or takes a signal along and is the searcher that it was
     /// counted as. True if it takes one.
-    fn leave(&self, place: Place, harvested: bool, one: u64) -> bool {
+    fn leave(&self, place: SleepPlace, harvested: bool, one: u64) -> bool {
         let takes_signal = |word| place.takes_signal(word, harvested);
         let before = self.update(|word| {
             Some(match takes_signal(word) {
@@ -191,7 +191,7 @@ impl Idle {
     }
 
     /// Whether a signal was sent to `place` that its addressee has not taken yet.
-    pub(crate) fn is_signalled(&self, place: Place) -> bool {
+    pub(crate) fn is_signalled(&self, place: SleepPlace) -> bool {
         self.0.load(Ordering::SeqCst) & place.signalled() != 0
     }
 
@@ -226,13 +226,13 @@ impl Idle {
 
 /// Where a sleeper is that new work is to wake. None is woken while there is a searcher, as there is while a signal is
 /// under way.
-fn addressee(word: u64) -> Option<Place> {
+fn addressee(word: u64) -> Option<SleepPlace> {
     if word & (SEARCHING | SIGNALLED) != 0 {
         None
     } else if word & STANDING_BY != 0 {
-        Some(Place::Standby)
+        Some(SleepPlace::Standby)
     } else if word & POLLING != 0 {
-        Some(Place::Reactor)
+        Some(SleepPlace::Reactor)
     } else {
         None
     }

@@ -15,7 +15,7 @@
 //! **Nobody is woken in vain for ever.** A lock of std is free once it is unlocked, and who runs can take it again before the one
 //! that was woken has had a turn; with one worker that may go on without end. So a green thread that for some milliseconds is
 //! woken from the same address again and again, and each time waits there again in the same turn, is *starving*: whoever wakes it
-//! then owes it a turn, and lets it run before its call returns (`owes_turn` in `green.rs`).
+//! then owes it a turn, and lets it run before its call returns (`owes_yield` in `green.rs`).
 //!
 //! The table is static, so that a waker of any kind, at any time, needs no memory. Its buckets' locks
 //! are spin locks: nobody parks, allocates or calls out under one.
@@ -32,7 +32,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering};
 
 use self::kernel::wait_in_kernel_as;
-use self::table::{BATCH, Prospect, TABLE, Waiter, bucket};
+use self::table::{BATCH, CanBeWoken, Parked, TABLE, bucket};
 use crate::base::deadline::Deadline;
 use crate::base::process;
 use crate::base::reason::Packed;
@@ -83,13 +83,13 @@ pub(crate) fn wait_for_waker(
     match context::green() {
         Some(green) => {
             let _native = NativeSection::enter();
-            let prospect = Prospect(may_be_woken);
+            let can_be_woken = CanBeWoken(may_be_woken);
             let request = ParkRequest {
                 reason: Packed::future(word.as_ptr() as usize),
-                prospect: ptr::from_ref(&prospect).cast(),
+                can_be_woken: ptr::from_ref(&can_be_woken).cast(),
                 ..ParkRequest::new(word.as_ptr(), expected)
             };
-            // SAFETY: the borrow keeps the word in place, and this frame the prospect.
+            // SAFETY: the borrow keeps the word in place, and this frame keeps what `can_be_woken` points to.
             unsafe { park_at(green, request, None) }
         }
         None if may_be_woken() => {
@@ -111,15 +111,14 @@ pub(crate) fn wake_address(word: *const AtomicU32, count: u32) -> u32 {
 
 /// As [`wake`], for waiters whose bitset meets `bitset`; only the word's address counts.
 ///
-/// While OS threads wait on the same address, they and the green threads are served first in turn, so that neither
+/// While OS threads wait on the same address too, they and the green threads are served first alternately, so that neither
 /// starves.
 pub fn wake_bitset(address: *const u32, count: u32, bitset: u32) -> u32 {
     if !has_kernel_waiters(address) {
         return wake_green(address, count, bitset);
     }
-    let turn = &bucket(address as usize).turn;
-    let kernel_first = turn.fetch_xor(1, Ordering::Relaxed) == 0;
-    if kernel_first {
+    let green_first = &bucket(address as usize).green_first;
+    if !green_first.fetch_not(Ordering::Relaxed) {
         let woken = wake_kernel(address, count, bitset);
         return woken + wake_green(address, count - woken, bitset);
     }
@@ -133,9 +132,9 @@ pub(crate) struct ParkRequest {
     expected: u32,
     bitset: u32,
     reason: Packed,
-    /// As in [`Waiter`].
+    /// As in [`Parked`].
     owner: *const AtomicI32,
-    prospect: *const Prospect<'static>,
+    can_be_woken: *const CanBeWoken<'static>,
 }
 
 impl ParkRequest {
@@ -146,7 +145,7 @@ impl ParkRequest {
             bitset: ANY,
             reason: Packed::futex(address as usize),
             owner: ptr::null(),
-            prospect: ptr::null(),
+            can_be_woken: ptr::null(),
         }
     }
 
@@ -195,13 +194,13 @@ pub(crate) unsafe fn park<E>(
     give_up: impl Fn() -> Result<(), E>,
 ) -> Result<Wait, E> {
     let address = request.address;
-    let waiter = Waiter {
+    let waiter = Parked {
         address: AtomicUsize::new(address as usize),
         bitset: request.bitset,
         green,
         is_starving: green.vain_wakes.waits_at(address as usize, green.turn()),
         owner: request.owner,
-        prospect: request.prospect,
+        can_be_woken: request.can_be_woken,
         woken: AtomicBool::new(false),
         next: Cell::new(ptr::null()),
         previous: Cell::new(ptr::null()),
@@ -232,7 +231,7 @@ pub(crate) unsafe fn park<E>(
 }
 
 /// Takes a waiter out of whatever queue it is in; false if a waker has done so.
-fn withdraw(waiter: &Waiter) -> bool {
+fn withdraw(waiter: &Parked) -> bool {
     loop {
         let address = waiter.address.load(Ordering::Relaxed);
         let mut queue = bucket(address).queue.lock();
@@ -277,7 +276,7 @@ pub fn wake_green(address: *const u32, count: u32, bitset: u32) -> u32 {
         }
     }
     if starving && let Some(green) = context::green() {
-        green.owes_turn.set(true);
+        green.owes_yield.set(true);
     }
     woken
 }
@@ -316,9 +315,9 @@ pub(crate) fn may_be_woken(address: usize) -> bool {
     let queue = bucket(address).queue.lock();
     let mut waiter = queue.head;
     while let Some(found) = queue.find(waiter, address, ANY) {
-        // SAFETY: the wait of a queued waiter has not returned, so the prospect in its frame is still there; it leaves
+        // SAFETY: the wait of a queued waiter has not returned, so what its frame holds is still there; it leaves
         // the queue under the lock that we hold.
-        if let Some(Prospect(may_be_woken)) = unsafe { found.prospect.as_ref() } {
+        if let Some(CanBeWoken(may_be_woken)) = unsafe { found.can_be_woken.as_ref() } {
             return may_be_woken();
         }
         waiter = found.next.get();

@@ -5,10 +5,10 @@
 //!
 //! | step | who |
 //! |---|---|
-//! | the probe is put into the control block ([`Place::offer`]), then the green thread is unparked | the dumper |
-//! | it is taken out, filled, marked as answered ([`Place::answer`]) | the green thread |
-//! | it is sent back unanswered ([`Place::decline`]) if the green thread has ended meanwhile | whoever ends it |
-//! | it is taken back if it was not answered in time ([`Place::withdraw`]) | the dumper |
+//! | the probe is put into the control block ([`ProbeCell::offer`]), then the green thread is unparked | the dumper |
+//! | it is taken out, filled, marked as answered ([`ProbeCell::answer`]) | the green thread |
+//! | it is sent back unanswered ([`ProbeCell::decline`]) if the green thread has ended meanwhile | whoever ends it |
+//! | it is taken back if it was not answered in time ([`ProbeCell::withdraw`]) | the dumper |
 //!
 //! No end is missed: it is first made known (`GreenRef::snapshot` gives nothing), then whoever ends the green thread looks
 //! for a probe; the dumper first puts the probe in, then asks whether the green thread lives, else it withdraws. Between
@@ -68,11 +68,11 @@ impl Probe {
 }
 
 /// The word in the control block: null, or a reference to a probe.
-pub(crate) struct Place(AtomicPtr<Probe>);
+pub(crate) struct ProbeCell(AtomicPtr<Probe>);
 
-impl Place {
-    pub(crate) const fn empty() -> Place {
-        Place(AtomicPtr::new(ptr::null_mut()))
+impl ProbeCell {
+    pub(crate) const fn empty() -> ProbeCell {
+        ProbeCell(AtomicPtr::new(ptr::null_mut()))
     }
 
     /// From anywhere: false if another dumper's probe stands here. Afterwards the caller asks whether the green thread

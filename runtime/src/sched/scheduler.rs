@@ -12,7 +12,7 @@ use crate::base::patch::Patch;
 use crate::base::process;
 use crate::base::wait_flag::WaitFlag;
 use crate::sched::green::{Green, GreenRef};
-use crate::sched::idle::{Idle, Place};
+use crate::sched::idle::{Idle, SleepPlace};
 use crate::sched::reactor::{Duty, Reactor};
 use crate::sched::run_next::RunNext;
 use crate::sched::settings::Settings;
@@ -92,8 +92,8 @@ impl Shared {
     #[inline]
     pub(crate) fn notify(&self) {
         match self.idle.notify() {
-            Some(Place::Reactor) => self.reactor.signal(),
-            Some(Place::Standby) => self.standby.signal(),
+            Some(SleepPlace::Reactor) => self.reactor.signal(),
+            Some(SleepPlace::Standby) => self.standby.signal(),
             None => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use crate::base::deadline::Deadline;
 use crate::sched::green::GreenRef;
-use crate::sched::idle::Place;
+use crate::sched::idle::SleepPlace;
 use crate::sched::standby;
 use crate::sched::worker::Worker;
 
@@ -16,19 +16,19 @@ impl Worker {
         let place = if shared.worker_count.serving() > 1 && self.others_are_prompt() {
             // It may have taken the timer's event.
             shared.keep_timer_armed();
-            Place::Standby
+            SleepPlace::Standby
         } else {
-            Place::Reactor
+            SleepPlace::Reactor
         };
         let signals = shared.standby.signals();
         shared.idle.sleep(searching, place);
         shard.prepare_wait_for_pinned();
         let has_work = match place {
-            Place::Reactor => shared.may_have_work(),
-            Place::Standby => shared.has_work(),
+            SleepPlace::Reactor => shared.may_have_work(),
+            SleepPlace::Standby => shared.has_work(),
         };
         let stay = has_work || !shard.pinned_queue.is_empty() || shared.is_over();
-        if stay || (place == Place::Reactor && !shared.arm_timer()) {
+        if stay || (place == SleepPlace::Reactor && !shared.arm_timer()) {
             shard.cancel_wait_for_pinned();
             shared.idle.wake(place, false);
             return None;
@@ -38,7 +38,7 @@ impl Worker {
         // No notification here: this worker still counts as a sleeper. As a searcher that finds work
         // it will look whether there is more.
         let mut stolen = None;
-        if place == Place::Reactor || self.stand_by(signals, &mut stolen) {
+        if place == SleepPlace::Reactor || self.stand_by(signals, &mut stolen) {
             self.wait_in_reactor();
         }
         self.count_turn();
@@ -75,40 +75,40 @@ impl Worker {
         {
             self.shard.progress.count_prompt();
         }
-        shared.idle.wake(Place::Reactor, signalled);
+        shared.idle.wake(SleepPlace::Reactor, signalled);
     }
 
     /// True if the worker is to wait in the reactor now; otherwise it is a searcher, and may have `stolen` something.
     fn stand_by(&self, mut signals: u32, stolen: &mut Option<GreenRef>) -> bool {
         let (idle, standby) = (&self.shared.idle, &self.shared.standby);
         let shard = &*self.shard;
-        let mut on_watch = standby.take_watch();
+        let mut is_watcher = standby.take_watch();
         let joins = loop {
-            standby.wait(signals, on_watch);
+            standby.wait(signals, is_watcher);
             signals = standby.signals();
-            if idle.is_signalled(Place::Standby) {
-                idle.wake(Place::Standby, false);
+            if idle.is_signalled(SleepPlace::Standby) {
+                idle.wake(SleepPlace::Standby, false);
                 break false;
             }
             if !shard.pinned_queue.is_empty() {
-                idle.wake(Place::Standby, false);
+                idle.wake(SleepPlace::Standby, false);
                 break false;
             }
-            if !on_watch {
+            if !is_watcher {
                 // It looks after a while: were all of them to go to the reactor at once, all would be woken there.
-                on_watch = standby.take_watch();
+                is_watcher = standby.take_watch();
                 continue;
             }
             *stolen = self.steal_next();
             if stolen.is_some() {
-                idle.wake(Place::Standby, false);
+                idle.wake(SleepPlace::Standby, false);
                 break false;
             }
             if self.may_retire() || !self.others_are_prompt() {
                 break idle.join();
             }
         };
-        if on_watch {
+        if is_watcher {
             standby.leave_watch();
         }
         if idle.standing_by() && !standby.is_watched() {
@@ -117,7 +117,7 @@ impl Worker {
         // What was put into a run-next slot while it stood by has woken nobody.
         let waits = joins && !self.shared.may_have_work() && self.shared.arm_timer();
         if joins && !waits {
-            idle.wake(Place::Reactor, false);
+            idle.wake(SleepPlace::Reactor, false);
         }
         if !waits {
             shard.cancel_wait_for_pinned();

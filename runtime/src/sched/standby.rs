@@ -73,12 +73,12 @@ impl Standby {
     }
 
     /// Waits for a signal after those that were `seen`, or if on watch, until the next look is due.
-    pub(crate) fn wait(&self, seen: u32, on_watch: bool) {
+    pub(crate) fn wait(&self, seen: u32, is_watcher: bool) {
         let period = Timespec {
             tv_sec: 0,
             tv_nsec: PERIOD.subsec_nanos().into(),
         };
-        let limit = on_watch.then_some(&period);
+        let limit = is_watcher.then_some(&period);
         let _ = futex::wait(&self.signals, futex::Flags::PRIVATE, seen, limit);
     }
 }

@@ -26,7 +26,7 @@ use crate::base::deadline::Deadline;
 use crate::body::tls;
 use crate::sched::coroutine::Action;
 use crate::sched::green::GreenRef;
-use crate::sched::idle::Place;
+use crate::sched::idle::SleepPlace;
 use crate::sched::reactor::{EVENTS, Events};
 use crate::sched::run_queue::RunQueue;
 use crate::sched::scheduler::Shared;
@@ -355,7 +355,7 @@ impl Worker {
                 .shared
                 .reactor
                 .turn(&mut self.events.borrow_mut(), false);
-            if signalled && self.shared.idle.is_signalled(Place::Reactor) {
+            if signalled && self.shared.idle.is_signalled(SleepPlace::Reactor) {
                 // The signal was meant for a sleeper.
                 self.shared.reactor.signal();
             }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::once_lock::OnceLock;
-use super::raw::patience::Patience;
+use super::raw::wait_limit::WaitLimit;
 use crate::base::deadline::Deadline;
 use crate::wait::interrupt::Interrupted;
 
@@ -53,7 +53,7 @@ impl<T> AsyncResult<T> {
     /// If there is none, and a [`timeout`](crate::time::timeout) around the call is over, or the green thread is
     /// cancelled.
     pub fn get(&self) -> Result<&T, Interrupted> {
-        self.value.wait_until(Patience::Until(None))
+        self.value.wait_until(WaitLimit::Until(None))
     }
 
     /// As [`get`](Self::get), for at most `timeout`.
@@ -66,7 +66,7 @@ impl<T> AsyncResult<T> {
             Some(value) => Ok(value),
             None => {
                 let deadline = Deadline::after(timeout);
-                self.value.wait_until(Patience::Until(Some(deadline)))
+                self.value.wait_until(WaitLimit::Until(Some(deadline)))
             }
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::mutex::MutexGuard;
 use super::raw::condvar::RawCondvar;
-use super::raw::patience::Patience;
+use super::raw::wait_limit::WaitLimit;
 use crate::base::deadline::Deadline;
 use crate::wait::section;
 
@@ -43,7 +43,7 @@ impl Condvar {
     ///
     /// If a holder of the mutex has panicked meanwhile; the error holds the guard.
     pub fn wait<'a, T>(&self, guard: MutexGuard<'a, T>) -> LockResult<MutexGuard<'a, T>> {
-        let (guard, _) = self.wait_until(guard, Patience::Endless);
+        let (guard, _) = self.wait_until(guard, WaitLimit::Endless);
         guard.watch.poison.check(guard)
     }
 
@@ -76,8 +76,8 @@ impl Condvar {
         guard: MutexGuard<'a, T>,
         timeout: Duration,
     ) -> LockResult<(MutexGuard<'a, T>, WaitTimeoutResult)> {
-        let patience = Patience::Until(Some(Deadline::after(timeout)));
-        let (guard, outcome) = self.wait_until(guard, patience);
+        let limit = WaitLimit::Until(Some(Deadline::after(timeout)));
+        let (guard, outcome) = self.wait_until(guard, limit);
         guard.watch.poison.check((guard, outcome))
     }
 
@@ -112,11 +112,10 @@ impl Condvar {
     fn wait_until<'a, T>(
         &self,
         mut guard: MutexGuard<'a, T>,
-        patience: Patience,
+        limit: WaitLimit,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
         let seen = self.0.begin();
-        let outcome =
-            lock_api::MutexGuard::unlocked(&mut guard.inner, || self.0.wait(seen, patience));
+        let outcome = lock_api::MutexGuard::unlocked(&mut guard.inner, || self.0.wait(seen, limit));
         (guard, WaitTimeoutResult(outcome.is_err()))
     }
 

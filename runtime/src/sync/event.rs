@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use super::raw::event::RawEvent;
-use super::raw::patience::Patience;
+use super::raw::wait_limit::WaitLimit;
 use crate::base::deadline::Deadline;
 use crate::wait::interrupt::Interrupted;
 
@@ -53,7 +53,7 @@ impl Event {
     /// If it is not set, and a [`timeout`](crate::time::timeout) around the call is over, or the green thread is
     /// cancelled.
     pub fn wait(&self) -> Result<(), Interrupted> {
-        self.0.wait(Patience::Until(None))
+        self.0.wait(WaitLimit::Until(None))
     }
 
     /// As [`wait`](Self::wait), for at most `timeout`.
@@ -65,7 +65,8 @@ impl Event {
         if self.is_set() {
             return Ok(());
         }
-        self.0.wait(Patience::Until(Some(Deadline::after(timeout))))
+        self.0
+            .wait(WaitLimit::Until(Some(Deadline::after(timeout))))
     }
 }
 

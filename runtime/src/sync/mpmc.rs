@@ -36,7 +36,7 @@ use std::time::Duration;
 
 use super::error::{recv_error, send_error, try_recv_error, try_send_error};
 use super::raw::exchange::{Exchange, Refusal};
-use super::raw::patience::Patience;
+use super::raw::wait_limit::WaitLimit;
 use crate::base::deadline::Deadline;
 
 pub use super::error::{RecvError, SendError};
@@ -111,7 +111,7 @@ impl<T> Sender<T> {
     pub fn send(&self, item: T) -> Result<(), SendError<T>> {
         self.channel
             .exchange
-            .send(item, Patience::Until(None))
+            .send(item, WaitLimit::Until(None))
             .map_err(send_error)
     }
 
@@ -135,7 +135,7 @@ impl<T> Sender<T> {
             Ok(()) => Ok(()),
             Err((item, Refusal::Closed)) => Err(SendError::Disconnected(item)),
             Err((item, Refusal::NotNow)) => exchange
-                .send(item, Patience::Until(Some(Deadline::after(timeout))))
+                .send(item, WaitLimit::Until(Some(Deadline::after(timeout))))
                 .map_err(send_error),
         }
     }
@@ -199,7 +199,7 @@ impl<T> Receiver<T> {
     pub fn recv(&self) -> Result<T, RecvError> {
         self.channel
             .exchange
-            .receive(Patience::Until(None))
+            .receive(WaitLimit::Until(None))
             .map_err(recv_error)
     }
 
@@ -223,7 +223,7 @@ impl<T> Receiver<T> {
             Ok(item) => Ok(item),
             Err(Refusal::Closed) => Err(RecvError::Disconnected),
             Err(Refusal::NotNow) => exchange
-                .receive(Patience::Until(Some(Deadline::after(timeout))))
+                .receive(WaitLimit::Until(Some(Deadline::after(timeout))))
                 .map_err(recv_error),
         }
     }

@@ -4,8 +4,8 @@ use std::fmt;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::atomic::AtomicU32;
 
-use super::raw::once::{INCOMPLETE, RawOnce, Turn};
-use super::raw::patience::{Interrupted, Patience};
+use super::raw::once::{Claim, INCOMPLETE, RawOnce};
+use super::raw::wait_limit::{Interrupted, WaitLimit};
 
 /// Runs something once; mirrors [`std::sync::Once`], poisoning included.
 ///
@@ -71,29 +71,29 @@ impl Once {
     /// If a closure has panicked.
     #[track_caller]
     pub fn wait(&self) {
-        if self.0.wait(false, Patience::Endless) == Ok(false) {
+        if self.0.wait(false, WaitLimit::Endless) == Ok(false) {
             panic_poisoned();
         }
     }
 
     /// As [`wait`](Self::wait), but goes on waiting if a closure has panicked.
     pub fn wait_force(&self) {
-        self.wait_until(Patience::Endless)
-            .expect("endless patience is not cut short");
+        self.wait_until(WaitLimit::Endless)
+            .expect("an endless wait is not cut short");
     }
 
     /// As [`wait_force`](Self::wait_force), and can be cut short.
-    pub(super) fn wait_until(&self, patience: Patience) -> Result<(), Interrupted> {
-        self.0.wait(true, patience).map(|_| ())
+    pub(super) fn wait_until(&self, limit: WaitLimit) -> Result<(), Interrupted> {
+        self.0.wait(true, limit).map(|_| ())
     }
 
     #[cold]
     #[track_caller]
     fn call(&self, forgive: bool, f: impl FnOnce(&OnceState)) {
         match self.0.begin(forgive) {
-            Turn::Complete => {}
-            Turn::Poisoned => panic_poisoned(),
-            Turn::Mine { poisoned } => {
+            Claim::Complete => {}
+            Claim::Poisoned => panic_poisoned(),
+            Claim::Mine { poisoned } => {
                 let mut running = Running {
                     once: &self.0,
                     panicked: true,

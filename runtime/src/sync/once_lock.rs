@@ -7,7 +7,7 @@ use std::mem::MaybeUninit;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use super::once::Once;
-use super::raw::patience::{Interrupted, Patience};
+use super::raw::wait_limit::{Interrupted, WaitLimit};
 
 /// A value that is set once and read many times; mirrors [`std::sync::OnceLock`].
 ///
@@ -76,8 +76,8 @@ impl<T> OnceLock<T> {
     }
 
     /// As [`wait`](Self::wait), and can be cut short.
-    pub(super) fn wait_until(&self, patience: Patience) -> Result<&T, Interrupted> {
-        self.once.wait_until(patience)?;
+    pub(super) fn wait_until(&self, limit: WaitLimit) -> Result<&T, Interrupted> {
+        self.once.wait_until(limit)?;
         // SAFETY: `once` has completed.
         Ok(unsafe { self.value() })
     }

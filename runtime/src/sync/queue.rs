@@ -12,7 +12,7 @@ use super::error::{
 };
 use super::raw::count::RawCount;
 use super::raw::exchange::{Exchange, Refusal};
-use super::raw::patience::Patience;
+use super::raw::wait_limit::WaitLimit;
 use crate::base::deadline::Deadline;
 use crate::wait::interrupt::Interrupted;
 
@@ -114,7 +114,7 @@ impl<T, B: Buffer<T>> BufferedQueue<T, B> {
     pub fn put(&self, item: T) -> Result<(), SendError<T>> {
         self.count(|| {
             self.exchange
-                .send(item, Patience::Until(None))
+                .send(item, WaitLimit::Until(None))
                 .map_err(send_error)
         })
     }
@@ -147,7 +147,7 @@ impl<T, B: Buffer<T>> BufferedQueue<T, B> {
             Err((item, Refusal::Closed)) => Err(SendError::Disconnected(item)),
             Err((item, Refusal::NotNow)) => self
                 .exchange
-                .send(item, Patience::Until(Some(Deadline::after(timeout))))
+                .send(item, WaitLimit::Until(Some(Deadline::after(timeout))))
                 .map_err(send_error),
         })
     }
@@ -172,7 +172,7 @@ impl<T, B: Buffer<T>> BufferedQueue<T, B> {
     /// If the queue is empty and closed, or the wait was cut short.
     pub fn get(&self) -> Result<T, RecvError> {
         self.exchange
-            .receive(Patience::Until(None))
+            .receive(WaitLimit::Until(None))
             .map_err(recv_error)
     }
 
@@ -196,7 +196,7 @@ impl<T, B: Buffer<T>> BufferedQueue<T, B> {
             Err(Refusal::Closed) => Err(RecvError::Disconnected),
             Err(Refusal::NotNow) => self
                 .exchange
-                .receive(Patience::Until(Some(Deadline::after(timeout))))
+                .receive(WaitLimit::Until(Some(Deadline::after(timeout))))
                 .map_err(recv_error),
         }
     }
@@ -231,7 +231,7 @@ impl<T, B: Buffer<T>> BufferedQueue<T, B> {
     /// If they are not, and a [`timeout`](crate::time::timeout) around the call is over, or the green thread is
     /// cancelled.
     pub fn join(&self) -> Result<(), Interrupted> {
-        self.unfinished.wait(Patience::Until(None))
+        self.unfinished.wait(WaitLimit::Until(None))
     }
 
     /// As [`join`](Self::join), for at most `timeout`.
@@ -244,7 +244,7 @@ impl<T, B: Buffer<T>> BufferedQueue<T, B> {
             return Ok(());
         }
         self.unfinished
-            .wait(Patience::Until(Some(Deadline::after(timeout))))
+            .wait(WaitLimit::Until(Some(Deadline::after(timeout))))
     }
 
     /// Refuses items from now on: `put` fails, also where it waits. `get` takes what is left, then fails.

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::raw::line::Line;
 use super::raw::lock::Lock;
-use super::raw::patience::Patience;
 use super::raw::permits::{ONE, RawPermits};
+use super::raw::wait_limit::WaitLimit;
 use crate::base::deadline::Deadline;
 
 /// A number of permits, for so many users of something at once; those who wait are served in the order in which
@@ -70,8 +70,8 @@ impl Semaphore {
     /// Waits for a permit. Nothing cuts the wait short.
     #[inline]
     pub fn acquire(&self) -> SemaphorePermit<'_> {
-        self.wait(Patience::Endless)
-            .expect("endless patience is not cut short")
+        self.wait(WaitLimit::Endless)
+            .expect("an endless wait is not cut short")
     }
 
     /// Takes a permit if there is one.
@@ -85,15 +85,15 @@ impl Semaphore {
     /// Waits for a permit for at most `timeout`; a deadline scope and cancellation cut the wait short too.
     pub fn acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit<'_>> {
         match self.try_acquire() {
-            None => self.wait(Patience::Until(Some(Deadline::after(timeout)))),
+            None => self.wait(WaitLimit::Until(Some(Deadline::after(timeout)))),
             permit => permit,
         }
     }
 
     #[inline]
-    fn wait(&self, patience: Patience) -> Option<SemaphorePermit<'_>> {
+    fn wait(&self, limit: WaitLimit) -> Option<SemaphorePermit<'_>> {
         self.raw
-            .acquire(patience)
+            .acquire(limit)
             .is_ok()
             .then(|| SemaphorePermit { semaphore: self })
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use super::raw::count::RawCount;
-use super::raw::patience::Patience;
+use super::raw::wait_limit::WaitLimit;
 use crate::base::deadline::Deadline;
 use crate::wait::interrupt::Interrupted;
 
@@ -89,7 +89,7 @@ impl WaitGroup {
     /// If they are not, and a [`timeout`](crate::time::timeout) around the call is over, or the green thread is
     /// cancelled.
     pub fn wait(&self) -> Result<(), Interrupted> {
-        self.0.wait(Patience::Until(None))
+        self.0.wait(WaitLimit::Until(None))
     }
 
     /// As [`wait`](Self::wait), for at most `timeout`.
@@ -101,7 +101,8 @@ impl WaitGroup {
         if self.count() == 0 {
             return Ok(());
         }
-        self.0.wait(Patience::Until(Some(Deadline::after(timeout))))
+        self.0
+            .wait(WaitLimit::Until(Some(Deadline::after(timeout))))
     }
 }
 

@@ -44,14 +44,14 @@ const SIZE: usize = 1000;
 pub struct GreenPool(Arc<Pool>);
 
 struct Pool {
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     /// A place has become free, or the pool larger.
     place: Condvar,
     /// The last green thread has ended.
     empty: Condvar,
 }
 
-struct State {
+struct PoolState {
     size: usize,
     waiting: usize,
     /// The places taken, and by whom: `None` while the green thread is being spawned.
@@ -65,12 +65,12 @@ thread_local! {
 }
 
 /// A place in a pool, given back when it is dropped, however its green thread ends and whether it has begun.
-struct Place {
+struct PoolPlace {
     pool: Arc<Pool>,
     key: u64,
 }
 
-impl Drop for Place {
+impl Drop for PoolPlace {
     fn drop(&mut self) {
         let mut state = self.pool.lock();
         let member = state.places.remove(&self.key);
@@ -86,11 +86,11 @@ impl Drop for Place {
 
 /// While it lives, the calling green thread works in the pool.
 struct Member {
-    _place: Place,
+    _place: PoolPlace,
 }
 
 impl Member {
-    fn begin(place: Place) -> Member {
+    fn begin(place: PoolPlace) -> Member {
         MEMBER_OF.set(Arc::as_ptr(&place.pool));
         Member { _place: place }
     }
@@ -103,7 +103,7 @@ impl Drop for Member {
 }
 
 impl Pool {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         // Nothing panics under the lock but for want of memory, which leaves the state in order.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -132,7 +132,7 @@ impl GreenPool {
             "a pool of size 0 runs nothing; give it a size of at least 1"
         );
         GreenPool(Arc::new(Pool {
-            state: Mutex::new(State {
+            state: Mutex::new(PoolState {
                 size,
                 waiting: 0,
                 places: HashMap::new(),
@@ -195,7 +195,7 @@ impl GreenPool {
     }
 
     /// Takes a place; waits for one if told to, unless the caller has one.
-    fn take_place(&self, wait: bool) -> Option<Place> {
+    fn take_place(&self, wait: bool) -> Option<PoolPlace> {
         let mut state = self.0.lock();
         if state.places.len() >= state.size && (!wait || self.0.is_own()) {
             return None;
@@ -213,7 +213,7 @@ impl GreenPool {
         state.next_key += 1;
         state.places.insert(key, None);
         drop(state);
-        Some(Place {
+        Some(PoolPlace {
             pool: self.0.clone(),
             key,
         })
@@ -364,7 +364,7 @@ impl fmt::Debug for GreenPool {
 }
 
 #[track_caller]
-fn spawn_in<F, T>(place: Place, f: F) -> JoinHandle<T>
+fn spawn_in<F, T>(place: PoolPlace, f: F) -> JoinHandle<T>
 where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,

@@ -15,7 +15,7 @@ use crate::sched::green::{GreenRef, Life};
 use crate::sched::pinned;
 use crate::sched::scheduler::Shared;
 use crate::sched::task::{Head, Task, state};
-use crate::sync::raw::patience::Patience;
+use crate::sync::raw::wait_limit::WaitLimit;
 use crate::thread::Thread;
 use crate::wait::futex;
 use crate::wait::interrupt::{Interrupted, Limits};
@@ -106,7 +106,7 @@ impl Builder {
                 Ok(Err(cancelled)) => Err(Box::new(cancelled)),
                 Err(payload) => Err(payload),
             });
-            End(theirs)
+            EndNotice(theirs)
         })?;
         green.start();
         drop(native);
@@ -170,9 +170,9 @@ impl<T> Packet<T> {
 }
 
 /// Announces the end when it is dropped, which is after the thread-local destructors have run.
-struct End<T>(Arc<Packet<T>>);
+struct EndNotice<T>(Arc<Packet<T>>);
 
-impl<T> Drop for End<T> {
+impl<T> Drop for EndNotice<T> {
     fn drop(&mut self) {
         let word = &self.0.head.state;
         if word.fetch_or(state::ENDED, Ordering::AcqRel) & state::AWAITED != 0 {
@@ -245,7 +245,7 @@ impl<T> JoinHandle<T> {
         let deadline = Some(Deadline::after(timeout));
         while let Some(seen) = self.await_end() {
             let word = &self.packet.head.state;
-            if Patience::Until(deadline).wait(word, seen).is_err() {
+            if WaitLimit::Until(deadline).wait(word, seen).is_err() {
                 return Err(self);
             }
         }

@@ -86,7 +86,7 @@ pub(crate) fn pay_own_turn() {
 
 impl Section {
     fn pay_turn(&self) {
-        if self.green.owes_turn.take() {
+        if self.green.owes_yield.take() {
             self.yield_outside_handlers();
         }
     }

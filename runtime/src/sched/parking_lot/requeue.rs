@@ -3,7 +3,7 @@
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use super::table::{ANY, Waiter, bucket};
+use super::table::{ANY, Parked, bucket};
 use super::wake_green;
 use crate::base::process;
 use crate::sched::context::NativeSection;
@@ -43,7 +43,7 @@ pub fn requeue_green(from: *const u32, to: *const u32, wake: u32, requeue: u32) 
         let Some(waiter) = source_queue.find(source_queue.head, from, ANY) else {
             break;
         };
-        let waiter: *const Waiter = waiter;
+        let waiter: *const Parked = waiter;
         // SAFETY: found in the queue just now, under its lock.
         let waiter = unsafe { &*waiter };
         source_queue.remove(waiter);

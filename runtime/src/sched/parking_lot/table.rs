@@ -31,14 +31,14 @@ pub(super) struct Bucket {
     pub(super) queue: SpinLock<Queue>,
     /// OS threads that wait, or are about to, on some address of this bucket.
     pub(super) kernel_waiters: AtomicU32,
-    /// Whether OS threads or green threads are woken first the next time both may wait.
-    pub(super) turn: AtomicU32,
+    /// Whether green threads are woken first the next time both they and OS threads may wait.
+    pub(super) green_first: AtomicBool,
 }
 
 /// A doubly linked list of waiters, in the order of their arrival.
 pub(super) struct Queue {
-    pub(super) head: *const Waiter,
-    tail: *const Waiter,
+    pub(super) head: *const Parked,
+    tail: *const Parked,
 }
 
 // SAFETY: the list is followed under the bucket's lock only, and a waiter leaves it before its
@@ -46,7 +46,7 @@ pub(super) struct Queue {
 unsafe impl Send for Queue {}
 
 /// A waiting green thread; lives on its stack.
-pub(super) struct Waiter {
+pub(super) struct Parked {
     /// Changes when the waiter is requeued, under the locks of both buckets.
     pub(super) address: AtomicUsize,
     pub(super) bitset: u32,
@@ -56,11 +56,11 @@ pub(super) struct Waiter {
     /// Where the lock that the word belongs to has its owner's thread id, or null.
     pub(super) owner: *const AtomicI32,
     /// In the frame of `wait_for_waker`, or null.
-    pub(super) prospect: *const Prospect<'static>,
+    pub(super) can_be_woken: *const CanBeWoken<'static>,
     /// Set, with release order, once the waiter is out of the queue.
     pub(super) woken: AtomicBool,
-    pub(super) next: Cell<*const Waiter>,
-    pub(super) previous: Cell<*const Waiter>,
+    pub(super) next: Cell<*const Parked>,
+    pub(super) previous: Cell<*const Parked>,
 }
 
 pub(super) static TABLE: [Bucket; BUCKETS] = [const {
@@ -70,7 +70,7 @@ pub(super) static TABLE: [Bucket; BUCKETS] = [const {
             tail: ptr::null(),
         }),
         kernel_waiters: AtomicU32::new(0),
-        turn: AtomicU32::new(0),
+        green_first: AtomicBool::new(false),
     }
 }; BUCKETS];
 
@@ -81,7 +81,7 @@ pub(super) fn bucket(address: usize) -> &'static Bucket {
 }
 
 impl Queue {
-    pub(super) fn push(&mut self, waiter: &Waiter) {
+    pub(super) fn push(&mut self, waiter: &Parked) {
         waiter.next.set(ptr::null());
         waiter.previous.set(self.tail);
         if self.tail.is_null() {
@@ -93,7 +93,7 @@ impl Queue {
         self.tail = waiter;
     }
 
-    pub(super) fn remove(&mut self, waiter: &Waiter) {
+    pub(super) fn remove(&mut self, waiter: &Parked) {
         let (next, previous) = (waiter.next.get(), waiter.previous.get());
         if previous.is_null() {
             self.head = next;
@@ -130,10 +130,10 @@ impl Queue {
     /// The first waiter at `address` from `waiter` on whose bitset meets `bitset`.
     pub(super) fn find(
         &self,
-        mut waiter: *const Waiter,
+        mut waiter: *const Parked,
         address: usize,
         bitset: u32,
-    ) -> Option<&Waiter> {
+    ) -> Option<&Parked> {
         // SAFETY: a queued waiter is in place.
         while let Some(candidate) = unsafe { waiter.as_ref() } {
             if candidate.address.load(Ordering::Relaxed) == address
@@ -161,7 +161,7 @@ impl Queue {
             let Some(waiter) = self.find(from, address, bitset) else {
                 break;
             };
-            let waiter: *const Waiter = waiter;
+            let waiter: *const Parked = waiter;
             // SAFETY: found in the queue just now, under its lock.
             let waiter = unsafe { &*waiter };
             from = waiter.next.get();
@@ -177,7 +177,7 @@ impl Queue {
 }
 
 /// Whether anybody is left who could end a wait.
-pub(super) struct Prospect<'a>(pub(super) &'a (dyn Fn() -> bool + Sync));
+pub(super) struct CanBeWoken<'a>(pub(super) &'a (dyn Fn() -> bool + Sync));
 
 /// Puts the table in order after a fork: the parent's waiters do not exist here, and nobody holds a lock.
 ///

@@ -8,7 +8,7 @@
 //! the waiter gave it up; by then it sees the waiter counted.
 
 use crate::base::atomic::{AtomicU32, Ordering};
-use crate::sync::raw::patience::{Interrupted, Patience};
+use crate::sync::raw::wait_limit::{Interrupted, WaitLimit};
 use crate::wait::futex;
 
 /// The counters; see the module's page.
@@ -25,8 +25,8 @@ impl RawCondvar {
     }
 
     /// Waits for a notification since `seen` was read.
-    pub(crate) fn wait(&self, seen: u32, patience: Patience) -> Result<(), Interrupted> {
-        let outcome = patience.wait(&self.notifications, seen);
+    pub(crate) fn wait(&self, seen: u32, limit: WaitLimit) -> Result<(), Interrupted> {
+        let outcome = limit.wait(&self.notifications, seen);
         self.waiters.fetch_sub(1, Ordering::Relaxed);
         outcome
     }

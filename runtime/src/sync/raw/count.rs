@@ -5,7 +5,7 @@
 //! acquired all of them, as they are links of one chain of exchanges.
 
 use crate::base::atomic::{AtomicU32, Ordering};
-use crate::sync::raw::patience::{Interrupted, Patience};
+use crate::sync::raw::wait_limit::{Interrupted, WaitLimit};
 use crate::wait::futex;
 
 const AWAITED: u32 = 1;
@@ -47,7 +47,7 @@ impl RawCount {
     }
 
     /// Waits until the count is zero.
-    pub(crate) fn wait(&self, patience: Patience) -> Result<(), Interrupted> {
+    pub(crate) fn wait(&self, limit: WaitLimit) -> Result<(), Interrupted> {
         let mut outcome = Ok(());
         let mut word = self.0.load(Ordering::Acquire);
         loop {
@@ -64,7 +64,7 @@ impl RawCount {
                 word = changed;
                 continue;
             }
-            outcome = patience.wait(&self.0, awaited);
+            outcome = limit.wait(&self.0, awaited);
             word = self.0.load(Ordering::Acquire);
         }
     }

@@ -6,7 +6,7 @@
 //! the wait compares it.
 
 use crate::base::atomic::{AtomicU32, Ordering};
-use crate::sync::raw::patience::{Interrupted, Patience};
+use crate::sync::raw::wait_limit::{Interrupted, WaitLimit};
 use crate::wait::futex;
 
 const SET: u32 = 1;
@@ -50,7 +50,7 @@ impl RawEvent {
     }
 
     /// Waits until the event is set.
-    pub(crate) fn wait(&self, patience: Patience) -> Result<(), Interrupted> {
+    pub(crate) fn wait(&self, limit: WaitLimit) -> Result<(), Interrupted> {
         let came = self.0.load(Ordering::Acquire);
         let mut word = came;
         let mut outcome = Ok(());
@@ -68,7 +68,7 @@ impl RawEvent {
                 word = changed;
                 continue;
             }
-            outcome = patience.wait(&self.0, awaited);
+            outcome = limit.wait(&self.0, awaited);
             word = self.0.load(Ordering::Acquire);
         }
     }

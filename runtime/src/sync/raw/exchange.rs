@@ -20,7 +20,7 @@ use std::mem;
 
 use crate::sync::raw::line::{self, Line, Outcome, Wake};
 use crate::sync::raw::lock::{Guard, Lock};
-use crate::sync::raw::patience::{Interrupted, Patience};
+use crate::sync::raw::wait_limit::{Interrupted, WaitLimit};
 
 /// Where items are kept between sender and receiver; it decides in what order they come out.
 pub trait Buffer<T>: Default {
@@ -86,10 +86,10 @@ impl<T: Ord> Buffer<T> for BinaryHeap<T> {
 
 /// See the module's page.
 pub(crate) struct Exchange<T, B> {
-    state: Lock<State<T, B>>,
+    state: Lock<ExchangeState<T, B>>,
 }
 
-struct State<T, B> {
+struct ExchangeState<T, B> {
     buffer: B,
     capacity: usize,
     closed: bool,
@@ -97,7 +97,7 @@ struct State<T, B> {
     senders: Line<T>,
 }
 
-impl<T, B> State<T, B> {
+impl<T, B> ExchangeState<T, B> {
     fn receivers(&mut self) -> &mut Line<T> {
         &mut self.receivers
     }
@@ -108,7 +108,7 @@ impl<T, B> State<T, B> {
 }
 
 /// The lock of an exchange that may have to be waited for; none of one that is closed.
-type StillOpen<'a, T, B> = Option<Guard<'a, State<T, B>>>;
+type StillOpen<'a, T, B> = Option<Guard<'a, ExchangeState<T, B>>>;
 
 /// Why nothing was sent or received at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,7 +132,7 @@ impl<T, B: Buffer<T>> Exchange<T, B> {
     /// At most `capacity` items wait in the buffer.
     pub(crate) fn new(capacity: usize) -> Exchange<T, B> {
         Exchange {
-            state: Lock::new(State {
+            state: Lock::new(ExchangeState {
                 buffer: B::default(),
                 capacity,
                 closed: false,
@@ -143,13 +143,19 @@ impl<T, B: Buffer<T>> Exchange<T, B> {
     }
 
     /// Sends `item`; waits for room.
-    pub(crate) fn send(&self, item: T, patience: Patience) -> Result<(), (T, Failure)> {
+    pub(crate) fn send(&self, item: T, limit: WaitLimit) -> Result<(), (T, Failure)> {
         let (item, guard) = match self.offer(item) {
             Ok(()) => return Ok(()),
             Err((item, None)) => return Err((item, Failure::Closed)),
             Err((item, Some(guard))) => (item, guard),
         };
-        match line::wait(&self.state, guard, State::senders, Some(item), patience) {
+        match line::wait(
+            &self.state,
+            guard,
+            ExchangeState::senders,
+            Some(item),
+            limit,
+        ) {
             Outcome::Served(None) => Ok(()),
             Outcome::Served(Some(item)) => Err((item, Failure::Closed)),
             Outcome::CutShort(interrupted, item, _) => {
@@ -190,13 +196,13 @@ impl<T, B: Buffer<T>> Exchange<T, B> {
     }
 
     /// Receives an item; waits for one.
-    pub(crate) fn receive(&self, patience: Patience) -> Result<T, Failure> {
+    pub(crate) fn receive(&self, limit: WaitLimit) -> Result<T, Failure> {
         let guard = match self.take() {
             Ok(item) => return Ok(item),
             Err(None) => return Err(Failure::Closed),
             Err(Some(guard)) => guard,
         };
-        match line::wait(&self.state, guard, State::receivers, None, patience) {
+        match line::wait(&self.state, guard, ExchangeState::receivers, None, limit) {
             Outcome::Served(item) => item.ok_or(Failure::Closed),
             Outcome::CutShort(interrupted, ..) => Err(Failure::CutShort(interrupted)),
         }
@@ -237,11 +243,11 @@ impl<T, B: Buffer<T>> Exchange<T, B> {
     pub(crate) fn close(&self) {
         let mut state = self.state.lock();
         state.closed = true;
-        while let Some(turn) = state.senders.pop() {
-            turn.end().send();
+        while let Some(handoff) = state.senders.pop() {
+            handoff.end().send();
         }
-        while let Some(turn) = state.receivers.pop() {
-            turn.end().send();
+        while let Some(handoff) = state.receivers.pop() {
+            handoff.end().send();
         }
     }
 
@@ -279,9 +285,9 @@ impl<T, B: Buffer<T>> Exchange<T, B> {
 /// Hands an item to the first receiver in line.
 fn hand<T>(receivers: &mut Line<T>, item: T) -> Result<Wake, T> {
     match receivers.pop() {
-        Some(turn) => {
-            turn.give(item);
-            Ok(turn.end())
+        Some(handoff) => {
+            handoff.give(item);
+            Ok(handoff.end())
         }
         None => Err(item),
     }
@@ -289,14 +295,14 @@ fn hand<T>(receivers: &mut Line<T>, item: T) -> Result<Wake, T> {
 
 /// Takes the item of the first sender in line.
 fn collect<T>(senders: &mut Line<T>) -> Option<(T, Wake)> {
-    let turn = senders.pop()?;
-    let item = turn.take().expect("a sender in line has its item");
-    Some((item, turn.end()))
+    let handoff = senders.pop()?;
+    let item = handoff.take().expect("a sender in line has its item");
+    Some((item, handoff.end()))
 }
 
 /// Puts the item of the first sender in line into the buffer, which has room.
 fn refill<T, B: Buffer<T>>(buffer: &mut B, senders: &mut Line<T>) -> Option<Wake> {
-    let turn = senders.pop()?;
-    buffer.push(turn.take().expect("a sender in line has its item"));
-    Some(turn.end())
+    let handoff = senders.pop()?;
+    buffer.push(handoff.take().expect("a sender in line has its item"));
+    Some(handoff.end())
 }

@@ -16,8 +16,8 @@ use std::{mem, ptr};
 
 use crate::base::atomic::{AtomicU32, Cell, Ordering};
 use crate::sync::raw::lock::{Guard, Lock};
-use crate::sync::raw::patience::{Interrupted, Patience};
 use crate::sync::raw::sleeper::Sleeper;
+use crate::sync::raw::wait_limit::{Interrupted, WaitLimit};
 
 /// In the list. Left under the lock only.
 const WAITING: u32 = 0;
@@ -26,8 +26,8 @@ const SERVED: u32 = 1;
 
 /// The list: intrusive, doubly linked, in the order of arrival.
 pub(crate) struct Line<T> {
-    head: *const Waiter<T>,
-    tail: *const Waiter<T>,
+    head: *const Queued<T>,
+    tail: *const Queued<T>,
 }
 
 // SAFETY: the waiters are looked at under the lock around the line only, and leave it before their frames end; their
@@ -35,11 +35,11 @@ pub(crate) struct Line<T> {
 unsafe impl<T: Send> Send for Line<T> {}
 
 /// The cells belong to whoever holds the lock while the word is WAITING, and to the waiter's thread afterwards.
-struct Waiter<T> {
+struct Queued<T> {
     word: AtomicU32,
     thread: Sleeper,
-    next: Cell<*const Waiter<T>>,
-    previous: Cell<*const Waiter<T>>,
+    next: Cell<*const Queued<T>>,
+    previous: Cell<*const Queued<T>>,
     item: Cell<Option<T>>,
 }
 
@@ -57,9 +57,9 @@ pub(crate) fn wait<'a, S, T>(
     mut guard: Guard<'a, S>,
     line: impl Fn(&mut S) -> &mut Line<T>,
     item: Option<T>,
-    patience: Patience,
+    limit: WaitLimit,
 ) -> Outcome<'a, S, T> {
-    let waiter = Waiter {
+    let waiter = Queued {
         word: AtomicU32::new(WAITING),
         thread: Sleeper::current(),
         next: Cell::new(ptr::null()),
@@ -70,7 +70,7 @@ pub(crate) fn wait<'a, S, T>(
     drop(guard);
     // Nothing from here to the end of the loop unwinds.
     while waiter.word.load(Ordering::Acquire) == WAITING {
-        if let Err(interrupted) = waiter.thread.wait(&waiter.word, WAITING, patience) {
+        if let Err(interrupted) = waiter.thread.wait(&waiter.word, WAITING, limit) {
             let mut guard = lock.lock();
             if waiter.word.load(Ordering::Acquire) == WAITING {
                 line(&mut guard).remove(&waiter);
@@ -93,20 +93,20 @@ impl<T> Line<T> {
         self.head.is_null()
     }
 
-    /// Takes out the first in line, who is served as soon as the turn ends.
-    pub(crate) fn pop(&mut self) -> Option<Turn<'_, T>> {
+    /// Takes out the first in line, who is served as soon as the hand-off ends.
+    pub(crate) fn pop(&mut self) -> Option<Handoff<'_, T>> {
         // SAFETY: a waiter in the list is in place.
         let waiter = unsafe { self.head.as_ref() }?;
-        let waiter: *const Waiter<T> = waiter;
+        let waiter: *const Queued<T> = waiter;
         // SAFETY: as above.
         self.remove(unsafe { &*waiter });
-        Some(Turn {
+        Some(Handoff {
             waiter,
             _line: PhantomData,
         })
     }
 
-    fn push(&mut self, waiter: &Waiter<T>) {
+    fn push(&mut self, waiter: &Queued<T>) {
         waiter.previous.set(self.tail);
         // SAFETY: a waiter in the list is in place.
         match unsafe { self.tail.as_ref() } {
@@ -116,7 +116,7 @@ impl<T> Line<T> {
         self.tail = waiter;
     }
 
-    fn remove(&mut self, waiter: &Waiter<T>) {
+    fn remove(&mut self, waiter: &Queued<T>) {
         let (next, previous) = (waiter.next.get(), waiter.previous.get());
         // SAFETY: a waiter in the list is in place.
         match unsafe { previous.as_ref() } {
@@ -131,16 +131,16 @@ impl<T> Line<T> {
     }
 }
 
-/// A waiter that was taken out of its line and still waits: until the end of the turn, which comes before that of the
+/// A waiter that was taken out of its line and still waits: until the hand-off ends, which comes before that of the
 /// lock that the line stands under.
-pub(crate) struct Turn<'a, T> {
-    waiter: *const Waiter<T>,
+pub(crate) struct Handoff<'a, T> {
+    waiter: *const Queued<T>,
     _line: PhantomData<&'a mut Line<T>>,
 }
 
-impl<T> Turn<'_, T> {
-    fn waiter(&self) -> &Waiter<T> {
-        // SAFETY: it waits until this turn ends.
+impl<T> Handoff<'_, T> {
+    fn waiter(&self) -> &Queued<T> {
+        // SAFETY: it waits until this hand-off ends.
         unsafe { &*self.waiter }
     }
 
@@ -172,8 +172,8 @@ impl<T> Turn<'_, T> {
     }
 }
 
-/// Nobody is left behind if user code panics during the turn.
-impl<T> Drop for Turn<'_, T> {
+/// Nobody is left behind if user code panics during the hand-off.
+impl<T> Drop for Handoff<'_, T> {
     fn drop(&mut self) {
         self.serve().send();
     }

@@ -11,7 +11,7 @@
 //! end releases what was done, and who sees COMPLETE has acquired it.
 
 use crate::base::atomic::{AtomicU32, Ordering};
-use crate::sync::raw::patience::{Interrupted, Patience};
+use crate::sync::raw::wait_limit::{Interrupted, WaitLimit};
 use crate::wait::futex;
 
 pub(crate) const INCOMPLETE: u32 = 0;
@@ -26,7 +26,7 @@ pub(crate) struct RawOnce(pub(crate) AtomicU32);
 
 /// What a caller finds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Turn {
+pub(crate) enum Claim {
     /// It is done.
     Complete,
     /// The caller does it, and calls [`RawOnce::end`]; whether somebody has panicked over it before.
@@ -42,13 +42,13 @@ impl RawOnce {
     }
 
     /// Waits while somebody does it; then tells whether the caller has to.
-    pub(crate) fn begin(&self, forgive: bool) -> Turn {
+    pub(crate) fn begin(&self, forgive: bool) -> Claim {
         let mut word = self.0.load(Ordering::Acquire);
         loop {
             let poisoned = word & STATE == POISONED;
             match word & STATE {
-                COMPLETE => return Turn::Complete,
-                POISONED if !forgive => return Turn::Poisoned,
+                COMPLETE => return Claim::Complete,
+                POISONED if !forgive => return Claim::Poisoned,
                 RUNNING => {
                     if self.announce(&mut word) {
                         futex::wait(&self.0, word, None);
@@ -63,7 +63,7 @@ impl RawOnce {
                         Ordering::Acquire,
                         Ordering::Acquire,
                     ) {
-                        Ok(_) => return Turn::Mine { poisoned },
+                        Ok(_) => return Claim::Mine { poisoned },
                         Err(changed) => word = changed,
                     }
                 }
@@ -71,7 +71,7 @@ impl RawOnce {
         }
     }
 
-    /// By the one whose turn it was.
+    /// By the caller that had to do it.
     pub(crate) fn end(&self, panicked: bool) {
         let state = if panicked { POISONED } else { COMPLETE };
         if self.0.swap(state, Ordering::AcqRel) & AWAITED != 0 {
@@ -80,7 +80,7 @@ impl RawOnce {
     }
 
     /// Waits until it is done, by whomever: true; or, if the caller minds, until somebody has panicked over it: false.
-    pub(crate) fn wait(&self, forgive: bool, patience: Patience) -> Result<bool, Interrupted> {
+    pub(crate) fn wait(&self, forgive: bool, limit: WaitLimit) -> Result<bool, Interrupted> {
         let mut word = self.0.load(Ordering::Acquire);
         let mut outcome = Ok(());
         loop {
@@ -90,7 +90,7 @@ impl RawOnce {
                 _ => outcome?,
             }
             if self.announce(&mut word) {
-                outcome = patience.wait(&self.0, word);
+                outcome = limit.wait(&self.0, word);
                 word = self.0.load(Ordering::Acquire);
             }
         }

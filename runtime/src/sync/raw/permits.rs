@@ -11,7 +11,7 @@
 use crate::base::atomic::{AtomicU64, Ordering};
 use crate::sync::raw::line::{self, Line, Outcome};
 use crate::sync::raw::lock::Lock;
-use crate::sync::raw::patience::{Interrupted, Patience};
+use crate::sync::raw::wait_limit::{Interrupted, WaitLimit};
 
 const AWAITED: u64 = 1;
 /// One permit.
@@ -45,16 +45,16 @@ impl RawPermits {
     }
 
     #[inline]
-    pub(crate) fn acquire(&self, patience: Patience) -> Result<(), Interrupted> {
+    pub(crate) fn acquire(&self, limit: WaitLimit) -> Result<(), Interrupted> {
         if self.try_acquire() {
             Ok(())
         } else {
-            self.stand_in_line(patience)
+            self.stand_in_line(limit)
         }
     }
 
     #[cold]
-    fn stand_in_line(&self, patience: Patience) -> Result<(), Interrupted> {
+    fn stand_in_line(&self, limit: WaitLimit) -> Result<(), Interrupted> {
         let line = self.line.lock();
         loop {
             if self.try_acquire() {
@@ -68,7 +68,7 @@ impl RawPermits {
             }
         }
         // The lock under which the permit was handed over orders what came before the release.
-        match line::wait(&self.line, line, |line| line, None, patience) {
+        match line::wait(&self.line, line, |line| line, None, limit) {
             Outcome::Served(_) => Ok(()),
             Outcome::CutShort(interrupted, _, line) => {
                 if line.is_empty() {
@@ -116,10 +116,10 @@ impl RawPermits {
         }
         let mut wake = None;
         while count > 0
-            && let Some(turn) = line.pop()
+            && let Some(handoff) = line.pop()
         {
             count -= 1;
-            if let Some(earlier) = wake.replace(turn.end()) {
+            if let Some(earlier) = wake.replace(handoff.end()) {
                 earlier.send();
             }
         }

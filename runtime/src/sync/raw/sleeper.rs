@@ -7,7 +7,7 @@ use crate::base::process;
 use crate::base::reason::Packed;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::GreenRef;
-use crate::sync::raw::patience::Patience;
+use crate::sync::raw::wait_limit::WaitLimit;
 use crate::wait::futex;
 use crate::wait::interrupt::{End, Interrupted, Limits};
 
@@ -22,22 +22,22 @@ impl Sleeper {
         Sleeper(context::green())
     }
 
-    /// By the thread itself, as [`Patience::wait`].
+    /// By the thread itself, as [`WaitLimit::wait`].
     pub(crate) fn wait(
         &self,
         word: &AtomicU32,
         expected: u32,
-        patience: Patience,
+        limit: WaitLimit,
     ) -> Result<(), Interrupted> {
         let Some(green) = self.0 else {
-            return patience.wait(word, expected);
+            return limit.wait(word, expected);
         };
-        match patience {
-            Patience::Endless => {
+        match limit {
+            WaitLimit::Endless => {
                 park(green, word, None);
                 Ok(())
             }
-            Patience::Until(deadline) => {
+            WaitLimit::Until(deadline) => {
                 let limits = Limits::new(deadline);
                 let outcome = limits.check_cancelled().map_err(End::from).and_then(|()| {
                     park(green, word, Some(&limits));
@@ -47,7 +47,7 @@ impl Sleeper {
                         Ok(())
                     }
                 });
-                Patience::give_way(outcome.map_err(Interrupted::from))
+                WaitLimit::give_way(outcome.map_err(Interrupted::from))
             }
         }
     }

@@ -10,23 +10,23 @@ pub(crate) use crate::wait::interrupt::Interrupted;
 
 /// The limit of a wait.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum Patience {
+pub(crate) enum WaitLimit {
     /// The wait has no way to say that it was cut short; so it is not.
     Endless,
     /// Until the deadline, that of a time-out around the caller, or its cancellation.
     Until(Option<Deadline>),
 }
 
-impl Patience {
+impl WaitLimit {
     /// Waits while `word` is `expected`; may return `Ok` for no reason. An error has used up no wake-up.
     pub(crate) fn wait(self, word: &AtomicU32, expected: u32) -> Result<(), Interrupted> {
         match self {
-            Patience::Endless => {
+            WaitLimit::Endless => {
                 futex::wait(word, expected, None);
                 Ok(())
             }
-            Patience::Until(deadline) => {
-                Patience::give_way(futex::wait_interruptible(word, expected, deadline))
+            WaitLimit::Until(deadline) => {
+                WaitLimit::give_way(futex::wait_interruptible(word, expected, deadline))
             }
         }
     }

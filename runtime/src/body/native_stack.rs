@@ -17,20 +17,21 @@ const FREE: usize = 0;
 /// In `start` of an entry that is being written; no address is as high.
 const CLAIMED: usize = usize::MAX;
 
-struct Entry {
+struct StackEntry {
     /// The lowest address, or one of the marks above.
     start: AtomicUsize,
     /// The first address beyond.
     end: AtomicUsize,
     /// Written before the entry is published.
-    next: AtomicPtr<Entry>,
+    next: AtomicPtr<StackEntry>,
 }
 
-static FIRST: AtomicPtr<Entry> = AtomicPtr::new(ptr::null_mut());
+static FIRST: AtomicPtr<StackEntry> = AtomicPtr::new(ptr::null_mut());
 
-fn entries() -> impl Iterator<Item = &'static Entry> {
+fn entries() -> impl Iterator<Item = &'static StackEntry> {
     // SAFETY: null, or a leaked entry that was published with release order.
-    let entry = |pointer: &AtomicPtr<Entry>| unsafe { pointer.load(Ordering::Acquire).as_ref() };
+    let entry =
+        |pointer: &AtomicPtr<StackEntry>| unsafe { pointer.load(Ordering::Acquire).as_ref() };
     std::iter::successors(entry(&FIRST), move |last| entry(&last.next))
 }
 
@@ -58,7 +59,7 @@ pub(crate) unsafe fn reset_after_fork() {
 }
 
 /// A native stack, until it is dropped.
-pub(crate) struct NativeStack(&'static Entry);
+pub(crate) struct NativeStack(&'static StackEntry);
 
 impl NativeStack {
     pub(crate) fn register(start: usize, size: usize) -> NativeStack {
@@ -106,8 +107,8 @@ impl Drop for NativeStack {
 }
 
 /// Adds an entry, claimed.
-fn add() -> &'static Entry {
-    let entry: &'static Entry = Box::leak(Box::new(Entry {
+fn add() -> &'static StackEntry {
+    let entry: &'static StackEntry = Box::leak(Box::new(StackEntry {
         start: AtomicUsize::new(CLAIMED),
         end: AtomicUsize::new(0),
         next: AtomicPtr::new(ptr::null_mut()),

@@ -18,15 +18,15 @@ const UNREGISTER: usize = 1;
 /// The lengths that glibc registers: the original one, and later ones for what newer kernels tell.
 const LENGTHS: [usize; 4] = [32, 64, 96, 128];
 
-/// What was taken back, for [`register`](Registration::register).
-pub(crate) struct Registration {
-    area: usize,
+/// What was taken back, for [`register`](RseqArea::register).
+pub(crate) struct RseqArea {
+    address: usize,
     length: usize,
 }
 
 /// Takes the calling OS thread's area back from the kernel, which leaves "not registered" in it. `None` if the kernel does
 /// not have it.
-pub(crate) fn unregister() -> Option<Registration> {
+pub(crate) fn unregister() -> Option<RseqArea> {
     unregister_of(arch::thread_pointer())
 }
 
@@ -34,34 +34,30 @@ pub(crate) fn unregister() -> Option<Registration> {
 /// Async-signal-safe.
 pub(crate) fn move_after_fork(before: usize) {
     let here = arch::thread_pointer();
-    if let Some(registration) = unregister_of(before) {
-        let area = registration.area.wrapping_sub(before).wrapping_add(here);
-        Registration {
-            area,
-            ..registration
-        }
-        .register();
+    if let Some(area) = unregister_of(before) {
+        let address = area.address.wrapping_sub(before).wrapping_add(here);
+        RseqArea { address, ..area }.register();
     }
 }
 
 /// As [`unregister`], if the area is in the block at `block`.
-fn unregister_of(block: usize) -> Option<Registration> {
+fn unregister_of(block: usize) -> Option<RseqArea> {
     let offset = tls::layout().rseq?;
-    let area = block.wrapping_add_signed(offset);
+    let address = block.wrapping_add_signed(offset);
     LENGTHS
         .into_iter()
-        .map(|length| Registration { area, length })
-        .find(|registration| registration.call(UNREGISTER))
+        .map(|length| RseqArea { address, length })
+        .find(|area| area.call(UNREGISTER))
 }
 
-impl Registration {
+impl RseqArea {
     /// Gives the area to the kernel again. On the same OS thread.
     pub(crate) fn register(self) {
         self.call(0);
     }
 
     fn call(&self, flags: usize) -> bool {
-        let arguments = [self.area, self.length, flags, SIGNATURE as usize, 0, 0];
+        let arguments = [self.address, self.length, flags, SIGNATURE as usize, 0, 0];
         // SAFETY: the area is glibc's for this purpose. It is registered in the calling thread's own block only, and in
         // another one it is only taken back, which the kernel refuses if it has not got it.
         unsafe { arch::system_call(libc::SYS_rseq, arguments) == 0 }

@@ -71,30 +71,30 @@ fn own_id() -> u32 {
 }
 
 /// Says that the calling OS thread runs on other control blocks than its own, while it exists.
-pub(crate) struct Registered(&'static Node);
+pub(crate) struct ThreadEntry(&'static Node);
 
-impl Registered {
+impl ThreadEntry {
     /// On a worker's OS thread, before its first turn.
-    pub(crate) fn new() -> Registered {
-        Registered::with_home(arch::thread_pointer())
+    pub(crate) fn new() -> ThreadEntry {
+        ThreadEntry::with_home(arch::thread_pointer())
     }
 
     /// On an OS thread whose own thread pointer was `home`, and is another one by now.
-    pub(crate) fn with_home(home: usize) -> Registered {
+    pub(crate) fn with_home(home: usize) -> ThreadEntry {
         let free = nodes().find(|node| {
-            let turn = node
-                .thread
-                .compare_exchange(0, TAKEN, Ordering::Acquire, Ordering::Relaxed);
-            turn.is_ok()
+            let taken =
+                node.thread
+                    .compare_exchange(0, TAKEN, Ordering::Acquire, Ordering::Relaxed);
+            taken.is_ok()
         });
         let node = free.unwrap_or_else(add_node);
         node.home.store(home, Ordering::Relaxed);
         node.thread.store(own_id(), Ordering::Release);
-        Registered(node)
+        ThreadEntry(node)
     }
 }
 
-impl Drop for Registered {
+impl Drop for ThreadEntry {
     fn drop(&mut self) {
         self.0.thread.store(0, Ordering::Release);
     }
@@ -207,19 +207,19 @@ struct Ids {
 const MOST_GROUPS: usize = 65_536;
 
 /// What one OS thread has another one take on.
-struct Errand {
-    /// `FREE`, or `HELD` by the handler that gives the errand.
-    turn: AtomicU32,
+struct IdTransfer {
+    /// `FREE`, or `HELD` by the handler that transfers its ids.
+    lock: AtomicU32,
     done: AtomicU32,
-    /// Written by the holder of the turn, read by the OS thread that it has sent a signal.
+    /// Written by the holder of the lock, read by the OS thread that it has sent a signal.
     ids: UnsafeCell<Ids>,
 }
 
 // SAFETY: the fields' comments say who touches the ids when.
-unsafe impl Sync for Errand {}
+unsafe impl Sync for IdTransfer {}
 
-static ERRAND: Errand = Errand {
-    turn: AtomicU32::new(FREE),
+static TRANSFER: IdTransfer = IdTransfer {
+    lock: AtomicU32::new(FREE),
     done: AtomicU32::new(0),
     ids: UnsafeCell::new(Ids {
         users: [0; 3],
@@ -240,7 +240,7 @@ const PAUSE: Timespec = Timespec {
 
 /// What signals of ours bear.
 fn token() -> usize {
-    ptr::from_ref(&ERRAND) as usize
+    ptr::from_ref(&TRANSFER) as usize
 }
 
 /// In a worker's handler, whose thread pointer is `here`: if that is an adopted thread's, its OS thread takes on the
@@ -256,27 +256,27 @@ fn pass_on(here: usize) {
         return;
     };
     let private = futex::Flags::PRIVATE;
-    while ERRAND.turn.swap(HELD, Ordering::Acquire) != FREE {
-        let _ = futex::wait(&ERRAND.turn, private, HELD, Some(&PAUSE));
+    while TRANSFER.lock.swap(HELD, Ordering::Acquire) != FREE {
+        let _ = futex::wait(&TRANSFER.lock, private, HELD, Some(&PAUSE));
     }
-    ERRAND.done.store(0, Ordering::Relaxed);
-    // SAFETY: the turn is ours, and nobody else has an errand.
-    unsafe { (*ERRAND.ids.get()).read() };
+    TRANSFER.done.store(0, Ordering::Relaxed);
+    // SAFETY: the lock is ours, and nobody else transfers ids.
+    unsafe { (*TRANSFER.ids.get()).read() };
     if signal::queue(thread.cast_signed(), SIGNAL, token()) {
-        while ERRAND.done.load(Ordering::Acquire) == 0 && waits(node) == Some(thread) {
-            let _ = futex::wait(&ERRAND.done, private, 0, Some(&PAUSE));
+        while TRANSFER.done.load(Ordering::Acquire) == 0 && waits(node) == Some(thread) {
+            let _ = futex::wait(&TRANSFER.done, private, 0, Some(&PAUSE));
         }
     }
-    ERRAND.turn.store(FREE, Ordering::Release);
-    let _ = futex::wake(&ERRAND.turn, private, 1);
+    TRANSFER.lock.store(FREE, Ordering::Release);
+    let _ = futex::wake(&TRANSFER.lock, private, 1);
 }
 
 /// In the handler of the OS thread that waits.
 fn take_on() {
-    // SAFETY: whoever has sent the signal holds the turn, and does not touch the ids before `done` is set.
-    unsafe { (*ERRAND.ids.get()).write() };
-    ERRAND.done.store(1, Ordering::Release);
-    let _ = futex::wake(&ERRAND.done, futex::Flags::PRIVATE, 1);
+    // SAFETY: whoever has sent the signal holds the lock, and does not touch the ids before `done` is set.
+    unsafe { (*TRANSFER.ids.get()).write() };
+    TRANSFER.done.store(1, Ordering::Release);
+    let _ = futex::wake(&TRANSFER.done, futex::Flags::PRIVATE, 1);
 }
 
 impl Ids {
@@ -332,5 +332,5 @@ pub(crate) fn reset_after_fork() {
     for node in nodes() {
         node.thread.store(0, Ordering::Relaxed);
     }
-    ERRAND.turn.store(FREE, Ordering::Relaxed);
+    TRANSFER.lock.store(FREE, Ordering::Relaxed);
 }

@@ -15,7 +15,7 @@ use crate::body::tls;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::{GreenRef, Life};
 use crate::sched::scheduler::Shared;
-use crate::sched::task::{Head, Task};
+use crate::sched::task::{Task, TaskHeader};
 use crate::wait::section::{self, Section};
 
 pub use crate::sched::task::PthreadAttributes as Attributes;
@@ -74,13 +74,13 @@ pub fn home() -> Option<Home> {
 
 /// The task of a green thread that `pthread_create` made.
 struct Created {
-    head: Head,
+    header: TaskHeader,
     attributes: Attributes,
 }
 
 impl Task for Created {
-    fn head(&self) -> &Head {
-        &self.head
+    fn header(&self) -> &TaskHeader {
+        &self.header
     }
 
     fn attributes(&self) -> Option<&Attributes> {
@@ -109,10 +109,10 @@ pub unsafe fn create(
         return Err(Errno::INVAL);
     }
     let task = Arc::new(Created {
-        head: Head::new(None, None),
+        header: TaskHeader::new(None, None),
         attributes,
     });
-    let id = task.head.id;
+    let id = task.header.id;
     let life = Life::new(home.shared.clone(), task);
     let entry = Entry { start, argument };
     let (stack_size, is_joinable) = (attributes.stack_size, !attributes.is_detached);

@@ -208,11 +208,11 @@ fn examine(worker: &BlockedWorker, names: &mut Names) -> Option<Blocked> {
     {
         return None;
     }
-    let head = snapshot.task.head();
+    let header = snapshot.task.header();
     Some(Blocked {
-        id: head.id,
+        id: header.id,
         name: snapshot.name.to_text(),
-        spawned_at: head.spawned_at,
+        spawned_at: header.spawned_at,
         duration,
         os_thread: shard.progress.os_thread()?,
         backtrace: stack.map(|stack| names.resolve(&stack)),

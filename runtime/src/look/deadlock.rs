@@ -109,7 +109,7 @@ fn endless_waits(shared: &Shared) -> Option<Waits> {
         }
         if green.is_of(shared) {
             count += 1;
-            let id = snapshot.task.head().id;
+            let id = snapshot.task.header().id;
             (id, waiting.reason.word(), waiting.since.as_nanos()).hash(&mut hasher);
         }
     }

@@ -47,10 +47,10 @@ use crate::body::setxid;
 use crate::body::tls::{self, Block};
 use crate::sched::blocking_section;
 use crate::sched::context::{self, NativeSection, UserSection};
-use crate::sched::green::{GreenRef, Life, Words};
+use crate::sched::green::{GreenRef, Life, ThreadWords};
 use crate::sched::parking_lot;
 use crate::sched::scheduler::Shared;
-use crate::sched::task::Head;
+use crate::sched::task::TaskHeader;
 
 /// The stack of a kernel's thread that waits, on which signal handlers run: what Linux gives a program's main thread.
 const STACK: usize = 8 << 20;
@@ -84,7 +84,7 @@ fn run_adopted<T>(
     caller: &'static Location<'static>,
     f: impl FnOnce() -> T,
 ) -> T {
-    let task = Arc::new(Head::new(Some("main".into()), Some(caller)));
+    let task = Arc::new(TaskHeader::new(Some("main".into()), Some(caller)));
     let id = task.id;
     let adopted = Adopted::new(Life::new(shared.clone(), task), arch::stack_pointer())
         .unwrap_or_else(|error| panic!("cannot start the main green thread: {error}"));
@@ -96,7 +96,7 @@ fn run_adopted<T>(
 /// The calling thread is a green thread until this is dropped.
 struct Adopted {
     green: GreenRef,
-    rseq: Option<rseq::Registration>,
+    rseq: Option<rseq::RseqArea>,
     forks: u32,
 }
 
@@ -115,7 +115,7 @@ impl Adopted {
         let block = Block::of_caller();
         let green = GreenRef::prepare_adopted(STACK, life, block, stack, frame)?;
         drop(native);
-        green.aside.set(Words::lay_aside());
+        green.words_before_adoption.set(ThreadWords::lay_aside());
         let rseq = rseq::unregister();
         let wait = if host.is_some() {
             wait_on_worker
@@ -153,7 +153,7 @@ impl Drop for Adopted {
 /// The calling green thread, which is adopted, is what it was before from now on.
 #[inline(never)]
 pub(crate) fn leave(green: GreenRef) {
-    let words = green.aside.get();
+    let words = green.words_before_adoption.get();
     context::forget_green();
     green.take_back();
     words.restore();
@@ -173,7 +173,7 @@ fn wait_on_worker(green: GreenRef) {
 /// As [`wait_on_worker`], on a kernel's thread whose block glibc knows.
 #[inline(never)]
 fn wait_on_os_thread(green: GreenRef) {
-    let _registered = setxid::Registered::with_home(green.block().address());
+    let _entry = setxid::ThreadEntry::with_home(green.block().address());
     wait_on_worker(green);
 }
 

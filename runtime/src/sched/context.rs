@@ -30,7 +30,7 @@ use crate::base::process;
 use crate::base::report;
 use crate::body::native_stack;
 use crate::body::rseq;
-use crate::sched::green::{Green, GreenRef, Words};
+use crate::sched::green::{Green, GreenRef, ThreadWords};
 use crate::sched::worker::Worker;
 
 thread_local! {
@@ -131,10 +131,10 @@ pub(crate) fn forget_green() {
     GREEN.set(ptr::null());
 }
 
-impl Words {
+impl ThreadWords {
     /// Makes the calling thread's words say that nobody runs here.
-    pub(crate) fn lay_aside() -> Words {
-        Words {
+    pub(crate) fn lay_aside() -> ThreadWords {
+        ThreadWords {
             current: CURRENT.replace(ptr::null()),
             green: GREEN.replace(ptr::null()),
             own: OWN.replace(false),

@@ -15,7 +15,7 @@
 //! | `block`, `stack` | written by the spawner under the lock of `name`; read by its own green thread and its worker, and under that lock by anyone |
 //! | `adopted` | its own green thread and the worker that runs it, if it is [adopted](crate::runtime::adoption) |
 //! | `links` | whoever holds the lock of the run queue's backlog that it stands in, or took it out of there |
-//! | `yielder`, `aside`, `entry_frame`, `budget`, `vain_wakes`, `owes_yield`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
+//! | `yielder`, `words_before_adoption`, `entry_frame`, `budget`, `vain_wakes`, `owes_yield`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
 //! | `pin` | written by its own green thread in its first turn, by the worker after the last; read by anyone |
 //! | `next_due`, `due` | whoever holds the lock of the due queue it stands in |
 //! | `is_early` | its own green thread; while it is parked or queued, read by whoever queues it |
@@ -110,7 +110,7 @@ pub(crate) struct Green {
     /// Where it and its worker stand if it is adopted.
     pub(super) adopted: StackSwitch,
     /// Of an adopted green thread: what `context.rs` said of its thread before.
-    pub(crate) aside: Cell<Words>,
+    pub(crate) words_before_adoption: Cell<ThreadWords>,
     pub(crate) slot: SlotRef,
     /// The runtime of the present green thread, or of the last one, to be compared only; for those who look from
     /// outside.
@@ -138,14 +138,14 @@ unsafe impl Sync for Green {}
 
 /// What the words of `context.rs` said of a thread before it was [adopted](crate::runtime::adoption).
 #[derive(Clone, Copy)]
-pub(crate) struct Words {
+pub(crate) struct ThreadWords {
     pub(super) current: *const Green,
     pub(super) green: *const Green,
     pub(super) own: bool,
 }
 
-impl Words {
-    pub(crate) const NOBODY: Words = Words {
+impl ThreadWords {
+    pub(crate) const NOBODY: ThreadWords = ThreadWords {
         current: ptr::null(),
         green: ptr::null(),
         own: false,
@@ -206,7 +206,7 @@ impl Green {
             floating_point: Cell::new(FloatingPoint::current()),
             coroutine: UnsafeCell::new(None),
             adopted: StackSwitch::new(),
-            aside: Cell::new(Words::NOBODY),
+            words_before_adoption: Cell::new(ThreadWords::NOBODY),
             block: Cell::new(slot.block),
             stack: Cell::new((slot.stack_limit, slot.stack_base)),
             budget: Cell::new(BUDGET),

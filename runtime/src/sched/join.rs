@@ -42,7 +42,7 @@ impl GreenRef {
     /// Waits for the end; the caller has claimed the join. False if the deadline came first, and the claim is given back.
     pub(crate) fn wait_for_end(self, deadline: Option<Deadline>) -> bool {
         // It lives, or is still to be joined.
-        let reason = Packed::join(self.life().task.head().id);
+        let reason = Packed::join(self.life().task.header().id);
         while self.join_state.load(Ordering::Acquire) & join_state::LEFT == 0 {
             let waited =
                 parking_lot::wait_because(reason, &self.join_state, join_state::CLAIMED, deadline);

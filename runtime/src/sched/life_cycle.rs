@@ -180,9 +180,9 @@ impl GreenRef {
         green.patch.set(life.shared.patch());
         let runtime = Arc::as_ptr(&life.shared) as usize;
         green.runtime.store(runtime, Ordering::Relaxed);
-        let name = life.task.head().name.clone();
-        green.cancellation.set(&life.task.head().state);
-        life.task.head().set_green(green);
+        let name = life.task.header().name.clone();
+        green.cancellation.set(&life.task.header().state);
+        life.task.header().set_green(green);
         green.alternate_stack.set(None);
         green.join_state.store(join_state, Ordering::Relaxed);
         green.value.set(ptr::null_mut());

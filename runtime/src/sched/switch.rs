@@ -46,7 +46,7 @@ impl Green {
     pub(crate) unsafe fn on_workers_stack<F: FnOnce() -> T, T>(&self, f: F) -> T {
         // SAFETY: as in `suspend`.
         let Some(yielder) = (unsafe { self.yielder.get().as_ref() }) else {
-            return match self.aside.get().green() {
+            return match self.words_before_adoption.get().green() {
                 // SAFETY: the caller's `f` switches away from neither; what was adopted stands below this one, as its worker does.
                 Some(host) => unsafe { host.on_workers_stack(f) },
                 None => in_place(f),
@@ -78,7 +78,7 @@ impl Green {
     #[inline(never)]
     fn answer_probe(&self) {
         self.probed.set(true);
-        let id = self.life().task.head().id;
+        let id = self.life().task.header().id;
         self.probe.answer(id, self.stack.get(), self.entry_frame());
     }
 

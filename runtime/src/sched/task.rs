@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
 /// What every task has.
-pub(crate) struct Head {
+pub(crate) struct TaskHeader {
     /// The flags of [`state`].
     pub(crate) state: AtomicU32,
     /// The token of park and unpark: a value of [`permit`].
@@ -25,13 +25,13 @@ pub(crate) struct Head {
     pub(crate) spawned_at: Option<&'static Location<'static>>,
 }
 
-impl Head {
+impl TaskHeader {
     pub(crate) fn new(
         name: Option<Arc<str>>,
         spawned_at: Option<&'static Location<'static>>,
-    ) -> Head {
+    ) -> TaskHeader {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        Head {
+        TaskHeader {
             state: AtomicU32::new(0),
             permit: AtomicU32::new(permit::EMPTY),
             control_block: AtomicPtr::new(ptr::null_mut()),
@@ -42,9 +42,9 @@ impl Head {
     }
 }
 
-/// A [`Head`], mostly with a place for the thread's result.
+/// A [`TaskHeader`], mostly with a place for the thread's result.
 pub(crate) trait Task: Send + Sync {
-    fn head(&self) -> &Head;
+    fn header(&self) -> &TaskHeader;
 
     /// What `pthread_create` was asked for, if that made the thread.
     fn attributes(&self) -> Option<&PthreadAttributes> {
@@ -52,13 +52,13 @@ pub(crate) trait Task: Send + Sync {
     }
 }
 
-impl Task for Head {
-    fn head(&self) -> &Head {
+impl Task for TaskHeader {
+    fn header(&self) -> &TaskHeader {
         self
     }
 }
 
-/// The flags of [`Head::state`].
+/// The flags of [`TaskHeader::state`].
 pub(crate) mod state {
     /// The result was stored; set by the green thread.
     pub(crate) const STORED: u32 = 1;
@@ -86,7 +86,7 @@ pub(super) mod join_state {
     pub(crate) const LEFT: u32 = 4;
 }
 
-/// The values of [`Head::permit`], as std has them.
+/// The values of [`TaskHeader::permit`], as std has them.
 pub(crate) mod permit {
     pub(crate) const EMPTY: u32 = 0;
     pub(crate) const NOTIFIED: u32 = 1;

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::GreenRef;
-use crate::sched::task::{Head, state};
+use crate::sched::task::{TaskHeader, state};
 
 impl GreenRef {
     /// Queues a new green thread.
@@ -60,7 +60,7 @@ impl GreenRef {
     }
 }
 
-impl Head {
+impl TaskHeader {
     pub(crate) fn set_green(&self, green: GreenRef) {
         self.control_block
             .store(green.as_ptr().cast(), Ordering::Release);

@@ -18,7 +18,7 @@ pub(crate) fn start(shared: &Arc<Shared>, index: usize) -> io::Result<()> {
     thread::Builder::new().name(name).spawn(move || {
         let _own = OwnWork::thread();
         let _counted = CountedThread::own_thread();
-        let _registered = setxid::Registered::new();
+        let _entry = setxid::ThreadEntry::new();
         let _stack = NativeStack::of_this_thread().expect("glibc tells a thread of its own stack");
         let _alternate_stack = overflow::AlternateStack::install();
         // SAFETY: this OS thread was started to serve at `index`.

@@ -38,7 +38,7 @@ use std::time::Duration;
 use crate::base::deadline::Deadline;
 use crate::base::reason::Packed;
 use crate::sched::context;
-use crate::sched::task::{Head, Task, permit};
+use crate::sched::task::{Task, TaskHeader, permit};
 use crate::wait::futex;
 
 pub use crate::thread::pool::{GreenPile, GreenPool, Imap};
@@ -62,18 +62,18 @@ impl Thread {
 
     /// The id, which no other thread known to this crate has or will have in this process.
     pub fn id(&self) -> u64 {
-        self.0.head().id
+        self.0.header().id
     }
 
     /// The name it was spawned with; an OS thread's is std's affair.
     pub fn name(&self) -> Option<&str> {
-        self.0.head().name.as_deref()
+        self.0.header().name.as_deref()
     }
 
     /// Where in the source a green thread was spawned; `None` for an OS thread, and for a green thread that
     /// `pthread_create` made.
     pub fn spawned_at(&self) -> Option<&'static Location<'static>> {
-        self.0.head().spawned_at
+        self.0.header().spawned_at
     }
 
     /// From now on the green thread's calls that would have to wait fail with `ECANCELED` (see
@@ -81,12 +81,12 @@ impl Thread {
     /// not stopped and nothing is unwound: it ends as it handles those errors. Does not wait for that, and does nothing
     /// to an OS thread.
     pub fn cancel(&self) {
-        self.0.head().cancel();
+        self.0.header().cancel();
     }
 
     /// Makes the thread's present or next [`park`] return.
     pub fn unpark(&self) {
-        let permit = &self.0.head().permit;
+        let permit = &self.0.header().permit;
         if permit.swap(permit::NOTIFIED, Ordering::Release) == permit::PARKED {
             futex::wake(permit, 1);
         }
@@ -131,7 +131,7 @@ pub fn current() -> Thread {
     if let Some(green) = context::green() {
         return Thread(green.life().task.clone());
     }
-    let new = || Thread(Arc::new(Head::new(None, None)));
+    let new = || Thread(Arc::new(TaskHeader::new(None, None)));
     // As the thread ends, when its values are gone, it gets another identity each time it asks.
     FOREIGN
         .try_with(|thread| thread.get_or_init(new).clone())
@@ -156,7 +156,7 @@ pub fn park_timeout(timeout: Duration) {
 
 fn park_until(deadline: Option<Deadline>) {
     let thread = current();
-    let permit = &thread.0.head().permit;
+    let permit = &thread.0.header().permit;
     if permit.fetch_sub(1, Ordering::Acquire) == permit::NOTIFIED {
         return;
     }

@@ -14,7 +14,7 @@ use crate::sched::context::{self, NativeSection};
 use crate::sched::green::{GreenRef, Life};
 use crate::sched::pinned;
 use crate::sched::scheduler::Shared;
-use crate::sched::task::{Head, Task, state};
+use crate::sched::task::{Task, TaskHeader, state};
 use crate::sync::raw::wait_limit::WaitLimit;
 use crate::thread::Thread;
 use crate::wait::futex;
@@ -99,8 +99,8 @@ impl Builder {
             if is_pinned {
                 pinned::stay_here();
             }
-            let head = &theirs.head;
-            let own = || begin(delay).map(|()| span::enter(head.id, head.name.as_deref(), f));
+            let header = &theirs.header;
+            let own = || begin(delay).map(|()| span::enter(header.id, header.name.as_deref(), f));
             theirs.store(match panic::catch_unwind(AssertUnwindSafe(own)) {
                 Ok(Ok(value)) => Ok(value),
                 Ok(Err(cancelled)) => Err(Box::new(cancelled)),
@@ -133,9 +133,9 @@ fn begin(delay: Option<Duration>) -> Result<(), Interrupted> {
     Limits::new(None).check_cancelled()
 }
 
-/// The head, and where the result goes.
+/// The header, and where the result goes.
 struct Packet<T> {
-    head: Head,
+    header: TaskHeader,
     result: UnsafeCell<Option<thread::Result<T>>>,
 }
 
@@ -144,15 +144,15 @@ struct Packet<T> {
 unsafe impl<T: Send> Sync for Packet<T> {}
 
 impl<T: Send> Task for Packet<T> {
-    fn head(&self) -> &Head {
-        &self.head
+    fn header(&self) -> &TaskHeader {
+        &self.header
     }
 }
 
 impl<T> Packet<T> {
     fn new(name: Option<Arc<str>>, spawned_at: &'static Location<'static>) -> Packet<T> {
         Packet {
-            head: Head::new(name, Some(spawned_at)),
+            header: TaskHeader::new(name, Some(spawned_at)),
             result: UnsafeCell::new(None),
         }
     }
@@ -161,7 +161,7 @@ impl<T> Packet<T> {
     fn store(&self, result: thread::Result<T>) {
         // SAFETY: nobody else looks at the result before STORED is set.
         unsafe { *self.result.get() = Some(result) };
-        let before = self.head.state.fetch_or(state::STORED, Ordering::AcqRel);
+        let before = self.header.state.fetch_or(state::STORED, Ordering::AcqRel);
         if before & state::ABANDONED != 0 {
             // SAFETY: the handle's owner has given up the result.
             drop(unsafe { (*self.result.get()).take() });
@@ -174,7 +174,7 @@ struct EndNotice<T>(Arc<Packet<T>>);
 
 impl<T> Drop for EndNotice<T> {
     fn drop(&mut self) {
-        let word = &self.0.head.state;
+        let word = &self.0.header.state;
         if word.fetch_or(state::ENDED, Ordering::AcqRel) & state::AWAITED != 0 {
             futex::wake(word, u32::MAX);
         }
@@ -196,7 +196,10 @@ impl<T> JoinHandle<T> {
     pub(crate) fn ended(result: thread::Result<T>) -> JoinHandle<T> {
         let packet = Packet::new(None, Location::caller());
         packet.store(result);
-        packet.head.state.fetch_or(state::ENDED, Ordering::Release);
+        packet
+            .header
+            .state
+            .fetch_or(state::ENDED, Ordering::Release);
         JoinHandle {
             packet: Arc::new(packet),
         }
@@ -215,10 +218,10 @@ impl<T> JoinHandle<T> {
     /// If a green thread joins itself, as std's does.
     pub fn join(self) -> thread::Result<T> {
         assert!(
-            context::green().is_none_or(|green| green.life().task.head().id != self.id()),
+            context::green().is_none_or(|green| green.life().task.header().id != self.id()),
             "a green thread joins itself and would wait for ever"
         );
-        let word = &self.packet.head.state;
+        let word = &self.packet.header.state;
         while let Some(seen) = self.await_end() {
             futex::wait_because(Packed::join(self.id()), word, seen, None);
         }
@@ -244,7 +247,7 @@ impl<T> JoinHandle<T> {
     pub fn join_timeout(self, timeout: Duration) -> Result<thread::Result<T>, JoinHandle<T>> {
         let deadline = Some(Deadline::after(timeout));
         while let Some(seen) = self.await_end() {
-            let word = &self.packet.head.state;
+            let word = &self.packet.header.state;
             if WaitLimit::Until(deadline).wait(word, seen).is_err() {
                 return Err(self);
             }
@@ -254,7 +257,7 @@ impl<T> JoinHandle<T> {
 
     /// The state word while the green thread has not ended, with the mark that somebody waits for that.
     fn await_end(&self) -> Option<u32> {
-        let word = &self.packet.head.state;
+        let word = &self.packet.header.state;
         let seen = word.load(Ordering::Acquire);
         if seen & state::ENDED != 0 {
             return None;
@@ -274,7 +277,7 @@ impl<T> JoinHandle<T> {
 
     /// Whether the green thread has ended, so that [`join`](Self::join) would not wait.
     pub fn is_finished(&self) -> bool {
-        self.packet.head.state.load(Ordering::Acquire) & state::ENDED != 0
+        self.packet.header.state.load(Ordering::Acquire) & state::ENDED != 0
     }
 
     /// Cancels the green thread: from now on its calls that would have to wait fail, the one it waits in among them; see
@@ -295,12 +298,12 @@ impl<T> JoinHandle<T> {
     /// });
     /// ```
     pub fn cancel(&self) {
-        self.packet.head.cancel();
+        self.packet.header.cancel();
     }
 
     /// The green thread's id, which no other one of this process has or will have.
     pub fn id(&self) -> u64 {
-        self.packet.head.id
+        self.packet.header.id
     }
 }
 
@@ -315,7 +318,7 @@ impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         let before = self
             .packet
-            .head
+            .header
             .state
             .fetch_or(state::ABANDONED, Ordering::AcqRel);
         if before & state::STORED != 0 {

@@ -43,7 +43,7 @@ impl Owners {
                 && let Some(snapshot) = green.snapshot()
             {
                 *owner = Owner::GreenThread {
-                    id: snapshot.task.head().id,
+                    id: snapshot.task.header().id,
                     name: snapshot.name.to_text(),
                 };
             }

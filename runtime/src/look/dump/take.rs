@@ -69,12 +69,12 @@ struct SeenGreen {
 
 impl SeenGreen {
     fn id(&self) -> u64 {
-        self.snapshot.task.head().id
+        self.snapshot.task.header().id
     }
 
     fn is_alive(&self) -> bool {
         let now = self.green.snapshot();
-        now.is_some_and(|now| now.task.head().id == self.id())
+        now.is_some_and(|now| now.task.header().id == self.id())
     }
 }
 
@@ -258,9 +258,9 @@ fn describe(seen: Seen, owners: &Owners, names: &mut Names) -> Dump {
                 _ => State::Runnable,
             };
             GreenThread {
-                id: task.head().id,
+                id: task.header().id,
                 name: name.to_text(),
-                spawned_at: task.head().spawned_at,
+                spawned_at: task.header().spawned_at,
                 stack_size,
                 stack_high_water: slot::deepest_use(limit, base),
                 state,

@@ -13,7 +13,7 @@ use crate::base::deadline::Deadline;
 use crate::base::interest::Interest;
 use crate::base::reason::Packed;
 use crate::wait::descriptor::{
-    self, Descriptor, GoingOn, Kind, NO_TIME, Opening, Snapshot, Waiter, borrow,
+    self, Descriptor, FileKind, GoingOn, Kind, NO_TIME, Opening, Snapshot, Waiter, borrow,
 };
 use crate::wait::interrupt::Limits;
 
@@ -120,7 +120,26 @@ impl<'a> Call<'a> {
         patience: impl FnOnce(&Call<'a>, Interest) -> Result<Option<Deadline>, Errno>,
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
-        self.carry_out(interest, patience, |_| attempt(), |_| false, |_| None)
+        let waiter = Waiter::consumer(self.section.green(), interest.edge());
+        let mut step = Step::of(self, interest, &waiter);
+        let mut patience = Patience::Unasked(|| patience(self, interest));
+        loop {
+            let snapshot = step.look()?;
+            if step.is_behind_others()
+                && let Ok(deadline) = patience.ask()
+                && step.wait_behind_others(snapshot, deadline)?
+            {
+                continue;
+            }
+            match step.attempt(&mut attempt) {
+                Err(Errno::AGAIN) => {}
+                outcome => return step.finish(outcome),
+            }
+            match patience.ask() {
+                Ok(deadline) => step.wait(snapshot, deadline)?,
+                Err(error) => return step.finish(Err(error)),
+            }
+        }
     }
 
     /// As [`retry`](Self::retry), for reads of up to `length` bytes from a socket. After a read from a TCP socket
@@ -135,26 +154,52 @@ impl<'a> Call<'a> {
         patience: impl FnOnce(&Call<'a>, Interest) -> Result<Option<Deadline>, Errno>,
         mut attempt: impl FnMut() -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
-        let attempt = |snapshot| {
-            let outcome = attempt();
+        let (descriptor, interest) = (self.descriptor, Interest::Read);
+        let waiter = Waiter::consumer(self.section.green(), interest.edge());
+        let mut step = Step::of(self, interest, &waiter);
+        let mut patience = Patience::Unasked(|| patience(self, interest));
+        let mut read = |step: &mut Step<'_, '_>, snapshot| {
+            let outcome = step.attempt(&mut attempt);
             if outcome.is_ok_and(|read| 0 < read && read < length)
-                && self.descriptor.kind(self.fd) == descriptor::FileKind::Tcp
+                && descriptor.kind(self.fd) == FileKind::Tcp
             {
-                self.descriptor.clear_after_short_read(snapshot);
+                descriptor.clear_after_short_read(snapshot);
             }
             outcome
         };
-        let is_known_unready =
-            |snapshot| self.descriptor.is_known_unready(snapshot, Interest::Read);
-        // A datagram socket that is shut tells of its end only those whom it may let wait.
-        let end = |snapshot: Snapshot| {
-            let end = (snapshot.is_unusual() && is_shut(self.fd)).then_some(0);
-            if end.is_none() {
-                self.descriptor.clear(snapshot, Interest::Read);
+        loop {
+            let snapshot = step.look()?;
+            if step.is_behind_others()
+                && let Ok(deadline) = patience.ask()
+                && step.wait_behind_others(snapshot, deadline)?
+            {
+                continue;
             }
-            end
-        };
-        self.carry_out(Interest::Read, patience, attempt, is_known_unready, end)
+            // Who was woken tries in any case: the bit may have been cleared by one that has use only for more than there is,
+            // or the event may still be to come.
+            let is_unready = !waiter.is_woken() && descriptor.is_known_unready(snapshot, interest);
+            if !is_unready {
+                match read(&mut step, snapshot) {
+                    Err(Errno::AGAIN) => {}
+                    outcome => return step.finish(outcome),
+                }
+            }
+            let is_at_end = snapshot.is_unusual() && is_shut(self.fd);
+            if !is_at_end {
+                descriptor.clear(snapshot, interest);
+            }
+            match patience.ask() {
+                // A datagram socket that is shut tells of its end only those whom it may let wait.
+                Ok(_) if is_at_end => return step.finish(Ok(0)),
+                Ok(deadline) => step.wait(snapshot, deadline)?,
+                // Who does not wait gets the kernel's own answer.
+                Err(_) if is_unready => {
+                    let outcome = read(&mut step, snapshot);
+                    return step.finish(outcome);
+                }
+                Err(error) => return step.finish(Err(error)),
+            }
+        }
     }
 
     /// As [`retry`](Self::retry), for what no readiness event tells of: looks again after ever longer times, as
@@ -192,92 +237,6 @@ impl<'a> Call<'a> {
             .then(|| self.descriptor.go_on(self.opening))
             .transpose()
     }
-
-    /// The loop of a step. `attempt` is given what was known before it; what `is_known_unready` need not be attempted, but
-    /// for a caller who does not wait; `end` gives the outcome of one who would wait where nothing comes any more.
-    fn carry_out<T>(
-        &self,
-        interest: Interest,
-        patience: impl FnOnce(&Call<'a>, Interest) -> Result<Option<Deadline>, Errno>,
-        mut attempt: impl FnMut(Snapshot) -> Result<T, Errno>,
-        is_known_unready: impl Fn(Snapshot) -> bool,
-        end: impl Fn(Snapshot) -> Option<T>,
-    ) -> Result<T, Errno> {
-        let mut call = *self;
-        let Call {
-            section,
-            descriptor,
-            ..
-        } = call;
-        let waiter = Waiter::consumer(section.green(), interest.edge());
-        let place = Place {
-            call: *self,
-            interest,
-            waiter: &waiter,
-            pause: Cell::new(SHORTEST_PAUSE),
-        };
-        let mut patience = Patience::Unasked(|| patience(self, interest));
-        loop {
-            let snapshot = match descriptor.look(call.opening) {
-                // A call that has done nothing yet belongs to whatever has the number now.
-                Err(Errno::BADF) if !call.has_begun => {
-                    call.opening = descriptor.opening();
-                    continue;
-                }
-                looked => looked?,
-            };
-            // What there is may be meant for those who wait already.
-            if waiter.is_newcomer()
-                && descriptor.has_consumers(interest)
-                && let Ok(deadline) = patience.ask()
-            {
-                descriptor.prompt(self.fd, &waiter);
-                if place.wait(snapshot, deadline, false)? {
-                    call = call.rest();
-                    continue;
-                }
-            }
-            // Who was woken tries in any case: the bit may have been cleared by one that has use only for more than there is,
-            // or the event may still be to come.
-            let is_unready = !waiter.is_woken() && is_known_unready(snapshot);
-            if !is_unready {
-                let going_on = call.go_on()?;
-                let outcome = attempt(snapshot);
-                drop(going_on);
-                call = call.rest();
-                match outcome {
-                    Err(Errno::AGAIN) => {}
-                    outcome => {
-                        // Others have their turn before this one goes on.
-                        drop(place);
-                        section.give_way();
-                        return outcome;
-                    }
-                }
-            }
-            let ended = end(snapshot);
-            let deadline = match patience.ask() {
-                Ok(deadline) => deadline,
-                Err(error) => {
-                    // Who does not wait gets the kernel's own answer.
-                    let outcome = if is_unready {
-                        attempt(snapshot)
-                    } else {
-                        Err(error)
-                    };
-                    drop(place);
-                    section.give_way();
-                    return outcome;
-                }
-            };
-            if let Some(outcome) = ended {
-                drop(place);
-                section.give_way();
-                return Ok(outcome);
-            }
-            call.has_begun |= place.wait(snapshot, deadline, true)?;
-        }
-    }
 }
 
 /// Between two looks at a descriptor that epoll does not take for now.
@@ -302,17 +261,83 @@ pub(super) fn is_unwatchable(error: Errno) -> bool {
     !matches!(error, Errno::PERM | Errno::BADF)
 }
 
-/// A step's place in the line of those who wait; it leaves when this is dropped, and passes on what it was woken for.
-struct Place<'a> {
+/// A step of a call, in the line of those who wait for the descriptor. It leaves the line when this is dropped, and passes on
+/// what it was woken for.
+struct Step<'a, 'w> {
     call: Call<'a>,
     interest: Interest,
-    waiter: &'a Waiter,
+    waiter: &'w Waiter,
     pause: Cell<Duration>,
 }
 
-impl Place<'_> {
-    /// Waits until there may be something to do. False if it need not wait to try.
-    fn wait(
+impl<'a, 'w> Step<'a, 'w> {
+    #[inline]
+    fn of(call: &Call<'a>, interest: Interest, waiter: &'w Waiter) -> Step<'a, 'w> {
+        Step {
+            call: *call,
+            interest,
+            waiter,
+            pause: first_pause(),
+        }
+    }
+
+    /// What is known of the descriptor before an attempt. A call that has done nothing yet belongs to whatever has the number
+    /// now.
+    #[inline]
+    fn look(&mut self) -> Result<Snapshot, Errno> {
+        loop {
+            match self.call.descriptor.look(self.call.opening) {
+                Err(Errno::BADF) if !self.call.has_begun => {
+                    self.call.opening = self.call.descriptor.opening();
+                }
+                looked => return looked,
+            }
+        }
+    }
+
+    /// Whether others wait already, for whom what there is may be meant.
+    #[inline]
+    fn is_behind_others(&self) -> bool {
+        self.waiter.is_newcomer() && self.call.descriptor.has_consumers(self.interest)
+    }
+
+    /// Waits before the first attempt. False if it need not wait to try.
+    fn wait_behind_others(
+        &mut self,
+        snapshot: Snapshot,
+        deadline: Option<Deadline>,
+    ) -> Result<bool, Errno> {
+        self.call.descriptor.prompt(self.call.fd, self.waiter);
+        let has_waited = self.park(snapshot, deadline, false)?;
+        self.call.has_begun |= has_waited;
+        Ok(has_waited)
+    }
+
+    /// Tries once, on the descriptor that the call belongs to.
+    #[inline]
+    fn attempt<T>(&mut self, attempt: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+        let _going_on = self.call.go_on()?;
+        self.call = self.call.rest();
+        attempt()
+    }
+
+    /// Waits after an attempt that found nothing, until there may be something.
+    fn wait(&mut self, snapshot: Snapshot, deadline: Option<Deadline>) -> Result<(), Errno> {
+        self.call.has_begun |= self.park(snapshot, deadline, true)?;
+        Ok(())
+    }
+
+    /// Leaves the line. Others have their turn before this one goes on.
+    #[inline]
+    fn finish<T>(self, outcome: Result<T, Errno>) -> Result<T, Errno> {
+        let section = self.call.section;
+        drop(self);
+        section.give_way();
+        outcome
+    }
+
+    /// Queues and parks until there may be something. False if there may be already.
+    fn park(
         &self,
         snapshot: Snapshot,
         deadline: Option<Deadline>,
@@ -331,7 +356,7 @@ impl Place<'_> {
         }
         let reason = Packed::descriptor(fd, self.interest);
         let reactor = &green.life().shared.reactor;
-        // SAFETY: the waiter outlives this place, which takes it out as it is dropped.
+        // SAFETY: the waiter outlives this step, which takes it out as it is dropped.
         match unsafe { descriptor.join(fd, snapshot, waiter, has_tried, reactor) } {
             Ok(false) => return Ok(false),
             Ok(true) => {}
@@ -362,7 +387,7 @@ impl Place<'_> {
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Step<'_, '_> {
     fn drop(&mut self) {
         self.call.descriptor.leave(self.call.fd, self.waiter);
     }

@@ -7,8 +7,9 @@ use crate::wait::sleep;
 
 pub use crate::wait::interrupt::{Elapsed, timeout};
 
-/// Puts the green thread to sleep for at least `duration`; an OS thread sleeps as with
-/// [`std::thread::sleep`]. A duration of zero lets other green threads run. Deadline scopes and cancellation cut it short; [`checkpoint`](crate::checkpoint) tells.
+/// Puts the green thread to sleep for at least `duration`; an OS thread sleeps as with [`std::thread::sleep`]. A duration
+/// of zero lets other green threads run. Deadline scopes and cancellation cut it short; [`checkpoint`](crate::checkpoint)
+/// tells.
 ///
 /// ```
 /// use std::time::{Duration, Instant};

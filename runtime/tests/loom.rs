@@ -357,7 +357,7 @@ impl EventSet {
 struct Standby {
     signals: Mutex<u32>,
     changed: Condvar,
-    watched: AtomicU32,
+    has_watcher: AtomicU32,
 }
 
 impl Standby {
@@ -531,7 +531,7 @@ impl Pool {
 
     /// `Worker::stand_by`.
     fn stand_by(&self, mut signals: u32, stolen: &mut bool) -> bool {
-        let take_watch = || self.standby.watched.swap(1, Ordering::SeqCst) == 0;
+        let take_watch = || self.standby.has_watcher.swap(1, Ordering::SeqCst) == 0;
         let mut is_watcher = take_watch();
         let joins = loop {
             if !is_watcher || self.sleep != Sleep::Watch {
@@ -553,9 +553,9 @@ impl Pool {
             is_watcher = is_watcher || take_watch();
         };
         if is_watcher {
-            self.standby.watched.swap(0, Ordering::SeqCst);
+            self.standby.has_watcher.swap(0, Ordering::SeqCst);
         }
-        if self.idle.standing_by() && self.standby.watched.load(Ordering::SeqCst) == 0 {
+        if self.idle.standing_by() && self.standby.has_watcher.load(Ordering::SeqCst) == 0 {
             self.standby.signal();
         }
         if joins && (self.may_have_work() || self.timers.swap(0, Ordering::Relaxed) != 0) {

@@ -5,6 +5,6 @@ pub(crate) use std::cell::Cell;
 pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 
 /// Between a sequentially consistent exchange and a sequentially consistent load of another word: the two are in one order with
-/// all others as they are. loom knows that order from fences alone, so in the models this is one.
+/// all others as they are. loom knows that order from fences alone, so this is a fence in the models.
 #[inline]
 pub(crate) fn order_after_exchange() {}

@@ -1,6 +1,6 @@
-//! Call stacks: taken as bare instruction pointers. They are given names later and elsewhere, see `trace.rs`.
+//! Call stacks as bare instruction pointers. `look/trace.rs` gives them names later.
 //!
-//! A stack is taken on the stack itself, which may be small: that needs a few kilobytes and no memory of the heap.
+//! A stack is taken on the stack itself, which may be small: that needs a few kilobytes and does not allocate.
 
 /// Frames kept of one stack, the innermost.
 const DEPTH: usize = 128;

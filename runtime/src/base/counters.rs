@@ -1,7 +1,7 @@
 //! Counters of what workers do.
 //!
-//! Each worker counts what it does itself, by plain loads and stores to words that only it writes; what comes from
-//! elsewhere is counted by atomic additions, where a queue shared by all is touched anyway.
+//! Each worker counts what it does itself, by plain loads and stores of words that only it writes. What others do is counted by
+//! atomic additions, in places where a queue shared by all is touched anyway.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

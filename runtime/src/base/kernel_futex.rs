@@ -1,4 +1,4 @@
-//! Waiting on a word as the kernel knows it, for the runtime's own words.
+//! Waiting in the kernel (futex(2)) on words of the runtime's own.
 //!
 //! The OS thread blocks, whether or not a green thread runs on it. Both calls are raw system calls: they leave `errno` alone,
 //! use no thread-local storage, and may be made in signal handlers and between two green threads.
@@ -25,7 +25,7 @@ pub(crate) fn wake(word: *const AtomicU32, count: u32) {
     let _ = unsafe { arch::system_call(libc::SYS_futex, arguments) };
 }
 
-/// Notifies one who waits on the flag itself.
+/// Notifies the waiter of a flag, if it waits on the flag's own word.
 pub(crate) fn notify(flag: &WaitFlag) {
     if flag.notify() {
         wake(flag.word().0, 1);

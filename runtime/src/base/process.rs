@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::base::kernel_futex;
 
-/// Forks that this process and its ancestors are children of.
+/// How many forks lie between the first process and this one.
 static FORKS: AtomicU32 = AtomicU32::new(0);
 
 /// Whether this is a forked child whose tables are not in order.

@@ -21,7 +21,7 @@ pub(crate) fn warn(message: fmt::Arguments<'_>) {
     write_to_stderr(&format!("greenpatch: {message}\n"));
 }
 
-/// Calls the program's subscriber. If that panics, which std has reported, it concerns nobody else.
+/// Calls the program's subscriber. A panic in there has been reported by std, and concerns nobody else.
 #[cfg(feature = "tracing")]
 pub(crate) fn tell(warn: impl FnOnce()) {
     let _ = panic::catch_unwind(AssertUnwindSafe(warn));

@@ -1,4 +1,4 @@
-//! Signals of our own: sent to one OS thread with a value, and the handlers that were there before ours.
+//! Sending one OS thread a signal with a value, and calling a handler that was installed before ours.
 
 use std::ffi::{c_int, c_void};
 use std::ptr;

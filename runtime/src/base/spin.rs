@@ -71,7 +71,7 @@ mod tests {
     use super::SpinLock;
     use crate::base::os_thread;
 
-    /// One that went on running could keep the holder off its processor for ever, if it has the higher priority.
+    /// A waiter that went on running could keep the holder off its processor for ever, if it has the higher priority.
     #[test]
     fn a_waiter_sleeps_while_the_holder_stays() {
         let lock = Arc::new(SpinLock::new(0));

@@ -1,18 +1,18 @@
-//! Who wakes nobody: OS threads, counted while they surely are at rest, and signals, by their handlers.
+//! What can wake no green thread: OS threads that surely are at rest, and signals whose handlers are known.
 //!
-//! Who looks for deadlocks compares the counts with what the kernel tells of the process; see `look/deadlock.rs`.
+//! The deadlock report compares the counts with what the kernel tells of the process; see `look/deadlock.rs`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// In a count of threads: one that is counted, and one that ever was.
+/// In a word of counts: one thread that is counted now, and one that ever was.
 const PRESENT: u64 = 1;
 const EVER: u64 = 1 << 32;
 
-/// OS threads of the runtime's own that wake nobody by themselves: in the lower half how many there are, in the upper half
-/// how many there ever were.
+/// OS threads of the runtime's own that wake nobody by themselves: the lower half counts those that exist, the upper half
+/// all that ever did.
 static OWN_THREADS: AtomicU64 = AtomicU64::new(0);
 
-/// OS threads that wait without deadline, by a futex that is ours to wake; in the same way.
+/// OS threads that wait without deadline on a futex that only this process wakes; counted in the same way.
 static ENDLESS_WAITERS: AtomicU64 = AtomicU64::new(0);
 
 /// Signals with a handler of the runtime's own, or of std's; a bit each, the lowest for signal 1.

@@ -12,12 +12,12 @@
 //! blocks never cease to be control blocks: a pointer to one may be stale, but is always safe to unpark (see `park.rs`).
 //! Freed slots are used again (see `slot_pool.rs`).
 //!
-//! **A slot is dear only once.** Its first green thread pays for the kernel's work: two pages of memory, and, since slots of
-//! 2 MiB and more have no neighbour in the same 2 MiB, a page table each. Of the 12 to 15 µs of a first `std::thread::spawn`
-//! 2 are ours, whether a thousand or 500,000 live; in used slots it takes 2 to 5 µs in all and no page fault. A loop
-//! that maps and touches the same pages and does nothing else slows down at the same number of slots: when the kernel has no pages left
-//! that it had in use before, and, in a virtual machine, must get each one from the host. Stacks of 64 KiB
-//! (`RUST_MIN_STACK=65536`) share page tables, and take a fifth less time.
+//! **A slot is dear only once.** Its first green thread pays for the kernel's work: two pages of memory, and, since slots
+//! of 2 MiB and more have no neighbour in the same 2 MiB, a page table each. Of the 12 to 15 µs of a first
+//! `std::thread::spawn` 2 are ours, whether a thousand or 500,000 live; in used slots it takes 2 to 5 µs in all and no page
+//! fault. A loop that maps and touches the same pages and does nothing else slows down at the same number of slots: when
+//! the kernel has no pages left that it had in use before, and, in a virtual machine, must get each one from the host.
+//! Stacks of 64 KiB (`RUST_MIN_STACK=65536`) share page tables, and take a fifth less time.
 
 use std::cell::Cell;
 use std::ffi::c_void;

@@ -148,8 +148,8 @@ static POOLS: [SpinLock<Pool>; CLASSES.len()] = [const {
     })
 }; CLASSES.len()];
 
-/// A slot with a stack of at least `stack_size` bytes, ready for a new green thread. `fill` makes the control block of one that is
-/// new.
+/// A slot with a stack of at least `stack_size` bytes, ready for a new green thread. `fill` makes the control block of one
+/// that is new.
 ///
 /// # Safety
 ///

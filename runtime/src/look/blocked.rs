@@ -1,10 +1,10 @@
 //! Green threads that keep their worker to themselves, and who is told of them.
 //!
-//! The monitor finds them (`monitor.rs`): a worker that has taken no turn for longer than `max_blocking_time`, has not merely
-//! lost its processor, and is not in a blocking section, which says itself that it may block. The *reporter*, an OS thread that is
-//! started when there is first something to report, then finds out which green thread it is and where (`sample.rs`), gives names
-//! to the call stack, which can take long, and reports. Reports run the user's code, so the monitor cannot make them: it would
-//! wait for whatever that code waits for.
+//! The monitor finds them (`monitor.rs`): a worker that has taken no turn for longer than `max_blocking_time`, has not
+//! merely lost its processor, and is not in a blocking section, which says itself that it may block. The *reporter*, an OS
+//! thread that is started when there is first something to report, then finds out which green thread it is and where
+//! (`sample.rs`), gives names to the call stack, which can take long, and reports. Reports run the user's code, so the
+//! monitor cannot make them: it would wait for whatever that code waits for.
 //!
 //! A green thread is reported once, and again each time it has run twice as long.
 

@@ -1,7 +1,8 @@
 //! What is said about a runtime, asked or not.
 //!
-//! **Belongs here** what people or programs read: figures, dumps, reports. Nothing that a green thread's way depends on. **May
-//! use** `sync` and what is below `net`. **Used by** `runtime` and `hook`; `sched` calls it through `monitor::Observer`, and by answers to probes.
+//! **Belongs here** what people or programs read: figures, dumps, reports. Nothing that a green thread's way depends on.
+//! **May use** `sync` and what is below `net`. **Used by** `runtime` and `hook`; `sched` calls it through
+//! `monitor::Observer`, and by answers to probes.
 //!
 //! | what | files |
 //! |---|---|

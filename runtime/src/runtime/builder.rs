@@ -80,9 +80,9 @@ impl RuntimeBuilder {
     }
 
     /// How long a green thread may run without giving way before it is reported: as a warning by the `tracing` crate, with
-    /// the feature of that name, or on standard error where nobody listens to that, or to [`on_blocked`](Self::on_blocked). It is reported again each
-    /// time it has run twice as long. [Blocking sections](crate::blocking) are not reported. By default, and with
-    /// `Duration::ZERO`, nothing is.
+    /// the feature of that name, or on standard error where nobody listens to that, or to [`on_blocked`](Self::on_blocked).
+    /// It is reported again each time it has run twice as long. [Blocking sections](crate::blocking) are not reported. By
+    /// default, and with `Duration::ZERO`, nothing is.
     ///
     /// To learn where the green thread is, its OS thread is sent SIGURG, with a handler that this installs for the process and
     /// that passes other such signals on. A call that waits in the kernel goes on after that, except those that

@@ -1,6 +1,7 @@
 //! Building, configuring and ending a runtime.
 //!
-//! **Belongs here** what `Runtime` and `RuntimeBuilder` offer. **May use** all rooms but `hook`, `net` and `sync`. **Used by** `hook`.
+//! **Belongs here** what `Runtime` and `RuntimeBuilder` offer. **May use** all rooms but `hook`, `net` and `sync`. **Used
+//! by** `hook`.
 //!
 //! | what | files |
 //! |---|---|

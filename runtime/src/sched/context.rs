@@ -13,8 +13,8 @@
 //!
 //! The words are plain thread-local cells without destructor: reading one is a single load, in
 //! signal handlers too. A handler can interrupt a worker between two green threads, when the thread
-//! pointer is still that of the one just left; so the words alone do not count, the stack must not be one of
-//! a worker's (see `native_stack.rs`) either. It need not be that of the slot: coroutines, fibers and functions that grow
+//! pointer is still that of the one just left; so the words count only if the stack is not one of
+//! a worker's (see `native_stack.rs`). It need not be that of the slot: coroutines, fibers and functions that grow
 //! the stack are a green thread's code, too. After fork the child's words are cleared and the process is
 //! *passive*, so everything passes through, until it builds a runtime of its own.
 
@@ -125,14 +125,14 @@ pub(crate) fn end_green() {
     CURRENT.set(ptr::null());
 }
 
-/// Last thing on an [adopted](crate::runtime::adoption) green thread, whose storage goes on in other use.
+/// Last thing on an [adopted](crate::runtime::adoption) green thread, whose thread keeps the storage.
 pub(crate) fn forget_green() {
     CURRENT.set(ptr::null());
     GREEN.set(ptr::null());
 }
 
 impl ThreadWords {
-    /// Makes the calling thread's words say that nobody runs here.
+    /// Makes the calling thread's words say that no green thread runs here, and gives what they said before.
     pub(crate) fn lay_aside() -> ThreadWords {
         ThreadWords {
             current: CURRENT.replace(ptr::null()),
@@ -141,7 +141,7 @@ impl ThreadWords {
         }
     }
 
-    /// The green thread that it was.
+    /// The green thread that the thread was before, if it was one.
     pub(crate) fn green(self) -> Option<GreenRef> {
         reference(self.green)
     }
@@ -174,13 +174,13 @@ pub(crate) struct OwnWork {
 }
 
 impl OwnWork {
-    /// For a while; does nothing on a green thread, where a native section does it.
+    /// Marks the calling OS thread for a while. Does nothing on a green thread, where a native section serves the purpose.
     pub(crate) fn enter() -> OwnWork {
         OwnWork::new(false)
     }
 
-    /// For the life of an OS thread that was started for it. Without it green threads would wait for ever, so a panic that
-    /// ends it ends the process.
+    /// Marks an OS thread that was started for the runtime's work, until it ends. Without that thread green threads would wait
+    /// for ever, so a panic that ends it ends the process.
     pub(crate) fn thread() -> OwnWork {
         OWN_THREADS.fetch_add(1, Ordering::SeqCst);
         OwnWork::new(true)
@@ -235,7 +235,7 @@ pub(crate) struct UserSection {
 }
 
 impl UserSection {
-    /// On the stack of `green`.
+    /// Called on the stack of `green`.
     pub(crate) fn enter(green: GreenRef) -> UserSection {
         UserSection {
             green: green.as_ptr(),

@@ -1,4 +1,4 @@
-//! A queue of green threads whose turn comes in a certain turn of a worker, however long its run queue is.
+//! A queue of green threads that are each to run in a given turn of their worker, however long its run queue is.
 //!
 //! First-in first-out, linked through what stands in it, under a lock. The worker looks at one word a turn. Whoever
 //! puts a green thread in says in which turn it is *due*; once that has come, or if there is nothing else to do, the
@@ -14,7 +14,7 @@ pub(crate) trait Due: Copy {
     /// What comes next in the queue.
     fn next_due(&self) -> &Cell<Option<Self>>;
 
-    /// The worker's turn in which it is its turn.
+    /// The worker's turn in which it is to run.
     fn due(&self) -> &Cell<u32>;
 }
 

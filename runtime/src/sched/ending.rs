@@ -1,7 +1,7 @@
 //! How a runtime ends: with its last green thread, once its handle is gone.
 //!
-//! The handle's end cancels or awaits what still lives, as `runtime/ending.rs` says; here is what the workers and those who
-//! wait share for it.
+//! `runtime/ending.rs` says what becomes of green threads that still live when the handle is dropped. This file has what the
+//! workers and those who wait for the end have to do with each other.
 
 use std::sync::atomic::{Ordering, fence};
 
@@ -13,7 +13,7 @@ use crate::sched::parking_lot;
 use crate::sched::scheduler::Shared;
 
 impl Shared {
-    /// The handle is dropped: the runtime ends with its last green thread.
+    /// Called when the handle is dropped: the runtime ends with its last green thread.
     pub(crate) fn close(&self) {
         self.closing.store(true, Ordering::SeqCst);
         if self.is_over() {
@@ -61,14 +61,14 @@ impl Shared {
     /// Cuts short the waits of all green threads, and of those still to start.
     pub(crate) fn cancel_all(&self) {
         self.cancelled.store(true, Ordering::SeqCst);
-        // One that is not listed yet, or is about to park, finds the flag itself: it looks before each park.
+        // A green thread that is not listed yet, or is about to park, finds the flag by itself: it looks before each park.
         fence(Ordering::SeqCst);
         for green in GreenRef::all().filter(|green| green.is_of(self)) {
             green.unpark();
         }
     }
 
-    /// The runtime is over: workers, retired ones too, and the monitor are told.
+    /// Wakes the workers, retired ones too, and the monitor, because the runtime is over.
     fn dismiss(&self) {
         self.reactor.signal();
         kernel_futex::notify(&self.monitor_waits);

@@ -23,7 +23,7 @@
 //! | `wait` | written by its own green thread, read by anyone |
 //! | `runtime` | written by the spawner, read by anyone |
 //! | `probe` | anyone, by atomic operations (see `probe.rs`) |
-//! | `life` | put in by the spawner and taken out by whoever releases the slot, both under the lock of `name`; in between read-only: by those for whom the green thread surely lives, and under that lock by anyone ([`GreenRef::snapshot`]) |
+//! | `life` | put in by the spawner and taken out by whoever releases the slot, both under the lock of `name`; read in between by those for whom the green thread surely lives, and under that lock by anyone |
 //! | `name` | under its lock; the overflow handler reads it without |
 
 use std::cell::{Cell, UnsafeCell};
@@ -64,7 +64,7 @@ pub(super) const BUDGET: u32 = 32;
 /// What belongs to one green thread's life in the slot, not to the slot.
 pub(crate) struct Life {
     pub(crate) shared: Arc<Shared>,
-    /// Its handle's part: name, id, cancellation.
+    /// What its handles share with it: name, id, cancellation.
     pub(crate) task: Arc<dyn Task>,
     pub(super) forks: u32,
 }

@@ -7,15 +7,15 @@
 //!   the kernel hands each readiness event to one of them, so no worker owns the role of the poller,
 //!   and none has to hand it over when it finds something to run. The next timer is a timerfd in the
 //!   same epoll set.
-//! - **On standby**, on a futex. In the reactor a worker can be in the way. A message over a socket from one green thread to
-//!   another wakes it on its processor, although the worker that ran the sender is about to look for that message itself, and
-//!   mostly has it before the other one is awake. A green thread that wakes another and then waits for it would wake the
-//!   worker through an eventfd, in vain. While the others are *prompt*, that is, find what they do next as soon as they look, a
-//!   worker that goes to sleep stands by instead (`standby.rs`). One of those on standby is *on watch*: every now and
-//!   then it looks whether the others are still prompt, and whether something has stood in a run-next slot for long. Once the
-//!   others are no longer prompt, it goes to the reactor ([`Idle::join`]). For so long, some 0.3 ms, an event or a green thread
-//!   in a run-next slot may have to wait while a worker is idle. Whoever leaves standby with others there and none on
-//!   watch signals, and the next one takes over.
+//! - **On standby**, on a futex. In the reactor a worker can be in the way. A message over a socket from one green thread
+//!   to another wakes it on its processor, although the worker that ran the sender is about to look for that message
+//!   itself, and mostly has it before the other one is awake. A green thread that wakes another and then waits for it would
+//!   wake the worker through an eventfd, in vain. While the others are *prompt*, that is, find what they do next as soon as
+//!   they look, a worker that goes to sleep stands by instead (`standby.rs`). One of those on standby is the *watcher*:
+//!   every now and then it looks whether the others are still prompt, and whether something has stood in a run-next slot
+//!   for long. Once the others are no longer prompt, it goes to the reactor ([`Idle::join`]). Until then, for some 0.3 ms,
+//!   an event or a green thread in a run-next slot may have to wait while a worker is idle. Whoever leaves standby while
+//!   others stay there without a watcher signals, and the next one takes over.
 //!
 //! New work wakes one sleeper: one on standby by the futex, otherwise one in the reactor by a write to
 //! an eventfd in the set.

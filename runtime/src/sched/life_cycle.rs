@@ -130,8 +130,9 @@ impl GreenRef {
         Ok(green)
     }
 
-    /// Makes a green thread of the calling thread, whose block and stack these are, and whose frame its body's, in a slot whose own stack has at least
-    /// `stack_size` bytes. [`hand_over`](Self::hand_over) is to follow.
+    /// Makes a green thread of the calling thread, in a slot whose own stack has at least `stack_size` bytes. `block` and
+    /// `stack` are the thread's, and `entry_frame` is the frame that calls the green thread's body.
+    /// [`hand_over`](Self::hand_over) must follow.
     pub(crate) fn prepare_adopted(
         stack_size: usize,
         life: Life,

@@ -1,6 +1,6 @@
 //! The monitor: an OS thread that sees to what no worker can see to itself.
 //!
-//! - A worker that does not get on, be it marked as in a blocking section or not, is *stuck*. The monitor lets
+//! - A worker that makes no progress, be it marked as in a blocking section or not, is *stuck*. The monitor lets
 //!   others steal from its run-next slot, and calls in a spare worker (see `spare_workers.rs`), which serves reactor and
 //!   timers and finds the rest of the stuck worker's work in its queue. Surplus workers are told to retire.
 //! - A worker whose turns are so long that it has not looked around since the last look is asked to.
@@ -8,17 +8,19 @@
 //! - Stack memory of slots that nobody uses any more goes back to the kernel.
 //! - A deadlock is reported (see `deadlock.rs`).
 //!
-//! **Who is stuck.** Whoever looks the same at one look as at the one before, neither asleep nor a turn
-//! further, for [`MARKED`] if it is in a blocking section, for [`UNMARKED`] if not. Two looks at least, and the longer
-//! time for unmarked workers, because one that merely lost its processor for a while looks just the same.
+//! **Who is stuck.** A worker is stuck if it has looked the same for [`MARKED`] while it is in a blocking section, or for
+//! [`UNMARKED`] while it is not: not asleep, and no turn further. The monitor looks at least twice, and waits longer for workers
+//! outside a section, because a worker that has merely lost its processor for a while looks just the same.
 //!
-//! **When spare workers are called in.** With no worker that gets on, one in any case: events and timers cannot be
-//! seen in advance. With some, but fewer than the runtime should have, as many as are missing if there is work
-//! that no sleeping worker could take up. Before one is, the kernel is asked of each stuck worker whether it is merely
-//! *preempted*: it could run, but has not had the processor for half of that time. Such a worker goes on as soon as the
-//! machine lets it, and one more OS thread would not have the processor any sooner. (A worker that waits for the kernel
-//! could not run, and one that computes uses up processor time; so both are needed to tell.) (Rejected: spare workers for stuck ones without regard to work. A
-//! runtime of many workers with one blocked for long would wake an OS thread for nothing.)
+//! **When spare workers are called in.** If no worker makes progress, one is called in any case, because events and timers
+//! cannot be foreseen. If some do, but fewer than the runtime should have, as many as are missing are called in if there is work
+//! that no sleeping worker could take up. Before that the kernel is asked of each stuck worker whether it is merely *preempted*:
+//! whether it could run, but has not had the processor for half of that time. Such a worker goes on as soon as the machine lets
+//! it, and one more OS thread would not have the processor any sooner. Both questions are needed to tell: a worker that waits for
+//! the kernel could not run, and one that computes uses up processor time.
+//!
+//! (Rejected: spare workers for stuck ones without regard to work. A runtime of many workers with one blocked for long would wake
+//! an OS thread for nothing.)
 //!
 //! **Looks** are [`PERIOD`] apart while some worker is awake, and [`QUICK_PERIOD`] while blocking sections come and go.
 //! Once nothing has moved for a while, the monitor waits on a [`WaitFlag`] until the next worker that wakes notifies it:

@@ -1,9 +1,9 @@
-//! Stack overflow of a green thread: said by name, then the process aborts.
+//! Stack overflow: the message names the green thread, then the process aborts.
 //!
-//! The guard below each stack makes an overflow a SIGSEGV. The handler runs on an alternate stack of
-//! its worker; it uses no thread-local variable, no lock and no memory of the heap. Code that faults because it runs on a green
-//! thread's stack may go on if it should be able to (see `executable.rs`). A fault anywhere else goes to the handler that
-//! was there before.
+//! The guard below each stack makes an overflow a SIGSEGV. The handler runs on an alternate stack of its worker; it uses no
+//! thread-local variable, no lock and no heap. Code on a green thread's stack that faults because the stack is not
+//! executable goes on if it ought to be (see `executable.rs`). A fault anywhere else goes to the handler that was there
+//! before.
 
 use std::ffi::{c_int, c_void};
 use std::io::Write;

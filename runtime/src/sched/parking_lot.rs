@@ -1,11 +1,10 @@
 //! Address-keyed wait queues: the parking lot under every lock.
 //!
-//! A waiter is queued under the address of a 32-bit word while that word has an expected value, as
-//! with the kernel's futex. Green threads wait in the queues here; OS threads wait in the kernel,
-//! on the real futex of the same address, and are counted here. A wake-up serves both: the
-//! green waiters and, if some are counted, the kernel's, in turn the ones or the others first. So a lock whose word is waited on by
-//! `futex` semantics works between threads of both kinds, whoever implements it: std, parking_lot, the
-//! pthread shims, or our own `sync`.
+//! A waiter is queued under the address of a 32-bit word while that word has an expected value, as with the kernel's futex.
+//! Green threads wait in the queues here; OS threads wait in the kernel, on the real futex of the same address, and are
+//! counted here. A wake-up serves both: the green waiters and, if some are counted, the kernel's, in turn the ones or the
+//! others first. So a lock whose word is waited on by `futex` semantics works between threads of both kinds, whoever
+//! implements it: std, parking_lot, the pthread shims, or our own `sync`.
 //!
 //! **No wake-up is lost** between green threads because the word is compared under the bucket's lock,
 //! which the waker takes after it changed the word. Towards OS threads: the waiter counts itself, then

@@ -1,6 +1,6 @@
-//! How somebody outside learns the call stack of a parked green thread: it takes it itself.
+//! How somebody outside learns the call stack of a parked green thread: the green thread takes it itself.
 //!
-//! A parked green thread is woken, which is allowed for no reason everywhere, finds a probe in its control block as it
+//! A parked green thread is woken, which may happen anywhere without a reason, finds a probe in its control block as it
 //! resumes, takes its own stack, and goes on waiting. So nobody reads a stack that may be in use.
 //!
 //! | step | who |
@@ -29,7 +29,7 @@ use crate::base::call_stack::CallStack;
 /// Bytes that a green thread must have left on its stack to take it.
 const ROOM: usize = 12 << 10;
 
-/// Who has asked, and waits for a number of answers.
+/// Whoever has asked, and waits for a number of answers.
 pub(crate) trait Answered: Send + Sync {
     /// One more answer has come, or the probe was sent back. May be called on a worker's own stack, so it must not park.
     fn count(&self);

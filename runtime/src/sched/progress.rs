@@ -1,7 +1,7 @@
 //! What a worker tells of itself as it goes along: how far it has got, and what it does.
 //!
-//! The worker stores, by plain stores, as it would be too dear to do more at each turn; others load, and allow for what is a
-//! moment old.
+//! The worker uses plain stores, because anything more would cost too much at each turn. Others load, and allow for values that
+//! are a moment old.
 
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};

@@ -8,8 +8,8 @@
 //! served by whichever worker is idle. It is armed when a worker goes to sleep here, and when a
 //! running worker inserts an earlier timer while another one does.
 //!
-//! The three descriptors are out of the program's reach (see `own_descriptor.rs`). If one is gone nevertheless, the process ends:
-//! at its next use, and as far as the timer's is concerned, soon after it should have gone off.
+//! The three descriptors are out of the program's reach (see `own_descriptor.rs`). If one is gone nevertheless, the process
+//! ends at its next use; if it is the timer's, soon after the timer should have gone off.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -46,12 +46,13 @@ const LONGEST: Duration = Duration::from_secs(1_000_000);
 /// Events taken from the kernel in one call.
 pub(crate) const EVENTS: usize = 256;
 
-/// Whom a reactor tells what it sees: who knows the descriptors, and who waits for them, stands above.
+/// What a reactor calls when it has seen something. These functions belong to a higher room, which knows the descriptors and
+/// who waits for them.
 #[derive(Clone, Copy)]
 pub(crate) struct Duty {
-    /// Of an event: what the descriptor that was registered with this token has seen.
+    /// The descriptor that was registered with this token has seen these edges.
     pub(crate) ready: fn(u64, Edges),
-    /// Of the end: nobody looks any more, so what is registered with this reactor is to be registered with another one.
+    /// Nobody looks at this reactor any more, so what is registered with it must be registered with another one.
     pub(crate) abandon: fn(&Arc<Reactor>),
 }
 
@@ -173,7 +174,8 @@ impl Reactor {
         }
     }
 
-    /// Waits for events, or only looks for them, and tells of the edges of descriptors, whose waiters are unparked. True if the signal was among them.
+    /// Waits for events, or only looks for them, and reports the edges of descriptors, whose waiters are then unparked. True if
+    /// the signal was among the events.
     pub(crate) fn turn(&self, events: &mut Events, wait: bool) -> bool {
         events.clear();
         let limit = if wait { self.limit() } else { Some(NO_TIME) };

@@ -17,9 +17,9 @@
 //! | `wheel` | under its lock |
 //!
 //! `progress` and `counters` change at each turn, so they have cache lines of their own: workers that look for work read
-//! what else stands here again and again. Beside three workers that do, a turn takes 39 ns at the median instead of 45; beside one
-//! or none there is no difference. (Rejected: a line of its own for the runtime's count of living green threads, which each spawn
-//! and each end changes. It made no difference with 1, 2 and 4 workers.)
+//! what else stands here again and again. Beside three workers that do, a turn takes 39 ns at the median instead of 45;
+//! beside one or none there is no difference. (Rejected: a line of its own for the runtime's count of living green threads,
+//! which each spawn and each end changes. It made no difference with 1, 2 and 4 workers.)
 
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};

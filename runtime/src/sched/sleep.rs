@@ -82,7 +82,7 @@ impl Worker {
     fn stand_by(&self, mut signals: u32, stolen: &mut Option<GreenRef>) -> bool {
         let (idle, standby) = (&self.shared.idle, &self.shared.standby);
         let shard = &*self.shard;
-        let mut is_watcher = standby.take_watch();
+        let mut is_watcher = standby.become_watcher();
         let joins = loop {
             standby.wait(signals, is_watcher);
             signals = standby.signals();
@@ -96,7 +96,7 @@ impl Worker {
             }
             if !is_watcher {
                 // It looks after a while: were all of them to go to the reactor at once, all would be woken there.
-                is_watcher = standby.take_watch();
+                is_watcher = standby.become_watcher();
                 continue;
             }
             *stolen = self.steal_next();
@@ -109,9 +109,9 @@ impl Worker {
             }
         };
         if is_watcher {
-            standby.leave_watch();
+            standby.stop_watching();
         }
-        if idle.standing_by() && !standby.is_watched() {
+        if idle.standing_by() && !standby.has_watcher() {
             standby.signal();
         }
         // What was put into a run-next slot while it stood by has woken nobody.

@@ -1,7 +1,7 @@
-//! Control blocks in their slots: how one gets there, is found by an address, and all of them.
+//! Control blocks in their slots: how one is made, found by an address, and how all of them are listed.
 //!
-//! The room below makes slots and knows the control block by its size only. It is made with the slot, and used by one green
-//! thread after the other.
+//! `body` makes the slots and knows no more of a control block than its size. A control block is made with its slot, and used by
+//! one green thread after the other.
 
 use std::io;
 

@@ -1,8 +1,8 @@
 //! Standby, where a worker sleeps that would be in the way in the reactor; see `idle.rs`.
 //!
 //! A worker is *prompt* when it finds what it does next as soon as it looks: in its run-next slot, or, while all others
-//! sleep, as the one event of the reactor. Each worker counts how often that was so, and one that goes to sleep or is on
-//! watch looks by how much the others' counts have grown ([`Pace`]).
+//! sleep, as the one event of the reactor. Each worker counts how often that was so, and one that goes to sleep, or is
+//! the watcher, looks by how much the others' counts have grown ([`Pace`]).
 
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -13,7 +13,7 @@ use rustix::time::Timespec;
 
 use crate::base::deadline::Deadline;
 
-/// The time from one look of the worker on watch to the next one. Each costs some ten microseconds of processor time.
+/// The time from one look of the watcher to its next one. Each costs some ten microseconds of processor time.
 const PERIOD: Duration = Duration::from_micros(250);
 
 /// The time that a wait in the reactor takes, at most, if its event was there already or came at once.
@@ -29,15 +29,15 @@ const LEAST: u32 = 4;
 pub(crate) struct Standby {
     /// Counts the signals; workers wait on it as a futex.
     signals: AtomicU32,
-    /// Whether one of them is on watch.
-    watched: AtomicBool,
+    /// Whether one of them is the watcher.
+    has_watcher: AtomicBool,
 }
 
 impl Standby {
     pub(crate) fn new() -> Standby {
         Standby {
             signals: AtomicU32::new(0),
-            watched: AtomicBool::new(false),
+            has_watcher: AtomicBool::new(false),
         }
     }
 
@@ -52,27 +52,27 @@ impl Standby {
         let _ = futex::wake(&self.signals, futex::Flags::PRIVATE, 1);
     }
 
-    /// Has all who stand by look around them, or the next one to stand by.
+    /// Makes all workers on standby look around, or the next one to stand by.
     pub(crate) fn nudge(&self) {
         self.signals.fetch_add(1, Ordering::SeqCst);
         let _ = futex::wake(&self.signals, futex::Flags::PRIVATE, u32::MAX);
     }
 
-    /// True if the caller is on watch from now on.
-    pub(crate) fn take_watch(&self) -> bool {
-        !self.watched.swap(true, Ordering::SeqCst)
+    /// True if the caller is the watcher from now on.
+    pub(crate) fn become_watcher(&self) -> bool {
+        !self.has_watcher.swap(true, Ordering::SeqCst)
     }
 
-    /// The caller is no longer on watch.
-    pub(crate) fn leave_watch(&self) {
-        self.watched.swap(false, Ordering::SeqCst);
+    /// The caller is no longer the watcher.
+    pub(crate) fn stop_watching(&self) {
+        self.has_watcher.swap(false, Ordering::SeqCst);
     }
 
-    pub(crate) fn is_watched(&self) -> bool {
-        self.watched.load(Ordering::SeqCst)
+    pub(crate) fn has_watcher(&self) -> bool {
+        self.has_watcher.load(Ordering::SeqCst)
     }
 
-    /// Waits for a signal after those that were `seen`, or if on watch, until the next look is due.
+    /// Waits for a signal after those that were `seen`, or, as the watcher, until the next look is due.
     pub(crate) fn wait(&self, seen: u32, is_watcher: bool) {
         let period = Timespec {
             tv_sec: 0,

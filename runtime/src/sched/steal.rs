@@ -84,7 +84,7 @@ impl Worker {
     }
 }
 
-/// Whether a green thread stands in the run-next slot that its worker will not come to soon; see `run_next.rs`.
+/// Whether a green thread stands in the run-next slot that the worker will not run soon; see `run_next.rs`.
 fn is_left(shard: &Shard) -> bool {
     let (run_next, progress) = (&shard.run_next, &shard.progress);
     let turn = progress.turn();

@@ -15,7 +15,8 @@ use crate::sched::coroutine::Action;
 use crate::sched::green::{BUDGET, Green, GreenRef, NO_LIMIT};
 use crate::sched::worker::Worker;
 
-/// Calls `f` as native code where it is. Not inlined: its frame may be large, and is to stand on no other stack.
+/// Calls `f` as native code on the present stack. Not inlined: its frame may be large, and must not become part of a frame on
+/// another stack.
 #[inline(never)]
 fn in_place<F: FnOnce() -> T, T>(f: F) -> T {
     context::as_native(f)
@@ -37,8 +38,8 @@ impl Green {
     /// Runs `f` on the stack of the worker's OS thread, below the frames of the scheduler, with this green thread's
     /// storage. Runs on this green thread.
     ///
-    /// An adopted OS thread has the stack that OS threads have, where `f` runs. If another green thread was adopted, the
-    /// stack is that of its worker, which waits meanwhile, on a slot's.
+    /// If this green thread is an adopted OS thread, `f` runs on its own stack, which is an OS thread's. If it is another green
+    /// thread that was adopted, `f` runs on the stack of that one's worker, which waits meanwhile.
     ///
     /// # Safety
     ///
@@ -47,7 +48,8 @@ impl Green {
         // SAFETY: as in `suspend`.
         let Some(yielder) = (unsafe { self.yielder.get().as_ref() }) else {
             return match self.words_before_adoption.get().green() {
-                // SAFETY: the caller's `f` switches away from neither; what was adopted stands below this one, as its worker does.
+                // SAFETY: the caller's `f` switches away from neither of the two green threads, and the one that was adopted
+                // stays where it is, and so do its worker's frames, as long as this one runs.
                 Some(host) => unsafe { host.on_workers_stack(f) },
                 None => in_place(f),
             };
@@ -146,10 +148,10 @@ impl GreenRef {
     }
 }
 
-/// A function that is called on the OS thread where it was made, for all that its type says.
+/// A function that is called on the OS thread where it was made, so that it need not be `Send`.
 struct SameThread<F>(F);
 
-// SAFETY: see the type.
+// SAFETY: it is called on the OS thread where it was made.
 unsafe impl<F> Send for SameThread<F> {}
 
 impl<F: FnOnce() -> T, T> SameThread<F> {

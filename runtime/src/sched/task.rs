@@ -2,9 +2,10 @@
 //!
 //! It stays as long as one of them holds it. An OS thread that uses this crate's `thread` has one too.
 //!
-//! Two words say that a green thread has ended, and neither can stand for the other. [`state`] belongs to the task, which may
-//! outlive the control block's use, and says when a handle may take the result; [`join_state`] belongs to the control block, which
-//! `pthread_join` reaches through a bare pointer even when the task is gone, and says who releases the slot once its stack was left.
+//! Two words say that a green thread has ended, and neither can stand for the other. [`state`] belongs to the task, which
+//! may outlive the control block's use, and says when a handle may take the result; [`join_state`] belongs to the control
+//! block, which `pthread_join` reaches through a bare pointer even when the task is gone, and says who releases the slot
+//! once its stack was left.
 
 use std::panic::Location;
 use std::ptr;

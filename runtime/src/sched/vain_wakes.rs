@@ -1,15 +1,15 @@
-//! Whether a green thread is woken again and again in vain: it *starves*. What follows, `parking_lot.rs` says.
+//! Whether a green thread *starves*: is woken again and again in vain. `parking_lot.rs` says what is done about that.
 
 use std::cell::Cell;
 use std::time::Duration;
 
 use crate::base::deadline::Deadline;
 
-/// Wake-ups in a row after which it is asked for how long they have gone on.
+/// After so many vain wake-ups in a row, the clock is asked how long they have gone on.
 const VAIN_WAKES: u32 = 8;
 
-/// How long a green thread is woken and waits for the same again before it is starving. Those that answer each other are woken
-/// so, too; to let them run costs little, as rarely as that.
+/// How long a green thread must have been woken in vain before it counts as starving. Green threads that answer each other look
+/// the same after that time; to yield to them costs little, as it happens so rarely.
 const VAIN_TIME: Duration = Duration::from_millis(5);
 
 /// How often a green thread was woken in vain, in a row. Used by that green thread alone.
@@ -17,14 +17,14 @@ const VAIN_TIME: Duration = Duration::from_millis(5);
 pub(crate) struct VainWakes {
     address: Cell<usize>,
     count: Cell<u32>,
-    /// When there had been so many for the first time.
+    /// When there had been [`VAIN_WAKES`] for the first time.
     since: Cell<Option<Deadline>>,
     /// The worker's turn in which it was last woken.
     turn: Cell<u32>,
 }
 
 impl VainWakes {
-    /// The green thread waits at `address`, in this turn: whether it is starving.
+    /// Notes that the green thread waits at `address` in this turn; true if it is starving.
     #[inline]
     pub(super) fn waits_at(&self, address: usize, turn: u32) -> bool {
         let is_vain = self.address.replace(address) == address && self.turn.get() == turn;
@@ -56,7 +56,7 @@ impl VainWakes {
         }
     }
 
-    /// The green thread was woken, and goes on in this turn.
+    /// Notes that the green thread was woken, and goes on in this turn.
     #[inline]
     pub(super) fn wakes(&self, turn: u32) {
         self.turn.set(turn);

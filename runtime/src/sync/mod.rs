@@ -41,8 +41,8 @@
 //! assert_eq!(*total.lock().unwrap(), 45);
 //! ```
 
-// The room `sync`: std's types stand here, with poisoning, guards and errors; below them, in `raw`, what waits, without values. It
-// may use `wait` and what is below; `thread` and `look` use it, and users.
+// The room `sync`: std's types stand here, with poisoning, guards and errors; below them, in `raw`, what waits, without
+// values. It may use `wait` and what is below; `thread` and `look` use it, and users.
 
 mod async_result;
 mod barrier;

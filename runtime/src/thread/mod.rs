@@ -19,9 +19,9 @@
 //! There is nothing of ours to use: a green thread has thread-local storage of its own, so [`std::thread_local!`]
 //! values are its own, wherever it runs, and dropped when it ends.
 
-// The room `thread`: what std::thread has, for green threads, and what eventlet and gevent have besides: spawning, joining and
-// cancelling (`spawn`), scopes (`scoped`), pools (`pool`), futures in blocking code (`block_on`). It may use `time`, `sync` and what
-// is below; `runtime` and `hook` use it, and users.
+// The room `thread`: what std::thread has, for green threads, and what eventlet and gevent have besides: spawning, joining
+// and cancelling (`spawn`), scopes (`scoped`), pools (`pool`), futures in blocking code (`block_on`). It may use `time`,
+// `sync` and what is below; `runtime` and `hook` use it, and users.
 
 pub(crate) mod block_on;
 pub(crate) mod pool;

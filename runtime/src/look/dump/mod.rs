@@ -118,14 +118,16 @@ pub struct GreenThread {
     /// Where in the source it was spawned; `None` if by `pthread_create`.
     #[cfg_attr(feature = "json", serde(serialize_with = "as_text"))]
     pub spawned_at: Option<&'static Location<'static>>,
-    /// Bytes of stack it may use; 0 if nobody knows, as where [`run`](crate::run) was called on a stack of the program's own making.
+    /// Bytes of stack it may use; 0 if nobody knows, as where [`run`](crate::run) was called on a stack of the program's
+    /// own making.
     pub stack_size: usize,
     /// Bytes of stack that are in memory: see [`Runtime::stack_high_water`](crate::Runtime::stack_high_water).
     pub stack_high_water: usize,
     /// What it does.
     pub state: State,
-    /// Where it waits, the innermost frame first, without those of the runtime and std above and below its own code.
-    /// Empty if that has no frame, because the wait at its end was compiled to a jump; `None` if that was not asked for, if it did not wait, or did not answer in time.
+    /// Where it waits, the innermost frame first, without those of the runtime and std above and below its own code. Empty
+    /// if that has no frame, because the wait at its end was compiled to a jump; `None` if that was not asked for, if it
+    /// did not wait, or did not answer in time.
     pub backtrace: Option<Vec<Frame>>,
 }
 

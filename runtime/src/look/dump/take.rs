@@ -33,7 +33,8 @@ pub(crate) fn of(shared: &Arc<Shared>, options: &DumpOptions) -> Dump {
     dump.unwrap_or_else(|| describe(nothing(), &Owners::none(), &mut Names::default()))
 }
 
-/// What each green thread of the caller's runtime is doing; `None` off a green thread. See [`Runtime::dump`](crate::Runtime::dump).
+/// What each green thread of the caller's runtime is doing; `None` off a green thread. See
+/// [`Runtime::dump`](crate::Runtime::dump).
 ///
 /// # Panics
 ///

@@ -220,9 +220,12 @@ unsafe fn join_native(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
-    if hook::thread::is_green(thread) {
+    // SAFETY: what pthread_join asks of its caller.
+    match unsafe { hook::thread::join(thread, None) } {
+        // An OS thread.
+        Err(Errno::SRCH) => {}
         // SAFETY: what pthread_join asks of its caller.
-        return unsafe { hand_over(hook::thread::join(thread, None), value) };
+        outcome => return unsafe { hand_over(outcome, value) },
     }
     match hook::enter(Patch::THREAD) {
         // SAFETY: what pthread_join asks of its caller.
@@ -237,20 +240,13 @@ unsafe extern "C-unwind" fn pthread_tryjoin_np(
     thread: pthread_t,
     value: *mut *mut c_void,
 ) -> c_int {
-    if !hook::thread::is_green(thread) {
-        // SAFETY: the original asks the same of its caller.
-        return unsafe { original::pthread_tryjoin_np(thread, value) };
-    }
-    // SAFETY: what pthread_tryjoin_np asks of its caller: a thread that is still to be joined, and null or a place for its
-    // value.
-    match unsafe {
-        hand_over(
-            hook::thread::join(thread, Some(Deadline::from_nanos(0))),
-            value,
-        )
-    } {
-        libc::ETIMEDOUT => libc::EBUSY,
-        error => error,
+    // SAFETY: what pthread_tryjoin_np asks of its caller: a thread that is still to be joined.
+    match unsafe { hook::thread::join(thread, Some(Deadline::from_nanos(0))) } {
+        // SAFETY: an OS thread, of which the original asks the same.
+        Err(Errno::SRCH) => unsafe { original::pthread_tryjoin_np(thread, value) },
+        Err(Errno::TIMEDOUT) => libc::EBUSY,
+        // SAFETY: the function asks its caller for null or a place for the value.
+        outcome => unsafe { hand_over(outcome, value) },
     }
 }
 
@@ -331,12 +327,13 @@ fn deadline(clock: clockid_t, time: timespec) -> Result<Deadline, Errno> {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_detach(thread: pthread_t) -> c_int {
-    if hook::thread::is_green(thread) {
-        // SAFETY: what pthread_detach asks of its caller: a thread that is still to be joined or detached.
-        return unsafe { hook::thread::detach(thread) }.map_or_else(Errno::raw_os_error, |()| 0);
+    // SAFETY: what pthread_detach asks of its caller: a thread that is still to be joined or detached.
+    match unsafe { hook::thread::detach(thread) } {
+        Ok(()) => 0,
+        // SAFETY: an OS thread, of which the original asks the same.
+        Err(Errno::SRCH) => unsafe { original::pthread_detach(thread) },
+        Err(error) => error.raw_os_error(),
     }
-    // SAFETY: an OS thread, of which the original asks the same.
-    unsafe { original::pthread_detach(thread) }
 }
 
 #[unsafe(no_mangle)]

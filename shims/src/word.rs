@@ -83,11 +83,10 @@ pub(crate) fn wait(
     until: Option<Until>,
     cancellation: Cancellation,
 ) -> Wait {
-    let park = |section: &Section, deadline| {
-        // SAFETY: the borrow keeps the word in place.
-        unsafe { futex::park_green(section, word.as_ptr(), expected, bitset, deadline) }
+    let Some(section) = hook::enter(Patch::LOCK) else {
+        return wait_in_kernel(word, expected, bitset, until, cancellation);
     };
-    wait_by(park, word, expected, bitset, until, cancellation)
+    park_until(&section, word, expected, bitset, None, until)
 }
 
 /// As [`wait`], no cancellation point, on the word of a mutex that holds its owner's thread id in `owner`: a dump tells
@@ -98,35 +97,32 @@ pub(crate) fn wait_for_mutex(
     until: Option<Until>,
     owner: &AtomicI32,
 ) -> Wait {
-    let park = |section: &Section, deadline| {
-        // SAFETY: the borrows keep word and id in place.
-        unsafe { futex::park_green_for_mutex(section, word.as_ptr(), expected, deadline, owner) }
+    let Some(section) = hook::enter(Patch::LOCK) else {
+        return wait_in_kernel(word, expected, ANY, until, Cancellation::Ignored);
     };
-    wait_by(park, word, expected, ANY, until, Cancellation::Ignored)
+    park_until(&section, word, expected, ANY, Some(owner), until)
 }
 
-fn wait_by(
-    park: impl Fn(&Section, Option<Deadline>) -> Wait,
+/// The wait of a green thread.
+fn park_until(
+    section: &Section,
     word: &AtomicU32,
     expected: u32,
     bitset: u32,
-    until: Option<Until>,
-    cancellation: Cancellation,
-) -> Wait {
-    let Some(section) = hook::enter(Patch::LOCK) else {
-        return wait_in_kernel(word, expected, bitset, until, cancellation);
-    };
-    park_until(&section, park, until)
-}
-
-fn park_until(
-    section: &Section,
-    park: impl Fn(&Section, Option<Deadline>) -> Wait,
+    owner: Option<&AtomicI32>,
     until: Option<Until>,
 ) -> Wait {
+    let address = word.as_ptr();
     loop {
         let deadline = until.map(Until::deadline);
-        let wait = park(section, deadline);
+        let wait = match owner {
+            // SAFETY: the borrows keep word and id in place.
+            Some(owner) => unsafe {
+                futex::park_green_for_mutex(section, address, expected, deadline, owner)
+            },
+            // SAFETY: the borrow keeps the word in place.
+            None => unsafe { futex::park_green(section, address, expected, bitset, deadline) },
+        };
         // The real-time clock may have been set back meanwhile.
         if wait != Wait::TimedOut || until.is_none_or(Until::has_passed) {
             return wait;
@@ -158,11 +154,7 @@ pub(crate) fn wait_for_signal(
             outcome => outcome,
         };
     };
-    let park = |section: &Section, deadline| {
-        // SAFETY: the borrow keeps the word in place.
-        unsafe { futex::park_green(section, word.as_ptr(), expected, ANY, deadline) }
-    };
-    match park_until(&section, park, until) {
+    match park_until(&section, word, expected, ANY, None, until) {
         Wait::TimedOut => Err(Errno::TIMEDOUT),
         _ => Ok(()),
     }

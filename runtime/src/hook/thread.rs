@@ -116,12 +116,9 @@ pub unsafe fn create(
     let life = Life::new(home.shared.clone(), task);
     let entry = Entry { start, argument };
     let (stack_size, is_joinable) = (attributes.stack_size, !attributes.is_detached);
-    let green = GreenRef::prepare(stack_size, life, is_joinable, move || {
+    let green = GreenRef::prepare(stack_size, life, is_joinable, move |green| {
         // SAFETY: the caller's promise is that the routine may be called so, and this is the new green thread.
-        let value = unsafe { entry.run(id) };
-        if let Some(green) = context::green() {
-            green.set_value(value);
-        }
+        green.set_value(unsafe { entry.run(id) });
     })
     .map_err(|error| match error.kind() {
         std::io::ErrorKind::InvalidInput => Errno::INVAL,

@@ -68,7 +68,7 @@ impl Drop for AbortOnUnwind {
 
 impl GreenRef {
     /// Makes a new green thread in a slot, to be queued by the caller. `joinable` keeps the slot
-    /// until [`join`](Self::join) or [`detach`](Self::detach). What `body` returns is dropped last
+    /// until [`join`](Self::join) or [`detach`](Self::detach). `body` is told who runs it; what it returns is dropped last
     /// of all, after the thread-local destructors.
     pub(crate) fn prepare<F, R>(
         stack_size: usize,
@@ -77,7 +77,7 @@ impl GreenRef {
         body: F,
     ) -> std::io::Result<GreenRef>
     where
-        F: FnOnce() -> R + Send + 'static,
+        F: FnOnce(GreenRef) -> R + Send + 'static,
     {
         // corosensei takes what it starts with in a limited space.
         if const { size_of::<F>() > LARGEST_BODY } {
@@ -95,7 +95,7 @@ impl GreenRef {
         body: F,
     ) -> std::io::Result<GreenRef>
     where
-        F: FnOnce() -> R + Send + 'static,
+        F: FnOnce(GreenRef) -> R + Send + 'static,
     {
         let green = GreenRef::acquire(stack_size)?;
         let stack = SlotStack {
@@ -107,7 +107,7 @@ impl GreenRef {
             // Read here, so that it is this frame's.
             green.entry_frame.set(arch::stack_pointer());
             green.begin(yielder);
-            let after = body();
+            let after = body(green);
             green.end();
             drop(after);
             std::mem::forget(unwinding);

@@ -11,7 +11,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::sched::context::{self, NativeSection};
+use crate::sched::context::NativeSection;
 use crate::sched::green::GreenRef;
 use crate::sched::shard::Shard;
 
@@ -46,6 +46,15 @@ impl Shard {
 }
 
 impl GreenRef {
+    /// Pins the green thread, which is the caller, to the worker that runs it. In its first turn.
+    pub(crate) fn stay_here(self) {
+        let _native = NativeSection::enter();
+        let shard = self.worker().shard();
+        shard.notifier.prepare();
+        shard.pinned_count.fetch_add(1, Ordering::Relaxed);
+        self.set_pin(shard);
+    }
+
     /// Queues a pinned green thread that an unpark has made ready, and wakes its worker.
     pub(super) fn wake_pinned(self) {
         // Once queued, the green thread may run and end, and its runtime with it.
@@ -62,16 +71,4 @@ impl GreenRef {
             self.set_pin(std::ptr::null());
         }
     }
-}
-
-/// Pins the calling green thread to the worker that runs it. In its first turn.
-pub(crate) fn stay_here() {
-    let _native = NativeSection::enter();
-    let Some(green) = context::green() else {
-        return;
-    };
-    let shard = green.worker().shard();
-    shard.notifier.prepare();
-    shard.pinned_count.fetch_add(1, Ordering::Relaxed);
-    green.set_pin(shard);
 }

@@ -12,7 +12,6 @@ use crate::base::reason::Packed;
 use crate::base::span;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::{GreenRef, Life};
-use crate::sched::pinned;
 use crate::sched::scheduler::Shared;
 use crate::sched::task::{Task, TaskHeader, state};
 use crate::sync::raw::wait_limit::WaitLimit;
@@ -95,9 +94,9 @@ impl Builder {
         let stack_size = self.stack_size.unwrap_or(shared.settings.stack_size);
         let life = Life::new(shared.clone(), packet.clone());
         let (theirs, delay, is_pinned) = (packet.clone(), self.delay, self.pinned);
-        let green = GreenRef::prepare(stack_size, life, false, move || {
+        let green = GreenRef::prepare(stack_size, life, false, move |green| {
             if is_pinned {
-                pinned::stay_here();
+                green.stay_here();
             }
             let header = &theirs.header;
             let own = || begin(delay).map(|()| span::enter(header.id, header.name.as_deref(), f));

@@ -4,18 +4,16 @@
 //! whose patch set holds the family. `None` means: make the original call. The runtime's own types begin with
 //! [`enter_own`], whatever the patch set.
 //!
-//! What a call does with its section stands in the files beside: descriptors in `call.rs`, `poll.rs` and `accept.rs`, words in
-//! `futex.rs`.
+//! What a call does with its section stands in the files beside: sleeping in `sleep.rs`, descriptors in `call.rs`, `poll.rs` and
+//! `accept.rs`, words in `futex.rs`.
 
 use rustix::io::Errno;
 
-use crate::base::deadline::Deadline;
 use crate::base::patch::Patch;
-use crate::base::reason::Packed;
 use crate::sched::blocking_section;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::GreenRef;
-use crate::wait::interrupt::{End, Interrupted, Limits};
+use crate::wait::interrupt::End;
 
 /// A native section on a green thread; dropping it makes the thread's code user code again.
 pub struct Section {
@@ -98,41 +96,6 @@ impl Section {
     /// Whether the runtime has this family in its patch set.
     pub fn is_patched(&self, family: Patch) -> bool {
         self.green.patch().contains(family)
-    }
-
-    /// Puts the green thread to sleep until `deadline`; if that has passed, lets others run.
-    ///
-    /// # Errors
-    ///
-    /// Returns early if a deadline scope or a cancellation cuts the sleep short. Others run before that in any case.
-    pub fn sleep_until(&self, deadline: Deadline) -> Result<(), Interrupted> {
-        let limits = Limits::new(Some(deadline));
-        if let Err(cancelled) = limits.check_cancelled() {
-            self.green.yield_now();
-            return Err(cancelled);
-        }
-        if deadline.has_passed() {
-            self.green.yield_now();
-        }
-        while !deadline.has_passed() {
-            self.green
-                .park_until(self.green, limits.until(), Packed::SLEEP);
-            match limits.check() {
-                Ok(()) => {}
-                Err(End::Deadline) => return Ok(()),
-                Err(End::Interrupted(interrupted)) => return Err(interrupted),
-            }
-        }
-        Ok(())
-    }
-
-    /// As [`sleep_until`](Self::sleep_until), and not cut short: between two looks at something that is not to be
-    /// interrupted.
-    pub fn pause_until(&self, deadline: Deadline) {
-        while !deadline.has_passed() {
-            self.green
-                .park_until(self.green, Some(deadline), Packed::SLEEP);
-        }
     }
 
     /// Lets other green threads run.

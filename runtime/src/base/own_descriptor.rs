@@ -1,9 +1,9 @@
 //! The runtime's own descriptors, out of the program's reach.
 //!
 //! Programs close descriptors that they have not opened: all from 3 on before they go into the background, or whatever
-//! number a bug gives them. They also expect low numbers to be free, and put files there by `dup2`. So ours have high numbers,
-//! but for mio's epoll set, which has the number that the kernel gave it; and the shims of what closes and replaces descriptors
-//! ask here, and treat ours as not open.
+//! number a bug gives them. They also expect low numbers to be free, and put files there by `dup2`. So ours have high
+//! numbers, but for mio's epoll set, which has the number that the kernel gave it; and the shims of functions that close or
+//! replace descriptors ask here, and treat ours as not open.
 //!
 //! System calls that pass by libc reach them all the same. Whoever finds a descriptor of ours gone then ends the process
 //! with [`lost`]: no worker could be woken any more, and its number may be a file of the program's.
@@ -35,7 +35,7 @@ static TABLE: [AtomicI32; PLACES] = [const { AtomicI32::new(NONE) }; PLACES];
 /// Places that were ever taken, from the first one on.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
-/// No own descriptor was ever lower.
+/// The lowest number that a descriptor of the runtime's own ever had.
 static LOWEST: AtomicI32 = AtomicI32::new(RawFd::MAX);
 
 /// The number of a descriptor of the runtime's own, known as such until this is dropped: before the descriptor is closed.
@@ -46,7 +46,7 @@ pub(crate) struct OwnNumber {
 }
 
 impl OwnNumber {
-    /// For a descriptor that others made and that keeps its number.
+    /// Protects a descriptor that others have made, and that keeps its number.
     pub(crate) fn note(number: RawFd) -> OwnNumber {
         LOWEST.fetch_min(number, Ordering::SeqCst);
         let place = TABLE.iter().position(|place| {
@@ -134,7 +134,7 @@ pub(crate) fn reset_after_fork() {
     }
 }
 
-/// Ends the process, for a use of the runtime's own `what` has failed.
+/// Ends the process because a use of the runtime's own `what` has failed.
 #[cold]
 pub(crate) fn lost(what: &str, error: Errno) -> ! {
     report::write_to_stderr(&format!(

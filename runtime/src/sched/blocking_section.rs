@@ -1,4 +1,4 @@
-//! Blocking sections: code that may block the OS thread, said so in advance.
+//! Blocking sections: code that says in advance that it may block the OS thread.
 //!
 //! A section marks the worker by one store; nobody is woken, no lock is taken. The monitor finds the mark at its
 //! next look, or the one after, and calls in a spare worker. Most sections end before that, and have cost a few
@@ -6,9 +6,9 @@
 //!
 //! The mark names the worker's turn and is worth nothing in any other one (see `progress.rs`). So a
 //! section may park: the mark ends with the turn, whichever worker the green thread goes on on, and no worker
-//! stays marked for a green thread that has left it. (Rejected: marking again after each park. It would cost
-//! every switch a look, to spare the rest of a rare section the longer time after which any worker without a
-//! turn counts as stuck.)
+//! stays marked for a green thread that has left it. (Rejected: marking again after each park. Every
+//! switch would have to look for it, and the gain is small: only a section that has parked counts as stuck as late as code
+//! outside a section does.)
 //!
 //! The end of a section is a scheduling point if the worker was found stuck: another one serves in its place, and
 //! whichever comes first may retire. Otherwise a section counts against the green thread's budget of operations, as
@@ -33,7 +33,7 @@ where
     value
 }
 
-/// As [`marked`], and goes on without a look at whether others should have their turn.
+/// As [`marked`], but does not yield at the end.
 pub(crate) fn in_place<F, T>(green: GreenRef, f: F) -> T
 where
     F: FnOnce() -> T,
@@ -60,7 +60,7 @@ impl Drop for Mark {
     fn drop(&mut self) {
         // In a forked child, the worker may be where a new thread has its stack.
         if self.is_outermost && self.forks == process::forks() {
-            // The worker of now, which need not be the one that was marked.
+            // The present worker, which need not be the one that was marked.
             self.green.worker().shard().progress.close_section();
         }
     }

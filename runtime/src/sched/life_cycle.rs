@@ -21,14 +21,14 @@ use crate::sched::green::{GreenRef, Life, Name};
 use crate::sched::parking_lot;
 use crate::sched::task::join_state;
 
-/// What the kernel's thread of an adopted green thread does meanwhile.
+/// What the kernel's thread does on a slot's stack while the thread that it belongs to is an adopted green thread.
 struct KernelSide {
     green: GreenRef,
     wait: fn(GreenRef),
 }
 
 impl KernelSide {
-    /// On the slot's stack. Returns nowhere: it ends where the green thread then stands.
+    /// Runs on the slot's stack. It does not return, but ends by switching to where the green thread then stands.
     ///
     /// # Safety
     ///
@@ -52,9 +52,9 @@ impl KernelSide {
 /// A body larger than this is boxed.
 const LARGEST_BODY: usize = 512;
 
-/// Ends the process if a panic or an exception would leave the green thread's stack. That of its own code is caught, or
-/// nobody catches it (see `hook/exit.rs`), so it comes from a destructor of a thread-local or pthread key's value, where
-/// std ends the process too.
+/// Ends the process if a panic or an exception would leave the green thread's stack. One of the green thread's own code
+/// does not come here: it is caught, or ends the process as uncaught (see `hook/exit.rs`). So it comes from the destructor
+/// of a thread-local value or of a pthread key's, where std ends the process too.
 struct AbortOnUnwind;
 
 impl Drop for AbortOnUnwind {
@@ -104,7 +104,7 @@ impl GreenRef {
         };
         let coroutine = Coroutine::with_stack(stack, move |yielder, ()| {
             let unwinding = AbortOnUnwind;
-            // Read here, so that it is this frame's.
+            // Read here, because it must be that of this frame.
             green.entry_frame.set(arch::stack_pointer());
             green.begin(yielder);
             let after = body(green);
@@ -198,7 +198,7 @@ impl GreenRef {
         drop(its_name);
     }
 
-    /// First on the green thread's own stack.
+    /// Runs first on the green thread's own stack.
     fn begin(self, yielder: &Yielder<(), Action>) {
         self.yielder.set(yielder);
         // SAFETY: this is the green thread's own block.
@@ -206,7 +206,7 @@ impl GreenRef {
         context::start_green(self);
     }
 
-    /// Last on the green thread's own stack: what a thread does as it exits.
+    /// Runs last on the green thread's own stack: does what a thread does as it exits.
     fn end(self) {
         // SAFETY: this is the green thread's own block, and its code has ended.
         unsafe { tls::run_exit_destructors(parking_lot::wake_one) };
@@ -229,7 +229,7 @@ impl GreenRef {
         unreachable!("a green thread that has ended is not resumed")
     }
 
-    /// On the worker, after the green thread has ended and its stack was left.
+    /// Runs on the worker, after the green thread has ended and its stack was left.
     pub(crate) fn finish(self) {
         // SAFETY: as in `resume`; a coroutine that ended early is forgotten with its stack, which
         // holds nothing that still has to be dropped.

@@ -128,7 +128,7 @@ struct Watched {
     is_stuck: bool,
     /// It was found not to be merely preempted.
     is_confirmed: bool,
-    /// It stands in the figures as a hog.
+    /// It was counted in the metrics as one of the `hogs`.
     is_counted: bool,
     /// Processor time that its OS thread had used when it was first found to look the same again.
     processor_time: Option<Duration>,

@@ -9,8 +9,8 @@
 //! long the queue is. The list is one of batches, so that a batch is taken out without following
 //! its links, most of them in cold memory, under the lock.
 //!
-//! A thief takes from the ring, and from the backlog if the ring is empty: a worker that does not get on strands
-//! nobody.
+//! A thief takes from the ring, and from the backlog if the ring is empty: no green thread is left
+//! behind at a worker that makes no progress.
 //!
 //! Rejected: a ring that grows (each change of its buffer allocates and pins an epoch, so the worker has to go home
 //! before every push and pop, which costs a third of a turn); the surplus of a full ring in the injector
@@ -40,7 +40,7 @@ pub(crate) trait Linked: Copy {
 pub(crate) struct Links<T> {
     /// The next item of the batch.
     next: Cell<Option<T>>,
-    /// From the first item of a batch to that of the next.
+    /// In the first item of a batch: the first item of the next batch.
     next_batch: Cell<Option<T>>,
 }
 
@@ -243,7 +243,8 @@ impl<T: Linked> RunQueue<T> {
         }
     }
 
-    /// Steals half of another queue, but at most a batch. This one is empty, or it is given of its own. Allocates.
+    /// Steals half of another queue, but at most a batch, and gives one of the items. If this queue has no room for a
+    /// batch, gives one of its own instead. Allocates.
     pub(crate) fn steal_from(&self, thief: &Thief<T>) -> Option<T> {
         loop {
             if !self.has_room() {

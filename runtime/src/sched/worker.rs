@@ -7,11 +7,11 @@
 //! goes [home](Worker::go_home), to its own thread pointer, and calls a function that is not inlined,
 //! because the compiler takes the thread pointer for constant within a function.
 //!
-//! **Queues.** A green thread that another one has just woken stands in the run-next slot: its data is
-//! warm. The slot is passed over after some turns in a row, so that a pair cannot keep the worker to
-//! itself. One that accepts connections has its turn early, at most every second one (`due_queue.rs`). All others stand in
-//! the worker's run queue (see `run_queue.rs`), first-in first-out, which others steal from. What is woken from outside the
-//! workers goes to the injector.
+//! **Queues.** A green thread that another one has just woken stands in the run-next slot: its data is warm. The slot is
+//! passed over after some turns in a row, so that a pair cannot keep the worker to itself. A green thread that accepts
+//! connections has its turns early, but no more than every second turn of the worker goes to such ones (`due_queue.rs`).
+//! All others stand in the worker's run queue (`run_queue.rs`), which is first-in first-out and from which other workers
+//! steal. What is woken from outside the workers goes to the injector.
 //!
 //! **Fairness.** Every [`CLOCK_TURNS`] turns the worker looks at the clock and, if some time has passed, at
 //! timers, reactor, injector and other workers' queues, even if its own queue is full (`steal.rs`). While turns are so
@@ -49,7 +49,7 @@ const NEXT_TURNS: u32 = 16;
 pub(super) enum Leave {
     /// The runtime is over.
     Over,
-    /// The worker has retired and was not called again.
+    /// The worker has retired and was not called in again.
     Retired,
 }
 
@@ -60,13 +60,14 @@ pub(crate) struct Worker {
     pub(crate) shard: Arc<Shard>,
     thread_pointer: arch::ThreadPointer,
     home: usize,
-    /// The worker's own floating-point environment, and that which is in force.
+    /// The worker's own floating-point environment.
     floating_point: arch::FloatingPoint,
+    /// The floating-point environment that the processor has now.
     in_force: Cell<arch::FloatingPoint>,
     at_home: Cell<bool>,
     turn: Cell<u32>,
     next_turns: Cell<u32>,
-    /// The latest turn of a green thread that had it early.
+    /// The latest turn that a green thread had early.
     early_turn: Cell<u32>,
     last_look: Cell<u64>,
     pub(crate) balanced: Cell<u64>,
@@ -93,7 +94,7 @@ impl Worker {
             floating_point: arch::FloatingPoint::current(),
             in_force: Cell::new(arch::FloatingPoint::current()),
             at_home: Cell::new(true),
-            // Goes on from the last worker's here: a mark of its must not be taken for this one's.
+            // Counts on from the last worker that served here, whose mark of a blocking section must not be taken for this one's.
             turn: Cell::new(turn),
             next_turns: Cell::new(0),
             early_turn: Cell::new(turn),
@@ -145,10 +146,11 @@ impl Worker {
         self.find_work()
     }
 
-    /// Runs one green thread after the other, until there is something else to do: whether it is time to look around.
+    /// Runs one green thread after the other, until there is something else to do. True if it is time to look around.
     ///
-    /// What one has asked for is done after the next one was found and its thread pointer set: to read the floating-point
-    /// environment costs 4 ns, but next to nothing behind an instruction that waits for all others, as that one does.
+    /// What a green thread has asked for is done after the next one was found and its thread pointer was set. The reason is that
+    /// reading the floating-point environment costs 4 ns, but next to nothing right after an instruction that waits for all
+    /// earlier ones, as setting the thread pointer does.
     #[inline(never)]
     fn run_from(&self, mut green: GreenRef) -> bool {
         self.enter_block(green);
@@ -208,7 +210,7 @@ impl Worker {
         }
     }
 
-    /// The thread pointer of its OS thread, which is its alone.
+    /// The thread pointer of the worker's OS thread.
     pub(crate) fn home(&self) -> usize {
         self.home
     }
@@ -223,7 +225,7 @@ impl Worker {
         }
     }
 
-    /// Writing the registers costs more than to compare, and mostly all have the same.
+    /// Compares first, because writing the registers costs more and nearly all green threads have the same environment.
     #[inline(always)]
     fn enter_floating_point(&self, floating_point: arch::FloatingPoint) {
         if self.in_force.replace(floating_point) != floating_point {
@@ -266,12 +268,12 @@ impl Worker {
         self.queue().pop().or_else(|| self.shard.take_next())
     }
 
-    /// Takes a green thread whose turn has come, or any of those that have one, if there is nothing else to do.
+    /// Takes a green thread of the two due queues whose turn has come, or any of theirs if there is nothing else to do.
     #[cold]
     fn take_due(&self) -> Option<GreenRef> {
         let (pinned, early) = (&self.shard.pinned_queue, &self.shard.early);
         let turn = self.turn.get();
-        // Many of them together do not take the turns of all others.
+        // However many have their turns early, they get every second turn at most.
         let may_be_early = turn.wrapping_sub(self.early_turn.get()) > 1;
         let due_early = if may_be_early {
             early.take_due(turn)
@@ -356,7 +358,7 @@ impl Worker {
                 .reactor
                 .turn(&mut self.events.borrow_mut(), false);
             if signalled && self.shared.idle.is_signalled(SleepPlace::Reactor) {
-                // The signal was meant for a sleeper.
+                // The signal was meant for a sleeping worker: send it again.
                 self.shared.reactor.signal();
             }
         });

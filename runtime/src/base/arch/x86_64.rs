@@ -149,9 +149,9 @@ pub(crate) unsafe extern "C" fn call_outermost(
 ) -> *mut c_void {
     naked_asm!(
         ".cfi_startproc",
-        // There is no return address: how unwinders know the outermost frame.
+        // There is no return address, by which unwinders know the outermost frame.
         ".cfi_undefined rip",
-        // The registers that a function leaves to its caller as they were.
+        // The registers that a function must preserve for its caller.
         "push rbp",
         "push rbx",
         "push r12",
@@ -186,7 +186,7 @@ pub(crate) unsafe extern "C" fn return_from_outermost(way_back: usize, value: *m
     naked_asm!(
         "mov rsp, rdi",
         "mov rax, rsi",
-        // As at the end of the other function.
+        // As at the end of `call_outermost`.
         "add rsp, 8",
         "pop r15",
         "pop r14",
@@ -206,9 +206,9 @@ pub(crate) unsafe extern "C" fn return_from_outermost(way_back: usize, value: *m
 /// to twenty times some 4 ns). Here, as in corosensei, [`enter`](Self::enter) is a call, and [`leave`](Self::leave) a return.
 #[repr(C)]
 pub(crate) struct StackSwitch {
-    /// The stack pointer of the code, while it has left. The word there is where it goes on.
+    /// The stack pointer of the code while it has left. The word there is the address at which it goes on.
     inside: Cell<usize>,
-    /// That of who runs it, while it runs.
+    /// The stack pointer of whoever runs the code, while it runs.
     outside: Cell<usize>,
 }
 
@@ -308,7 +308,7 @@ impl StackSwitch {
 unsafe extern "C" fn start_outside() {
     naked_asm!(
         ".cfi_startproc",
-        // There is no return address: how unwinders know the outermost frame.
+        // There is no return address, by which unwinders know the outermost frame.
         ".cfi_undefined rip",
         "xor ebp, ebp",
         "pop rdi",
@@ -331,7 +331,7 @@ pub(crate) struct FloatingPoint {
 }
 
 impl FloatingPoint {
-    /// That of the running code.
+    /// The environment of the running code.
     #[inline(always)]
     pub(crate) fn current() -> FloatingPoint {
         let mut environment = FloatingPoint { sse: 0, x87: 0 };
@@ -348,7 +348,7 @@ impl FloatingPoint {
         environment
     }
 
-    /// Makes it that of the running code.
+    /// Makes this the environment of the running code.
     ///
     /// To write SSE's register costs less than to read it for a comparison. The x87 unit's is read, for to write it may
     /// raise an exception.

@@ -24,6 +24,7 @@ originals! {
     fn pthread_getname_np(thread: pthread_t, name: *mut c_char, length: usize) -> c_int;
     fn pthread_setaffinity_np(thread: pthread_t, size: usize, set: *const cpu_set_t) -> c_int;
     fn pthread_getaffinity_np(thread: pthread_t, size: usize, set: *mut cpu_set_t) -> c_int;
+    fn pthread_attr_getaffinity_np(attributes: *const pthread_attr_t, size: usize, set: *mut cpu_set_t) -> c_int;
     fn pthread_setschedparam(thread: pthread_t, policy: c_int, param: *const sched_param) -> c_int;
     fn pthread_getschedparam(
         thread: pthread_t,
@@ -36,14 +37,6 @@ originals! {
     fn pthread_sigqueue(thread: pthread_t, signal: c_int, value: sigval) -> c_int;
     fn pthread_cancel(thread: pthread_t) -> c_int;
     fn sigaltstack(new: *const stack_t, old: *mut stack_t) -> c_int;
-}
-
-unsafe extern "C" {
-    fn pthread_attr_setaffinity_np(
-        attributes: *mut pthread_attr_t,
-        size: usize,
-        set: *const cpu_set_t,
-    ) -> c_int;
 }
 
 fn is_green(thread: pthread_t) -> bool {
@@ -77,7 +70,9 @@ unsafe extern "C-unwind" fn pthread_getattr_np(
     error
 }
 
-/// Writes what a green thread has into attributes; the first error.
+/// Writes what a green thread has into attributes; the first error. The affinity is asked for when somebody reads it
+/// ([`pthread_attr_getaffinity_np`]): std asks for the attributes of each thread that it starts, and a set of processors
+/// in them costs a system call and two allocations.
 ///
 /// # Safety
 ///
@@ -93,31 +88,33 @@ unsafe fn fill_in(attributes: *mut pthread_attr_t, base: *mut c_void, found: &At
     } else {
         libc::PTHREAD_INHERIT_SCHED
     };
-    // As many processors as the kernel can know of, a bit each.
-    let mut affinity = [0_u64; 128];
-    // SAFETY: room for that many bytes.
-    let written = unsafe {
-        kernel_call!(
-            libc::SYS_sched_getaffinity,
-            0,
-            size_of_val(&affinity),
-            affinity.as_mut_ptr()
-        )
-    };
-    // SAFETY: the caller has initialised the attributes; a set of as many bytes as the kernel has written.
+    // SAFETY: the caller has initialised the attributes.
     let errors = unsafe {
         [
             libc::pthread_attr_setstack(attributes, base, found.stack_size),
             libc::pthread_attr_setguardsize(attributes, found.guard_size),
             libc::pthread_attr_setdetachstate(attributes, state),
             libc::pthread_attr_setinheritsched(attributes, inheritance),
-            match written {
-                Ok(size) => pthread_attr_setaffinity_np(attributes, size, affinity.as_ptr().cast()),
-                Err(error) => error.raw_os_error(),
-            },
         ]
     };
     errors.into_iter().find(|&error| error != 0).unwrap_or(0)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_attr_getaffinity_np(
+    attributes: *const pthread_attr_t,
+    size: usize,
+    set: *mut cpu_set_t,
+) -> c_int {
+    let (mut base, mut stack_size) = (std::ptr::null_mut(), 0);
+    // SAFETY: the function asks its caller for initialised attributes.
+    let error = unsafe { libc::pthread_attr_getstack(attributes, &mut base, &mut stack_size) };
+    if error != 0 || !hook::thread::is_in_slot(base) {
+        // SAFETY: passed on as it came.
+        return unsafe { original::pthread_attr_getaffinity_np(attributes, size, set) };
+    }
+    // SAFETY: the function asks its caller for room for so many bytes.
+    unsafe { affinity(size, set) }
 }
 
 #[unsafe(no_mangle)]
@@ -172,7 +169,17 @@ unsafe extern "C-unwind" fn pthread_getaffinity_np(
         // SAFETY: the original asks the same of its caller.
         return unsafe { original::pthread_getaffinity_np(thread, size, set) };
     }
-    // SAFETY: what the function asks of its caller: room for that many bytes.
+    // SAFETY: what the function asks of its caller: room for so many bytes.
+    unsafe { affinity(size, set) }
+}
+
+/// Writes the processors that the calling kernel's thread may run on.
+///
+/// # Safety
+///
+/// `set` points to room for `size` bytes.
+unsafe fn affinity(size: usize, set: *mut cpu_set_t) -> c_int {
+    // SAFETY: room for that many bytes, by this function's contract.
     let outcome = unsafe { kernel_call!(libc::SYS_sched_getaffinity, 0, size, set) };
     status(outcome.map(|written| {
         let rest = set.cast::<u8>().wrapping_add(written);

@@ -244,6 +244,7 @@ symbols! {
         thrd_detach: Answers;
         thrd_exit: Answers;
         pthread_getattr_np: Answers;
+        pthread_attr_getaffinity_np: Answers, "of a green thread's attributes: that of the caller's kernel thread";
         pthread_setname_np: Answers;
         pthread_getname_np: Answers;
         pthread_setaffinity_np: Answers, "ENOTSUP for a green thread";

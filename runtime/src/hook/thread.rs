@@ -141,6 +141,11 @@ pub fn is_green(thread: libc::pthread_t) -> bool {
     lookup(thread).is_some()
 }
 
+/// Whether this address lies in a green thread's stack or storage.
+pub fn is_in_slot(address: *const c_void) -> bool {
+    GreenRef::find(address as usize).is_some()
+}
+
 /// As `pthread_join` of a green thread: parks a green thread, blocks an OS thread.
 ///
 /// # Errors

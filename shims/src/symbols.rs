@@ -1,7 +1,7 @@
 //! The table of all functions that this crate defines: one row each.
 //!
 //! Documentation and tests are made from it. A row stands only if its feature is on, as does the
-//! function.
+//! function. The file is as long as the table.
 
 use greenpatch_runtime::Patch;
 

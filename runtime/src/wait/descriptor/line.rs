@@ -46,7 +46,8 @@
 //! Rejected: waking all, who then try (500 receivers wake for one datagram, and whoever runs first gets everything); handing
 //! over the right to try with no exception (a waiter whose condition is stricter than the others' would block them for ever).
 //!
-//! The loom model is `tests/loom.rs`.
+//! The loom model is `tests/loom.rs`. The file is long because the word, the lines and the rules about them are one protocol, under
+//! one lock: no part of it can be understood, or changed, without the others.
 
 use std::{mem, ptr};
 

@@ -25,32 +25,27 @@ unsafe extern "C-unwind" {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn mtx_lock(mutex: *mut c_void) -> c_int {
-    // SAFETY: passed on as it came.
-    status(unsafe { pthread_mutex_lock(mutex) })
+    status(pass_on!(pthread_mutex_lock(mutex)))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn mtx_trylock(mutex: *mut c_void) -> c_int {
-    // SAFETY: passed on as it came.
-    status(unsafe { pthread_mutex_trylock(mutex) })
+    status(pass_on!(pthread_mutex_trylock(mutex)))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn mtx_timedlock(mutex: *mut c_void, time: *const timespec) -> c_int {
-    // SAFETY: passed on as it came.
-    status(unsafe { pthread_mutex_timedlock(mutex, time) })
+    status(pass_on!(pthread_mutex_timedlock(mutex, time)))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn mtx_unlock(mutex: *mut c_void) -> c_int {
-    // SAFETY: passed on as it came.
-    status(unsafe { pthread_mutex_unlock(mutex) })
+    status(pass_on!(pthread_mutex_unlock(mutex)))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn cnd_wait(cond: *mut c_void, mutex: *mut c_void) -> c_int {
-    // SAFETY: passed on as it came.
-    status(unsafe { pthread_cond_wait(cond, mutex) })
+    status(pass_on!(pthread_cond_wait(cond, mutex)))
 }
 
 #[unsafe(no_mangle)]
@@ -59,20 +54,17 @@ unsafe extern "C-unwind" fn cnd_timedwait(
     mutex: *mut c_void,
     time: *const timespec,
 ) -> c_int {
-    // SAFETY: passed on as it came.
-    status(unsafe { pthread_cond_timedwait(cond, mutex, time) })
+    status(pass_on!(pthread_cond_timedwait(cond, mutex, time)))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn cnd_signal(cond: *mut c_void) -> c_int {
-    // SAFETY: passed on as it came.
-    status(unsafe { pthread_cond_signal(cond) })
+    status(pass_on!(pthread_cond_signal(cond)))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn cnd_broadcast(cond: *mut c_void) -> c_int {
-    // SAFETY: passed on as it came.
-    status(unsafe { pthread_cond_broadcast(cond) })
+    status(pass_on!(pthread_cond_broadcast(cond)))
 }
 
 #[unsafe(no_mangle)]

@@ -56,8 +56,7 @@ unsafe extern "C-unwind" fn thrd_create(
     argument: *mut c_void,
 ) -> c_int {
     if hook::thread::home().is_none() {
-        // SAFETY: the original asks the same of its caller.
-        return unsafe { original::thrd_create(thread, start, argument) };
+        return pass_on!(original::thrd_create(thread, start, argument));
     }
     let entry = Box::into_raw(Box::new(Entry { start, argument }));
     // SAFETY: what thrd_create asks of its caller; `run` is given what it takes.

@@ -84,8 +84,7 @@ unsafe extern "C-unwind" fn epoll_wait(
     timeout: c_int,
 ) -> c_int {
     let Some(section) = hook::enter(Patch::SELECT) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::epoll_wait(set, events, room, timeout) };
+        return pass_on!(original::epoll_wait(set, events, room, timeout));
     };
     // A negative time-out is none.
     let timeout = u64::try_from(timeout).ok().map(Duration::from_millis);
@@ -103,11 +102,9 @@ unsafe extern "C-unwind" fn epoll_pwait(
     mask: *const sigset_t,
 ) -> c_int {
     if mask.is_null() {
-        // SAFETY: passed on as it came.
-        return unsafe { epoll_wait(set, events, room, timeout) };
+        return pass_on!(epoll_wait(set, events, room, timeout));
     }
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::epoll_pwait(set, events, room, timeout, mask) };
+    let call = || pass_on!(original::epoll_pwait(set, events, room, timeout, mask));
     section::run(hook::enter(Patch::SELECT), section::yielding, call)
 }
 
@@ -120,14 +117,12 @@ unsafe extern "C-unwind" fn epoll_pwait2(
     mask: *const sigset_t,
 ) -> c_int {
     let Some(section) = hook::enter(Patch::SELECT) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::epoll_pwait2(set, events, room, timeout, mask) };
+        return pass_on!(original::epoll_pwait2(set, events, room, timeout, mask));
     };
     // SAFETY: what epoll_pwait2 asks of its caller.
     let (Ok(limit), true) = (unsafe { kernel::timeout(timeout) }, mask.is_null()) else {
-        // SAFETY: passed on as it came.
-        return section::yielding(section, || unsafe {
-            original::epoll_pwait2(set, events, room, timeout, mask)
+        return section::yielding(section, || {
+            pass_on!(original::epoll_pwait2(set, events, room, timeout, mask))
         });
     };
     // SAFETY: what epoll_pwait2 asks of its caller.

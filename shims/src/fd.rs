@@ -104,8 +104,7 @@ unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
     if hook::is_own(fd) {
         return returned(Err(Errno::BADF));
     }
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::close(fd) };
+    let call = || pass_on!(original::close(fd));
     // A signal handler may close.
     closing(fd, || {
         let entered = enter(Patch::SOCKET.union(Patch::OS));
@@ -117,15 +116,13 @@ unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
 unsafe extern "C-unwind" fn fclose(stream: *mut FILE) -> c_int {
     // SAFETY: what fclose asks of its caller.
     let fd = unsafe { number_of(stream) };
-    // SAFETY: passed on as it came.
-    in_section(Patch::OS, fd, || unsafe { original::fclose(stream) })
+    in_section(Patch::OS, fd, || pass_on!(original::fclose(stream)))
 }
 
 /// Closes what `setmntent` has opened.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn endmntent(stream: *mut FILE) -> c_int {
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::endmntent(stream) };
+    let call = || pass_on!(original::endmntent(stream));
     if stream.is_null() {
         return call();
     }
@@ -138,16 +135,14 @@ unsafe extern "C-unwind" fn endmntent(stream: *mut FILE) -> c_int {
 unsafe extern "C-unwind" fn pclose(stream: *mut FILE) -> c_int {
     // SAFETY: what pclose asks of its caller.
     let fd = unsafe { number_of(stream) };
-    // SAFETY: passed on as it came.
-    in_section(Patch::PROCESS, fd, || unsafe { original::pclose(stream) })
+    in_section(Patch::PROCESS, fd, || pass_on!(original::pclose(stream)))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn closedir(directory: *mut DIR) -> c_int {
     // SAFETY: what closedir asks of its caller.
     let fd = keeping_errno(|| unsafe { libc::dirfd(directory) });
-    // SAFETY: passed on as it came.
-    in_section(Patch::OS, fd, || unsafe { original::closedir(directory) })
+    in_section(Patch::OS, fd, || pass_on!(original::closedir(directory)))
 }
 
 #[unsafe(no_mangle)]
@@ -231,8 +226,7 @@ unsafe extern "C-unwind" fn closefrom(first: c_int) {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn dup(fd: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    opened(unsafe { original::dup(fd) })
+    opened(pass_on!(original::dup(fd)))
 }
 
 /// Around a `call` that makes `to` a duplicate of `fd`, and closes what `to` was if `fd` is open.
@@ -253,8 +247,7 @@ unsafe extern "C-unwind" fn dup2(fd: c_int, to: c_int) -> c_int {
     if hook::is_own(to) {
         return returned(Err(Errno::BADF));
     }
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::dup2(fd, to) };
+    let call = || pass_on!(original::dup2(fd, to));
     replacing(fd, to, call)
 }
 
@@ -263,8 +256,7 @@ unsafe extern "C-unwind" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
     if hook::is_own(to) {
         return returned(Err(Errno::BADF));
     }
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::dup3(fd, to, flags) };
+    let call = || pass_on!(original::dup3(fd, to, flags));
     if flags & !libc::O_CLOEXEC == 0 {
         replacing(fd, to, call)
     } else {
@@ -284,8 +276,7 @@ unsafe extern "C-unwind" fn fcntl(fd: c_int, command: c_int, argument: usize) ->
         let outcome = unsafe { set_record_lock(&section, fd, command, trying, argument) };
         return finish(section, outcome);
     }
-    // SAFETY: passed on as it came.
-    let value = unsafe { original::fcntl(fd, command, argument) };
+    let value = pass_on!(original::fcntl(fd, command, argument));
     if gives_out(command) {
         opened(value)
     } else {
@@ -308,8 +299,7 @@ unsafe extern "C-unwind" fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
 /// Gives out a descriptor if `fd` is -1; otherwise changes that one.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn signalfd(fd: c_int, signals: *const sigset_t, flags: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    let value = unsafe { original::signalfd(fd, signals, flags) };
+    let value = pass_on!(original::signalfd(fd, signals, flags));
     if fd == -1 { opened(value) } else { value }
 }
 

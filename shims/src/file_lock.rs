@@ -66,8 +66,7 @@ pub(crate) unsafe fn set_record_lock(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn flock(fd: c_int, operation: c_int) -> c_int {
     let waits = operation & libc::LOCK_NB == 0 && operation != libc::LOCK_UN;
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::flock(fd, operation) };
+    let call = || pass_on!(original::flock(fd, operation));
     match hook::enter(Patch::OS) {
         Some(section) if waits => {
             // SAFETY: integers only.
@@ -83,8 +82,7 @@ unsafe extern "C-unwind" fn flock(fd: c_int, operation: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn lockf(fd: c_int, command: c_int, length: off_t) -> c_int {
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::lockf(fd, command, length) };
+    let call = || pass_on!(original::lockf(fd, command, length));
     match hook::enter(Patch::OS) {
         Some(section) if command == libc::F_LOCK => {
             // SAFETY: plain data, for which zero is a value.

@@ -53,8 +53,8 @@ unsafe extern "C-unwind" fn pthread_getattr_np(
     attributes: *mut pthread_attr_t,
 ) -> c_int {
     let Some((base, found)) = hook::thread::attributes(thread) else {
-        // SAFETY: an OS thread, of which the original asks the same.
-        return unsafe { original::pthread_getattr_np(thread, attributes) };
+        // An OS thread.
+        return pass_on!(original::pthread_getattr_np(thread, attributes));
     };
     // SAFETY: what the function asks of its caller: room for attributes.
     match unsafe { libc::pthread_attr_init(attributes) } {
@@ -110,8 +110,7 @@ unsafe extern "C-unwind" fn pthread_attr_getaffinity_np(
     // SAFETY: the function asks its caller for initialised attributes.
     let error = unsafe { libc::pthread_attr_getstack(attributes, &mut base, &mut stack_size) };
     if error != 0 || !hook::thread::is_in_slot(base) {
-        // SAFETY: passed on as it came.
-        return unsafe { original::pthread_attr_getaffinity_np(attributes, size, set) };
+        return pass_on!(original::pthread_attr_getaffinity_np(attributes, size, set));
     }
     // SAFETY: the function asks its caller for room for so many bytes.
     unsafe { affinity(size, set) }
@@ -134,8 +133,7 @@ unsafe extern "C-unwind" fn pthread_getname_np(
     length: usize,
 ) -> c_int {
     let Some(known) = hook::thread::name(thread) else {
-        // SAFETY: the original asks the same of its caller.
-        return unsafe { original::pthread_getname_np(thread, name, length) };
+        return pass_on!(original::pthread_getname_np(thread, name, length));
     };
     if length < known.len() {
         return libc::ERANGE;
@@ -154,8 +152,7 @@ unsafe extern "C-unwind" fn pthread_setaffinity_np(
     if is_green(thread) {
         return libc::ENOTSUP;
     }
-    // SAFETY: the original asks the same of its caller.
-    unsafe { original::pthread_setaffinity_np(thread, size, set) }
+    pass_on!(original::pthread_setaffinity_np(thread, size, set))
 }
 
 /// For a green thread, where its caller's kernel thread may run.
@@ -166,8 +163,7 @@ unsafe extern "C-unwind" fn pthread_getaffinity_np(
     set: *mut cpu_set_t,
 ) -> c_int {
     if !is_green(thread) {
-        // SAFETY: the original asks the same of its caller.
-        return unsafe { original::pthread_getaffinity_np(thread, size, set) };
+        return pass_on!(original::pthread_getaffinity_np(thread, size, set));
     }
     // SAFETY: what the function asks of its caller: room for so many bytes.
     unsafe { affinity(size, set) }
@@ -195,8 +191,7 @@ unsafe extern "C-unwind" fn pthread_setschedparam(
     param: *const sched_param,
 ) -> c_int {
     if !is_green(thread) {
-        // SAFETY: the original asks the same of its caller.
-        return unsafe { original::pthread_setschedparam(thread, policy, param) };
+        return pass_on!(original::pthread_setschedparam(thread, policy, param));
     }
     // SAFETY: what the function asks of its caller: parameters to read.
     schedule_as(policy, unsafe { (*param).sched_priority })
@@ -220,8 +215,7 @@ unsafe extern "C-unwind" fn pthread_getschedparam(
     param: *mut sched_param,
 ) -> c_int {
     if !is_green(thread) {
-        // SAFETY: the original asks the same of its caller.
-        return unsafe { original::pthread_getschedparam(thread, policy, param) };
+        return pass_on!(original::pthread_getschedparam(thread, policy, param));
     }
     // SAFETY: the function asks its caller for places for both.
     unsafe {
@@ -234,8 +228,7 @@ unsafe extern "C-unwind" fn pthread_getschedparam(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_setschedprio(thread: pthread_t, priority: c_int) -> c_int {
     if !is_green(thread) {
-        // SAFETY: the original asks the same of its caller.
-        return unsafe { original::pthread_setschedprio(thread, priority) };
+        return pass_on!(original::pthread_setschedprio(thread, priority));
     }
     schedule_as(libc::SCHED_OTHER, priority)
 }
@@ -249,8 +242,7 @@ unsafe extern "C-unwind" fn pthread_getcpuclockid(
         // POSIX's error for a system without clocks of threads.
         return libc::ENOENT;
     }
-    // SAFETY: the original asks the same of its caller.
-    unsafe { original::pthread_getcpuclockid(thread, clock) }
+    pass_on!(original::pthread_getcpuclockid(thread, clock))
 }
 
 /// Whether this is a green thread other than the caller. A signal to oneself goes to the kernel
@@ -266,8 +258,7 @@ unsafe extern "C-unwind" fn pthread_kill(thread: pthread_t, signal: c_int) -> c_
         // Signal 0 asks whether the thread is there.
         return if signal == 0 { 0 } else { libc::ENOTSUP };
     }
-    // SAFETY: the original asks the same of its caller.
-    unsafe { original::pthread_kill(thread, signal) }
+    pass_on!(original::pthread_kill(thread, signal))
 }
 
 #[unsafe(no_mangle)]
@@ -279,8 +270,7 @@ unsafe extern "C-unwind" fn pthread_sigqueue(
     if is_green(thread) {
         return libc::ENOTSUP;
     }
-    // SAFETY: the original asks the same of its caller.
-    unsafe { original::pthread_sigqueue(thread, signal, value) }
+    pass_on!(original::pthread_sigqueue(thread, signal, value))
 }
 
 #[unsafe(no_mangle)]
@@ -288,15 +278,13 @@ unsafe extern "C-unwind" fn pthread_cancel(thread: pthread_t) -> c_int {
     if is_green(thread) {
         return libc::ENOTSUP;
     }
-    // SAFETY: the original asks the same of its caller.
-    unsafe { original::pthread_cancel(thread) }
+    pass_on!(original::pthread_cancel(thread))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sigaltstack(new: *const stack_t, old: *mut stack_t) -> c_int {
     let Some(section) = hook::enter_any() else {
-        // SAFETY: the original asks the same of its caller.
-        return unsafe { original::sigaltstack(new, old) };
+        return pass_on!(original::sigaltstack(new, old));
     };
     // SAFETY: what sigaltstack asks of its caller.
     let outcome = unsafe { new.as_ref() }

@@ -198,8 +198,7 @@ macro_rules! new_descriptors {
         $(
             #[unsafe(no_mangle)]
             unsafe extern "C-unwind" fn $name($($argument: $type),*) -> c_int {
-                // SAFETY: passed on as it came.
-                opened(unsafe { original::$name($($argument),*) })
+                opened(pass_on!(original::$name($($argument),*)))
             }
         )+
     };

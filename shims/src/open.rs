@@ -171,8 +171,7 @@ fn needs_mode(flags: c_int) -> bool {
 unsafe extern "C-unwind" fn open(path: *const c_char, flags: c_int, mode: mode_t) -> c_int {
     let mode = checked_mode(flags, mode);
     let Some(section) = hook::enter(Patch::OS) else {
-        // SAFETY: passed on as it came.
-        return opened(unsafe { original::open(path, flags, mode) });
+        return opened(pass_on!(original::open(path, flags, mode)));
     };
     // SAFETY: what open asks of its caller.
     let outcome = unsafe { open_at(&section, libc::AT_FDCWD, path, flags, mode) };
@@ -188,8 +187,7 @@ unsafe extern "C-unwind" fn openat(
 ) -> c_int {
     let mode = checked_mode(flags, mode);
     let Some(section) = hook::enter(Patch::OS) else {
-        // SAFETY: passed on as it came.
-        return opened(unsafe { original::openat(directory, path, flags, mode) });
+        return opened(pass_on!(original::openat(directory, path, flags, mode)));
     };
     // SAFETY: what openat asks of its caller.
     let outcome = unsafe { open_at(&section, directory, path, flags, mode) };
@@ -199,8 +197,8 @@ unsafe extern "C-unwind" fn openat(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn __open_2(path: *const c_char, flags: c_int) -> c_int {
     if needs_mode(flags) {
-        // SAFETY: passed on as it came; it ends the process.
-        return unsafe { original::__open_2(path, flags) };
+        // It ends the process.
+        return pass_on!(original::__open_2(path, flags));
     }
     // SAFETY: passed on as it came.
     unsafe { open(path, flags, 0) }
@@ -213,8 +211,8 @@ unsafe extern "C-unwind" fn __openat_2(
     flags: c_int,
 ) -> c_int {
     if needs_mode(flags) {
-        // SAFETY: passed on as it came; it ends the process.
-        return unsafe { original::__openat_2(directory, path, flags) };
+        // It ends the process.
+        return pass_on!(original::__openat_2(directory, path, flags));
     }
     // SAFETY: passed on as it came.
     unsafe { openat(directory, path, flags, 0) }
@@ -317,33 +315,28 @@ unsafe extern "C-unwind" fn tmpfile() -> *mut FILE {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn mkstemp(template: *mut c_char) -> c_int {
-    // SAFETY: passed on as it came.
-    in_section(|| opened(unsafe { original::mkstemp(template) }))
+    in_section(|| opened(pass_on!(original::mkstemp(template))))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn mkostemp(template: *mut c_char, flags: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    in_section(|| opened(unsafe { original::mkostemp(template, flags) }))
+    in_section(|| opened(pass_on!(original::mkostemp(template, flags))))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn mkstemps(template: *mut c_char, suffix: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    in_section(|| opened(unsafe { original::mkstemps(template, suffix) }))
+    in_section(|| opened(pass_on!(original::mkstemps(template, suffix))))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn mkostemps(template: *mut c_char, suffix: c_int, flags: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    in_section(|| opened(unsafe { original::mkostemps(template, suffix, flags) }))
+    in_section(|| opened(pass_on!(original::mkostemps(template, suffix, flags))))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn opendir(path: *const c_char) -> *mut DIR {
     in_section(|| {
-        // SAFETY: passed on as it came.
-        let directory = unsafe { original::opendir(path) };
+        let directory = pass_on!(original::opendir(path));
         if !directory.is_null() {
             // SAFETY: open.
             opened(keeping_errno(|| unsafe { libc::dirfd(directory) }));
@@ -358,8 +351,7 @@ unsafe extern "C-unwind" fn open_by_handle_at(
     handle: *mut file_handle,
     flags: c_int,
 ) -> c_int {
-    // SAFETY: passed on as it came.
-    in_section(|| opened(unsafe { original::open_by_handle_at(mount, handle, flags) }))
+    in_section(|| opened(pass_on!(original::open_by_handle_at(mount, handle, flags))))
 }
 
 #[unsafe(no_mangle)]

@@ -114,3 +114,16 @@ macro_rules! originals {
         }
     };
 }
+
+/// Passes a call on: gives a C function the arguments of the shim around it, as they came.
+///
+/// It takes only plain names, so it can do nothing but that. The call is sound because the shim's own caller has promised
+/// what the function asks for. There is no `unsafe` block here: the compiler then accepts the macro in an `unsafe fn` only,
+/// that is, where there is such a caller.
+macro_rules! pass_on {
+    ($($function:ident)::+($($argument:ident),* $(,)?)) => {{
+        #[allow(unsafe_op_in_unsafe_fn, reason = "the caller of the shim has promised what the function asks for")]
+        let result = $($function)::+($($argument),*);
+        result
+    }};
+}

@@ -69,8 +69,7 @@ unsafe fn poll_until(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn poll(entries: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
     let Some(section) = hook::enter(Patch::SELECT) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::poll(entries, count, timeout) };
+        return pass_on!(original::poll(entries, count, timeout));
     };
     // A negative time-out is none.
     let timeout = u64::try_from(timeout).ok().map(Duration::from_millis);
@@ -91,8 +90,8 @@ unsafe extern "C-unwind" fn __poll_chk(
     capacity: size_t,
 ) -> c_int {
     if !fits(count, capacity) {
-        // SAFETY: passed on as it came; it ends the process.
-        return unsafe { original::__poll_chk(entries, count, timeout, capacity) };
+        // It ends the process.
+        return pass_on!(original::__poll_chk(entries, count, timeout, capacity));
     }
     // SAFETY: the array is large enough.
     unsafe { poll(entries, count, timeout) }
@@ -106,15 +105,13 @@ unsafe extern "C-unwind" fn ppoll(
     mask: *const sigset_t,
 ) -> c_int {
     let Some(section) = hook::enter(Patch::SELECT) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::ppoll(entries, count, timeout, mask) };
+        return pass_on!(original::ppoll(entries, count, timeout, mask));
     };
     // SAFETY: what ppoll asks of its caller.
     let limit = unsafe { kernel::timeout(timeout) };
     let (Ok(limit), true) = (limit, mask.is_null()) else {
-        // SAFETY: passed on as it came.
-        return yielding(section, || unsafe {
-            original::ppoll(entries, count, timeout, mask)
+        return yielding(section, || {
+            pass_on!(original::ppoll(entries, count, timeout, mask))
         });
     };
     // SAFETY: what ppoll asks of its caller.
@@ -131,8 +128,8 @@ unsafe extern "C-unwind" fn __ppoll_chk(
     capacity: size_t,
 ) -> c_int {
     if !fits(count, capacity) {
-        // SAFETY: passed on as it came; it ends the process.
-        return unsafe { original::__ppoll_chk(entries, count, timeout, mask, capacity) };
+        // It ends the process.
+        return pass_on! { original::__ppoll_chk(entries, count, timeout, mask, capacity) };
     }
     // SAFETY: the array is large enough.
     unsafe { ppoll(entries, count, timeout, mask) }

@@ -69,8 +69,7 @@ unsafe extern "C-unwind" fn wait4(
 ) -> pid_t {
     let waits = options & libc::WNOHANG == 0;
     let Some(section) = hook::enter(Patch::PROCESS).filter(|_| waits) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::wait4(child, status, options, usage) };
+        return pass_on!(original::wait4(child, status, options, usage));
     };
     let attempt = || {
         let options = options | libc::WNOHANG;
@@ -118,8 +117,7 @@ unsafe extern "C-unwind" fn waitid(
 ) -> c_int {
     let waits = options & libc::WNOHANG == 0;
     let Some(section) = hook::enter(Patch::PROCESS).filter(|_| waits) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::waitid(kind, id, info, options) };
+        return pass_on!(original::waitid(kind, id, info, options));
     };
     let mut own = MaybeUninit::<siginfo_t>::zeroed();
     let place = if info.is_null() {
@@ -154,8 +152,7 @@ unsafe extern "C-unwind" fn waitid(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn system(command: *const c_char) -> c_int {
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::system(command) };
+    let call = || pass_on!(original::system(command));
     section::run(hook::enter(Patch::PROCESS), section::yielding, call)
 }
 

@@ -122,23 +122,21 @@ impl Barrier {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_barrier_wait(barrier: *mut pthread_barrier_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised barrier, in place until it is destroyed.
     match unsafe { Barrier::ours(barrier) } {
         Some(barrier) => barrier.wait(),
-        // SAFETY: passed on as it came.
-        None => blocking(|| unsafe { original::pthread_barrier_wait(barrier) }),
+        None => blocking(|| pass_on!(original::pthread_barrier_wait(barrier))),
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_barrier_destroy(barrier: *mut pthread_barrier_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised barrier, in place until it is destroyed.
     match unsafe { Barrier::ours(barrier) } {
         Some(barrier) => {
             barrier.destroy();
             0
         }
-        // SAFETY: passed on as it came.
-        None => blocking(|| unsafe { original::pthread_barrier_destroy(barrier) }),
+        None => blocking(|| pass_on!(original::pthread_barrier_destroy(barrier))),
     }
 }

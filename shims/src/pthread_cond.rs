@@ -215,8 +215,8 @@ unsafe extern "C-unwind" fn pthread_cond_wait(
     match unsafe { Cond::ours(cond) } {
         // SAFETY: POSIX asks the caller for a mutex that it holds, and for a valid time if it gives one.
         Some(cond) => unsafe { cond.wait(mutex, None) },
-        // SAFETY: a condition variable shared between processes; the original asks the same of its caller.
-        None => blocking(|| unsafe { original::pthread_cond_wait(cond, mutex) }),
+        // A condition variable shared between processes.
+        None => blocking(|| pass_on!(original::pthread_cond_wait(cond, mutex))),
     }
 }
 
@@ -230,8 +230,8 @@ unsafe extern "C-unwind" fn pthread_cond_timedwait(
     match unsafe { Cond::ours(cond) } {
         // SAFETY: POSIX asks the caller for a mutex that it holds, and for a valid time if it gives one.
         Some(cond) => unsafe { wait_until(cond, mutex, cond.clock(), time) },
-        // SAFETY: a condition variable shared between processes; the original asks the same of its caller.
-        None => blocking(|| unsafe { original::pthread_cond_timedwait(cond, mutex, time) }),
+        // A condition variable shared between processes.
+        None => blocking(|| pass_on!(original::pthread_cond_timedwait(cond, mutex, time))),
     }
 }
 
@@ -246,8 +246,8 @@ unsafe extern "C-unwind" fn pthread_cond_clockwait(
     match unsafe { Cond::ours(cond) } {
         // SAFETY: POSIX asks the caller for a mutex that it holds, and for a valid time if it gives one.
         Some(cond) => unsafe { wait_until(cond, mutex, clock, time) },
-        // SAFETY: a condition variable shared between processes; the original asks the same of its caller.
-        None => blocking(|| unsafe { original::pthread_cond_clockwait(cond, mutex, clock, time) }),
+        // A condition variable shared between processes.
+        None => blocking(|| pass_on!(original::pthread_cond_clockwait(cond, mutex, clock, time))),
     }
 }
 
@@ -273,8 +273,8 @@ unsafe extern "C-unwind" fn pthread_cond_signal(cond: *mut pthread_cond_t) -> c_
     // SAFETY: POSIX asks the caller for an initialised condition variable, in place until it is destroyed.
     match unsafe { Cond::ours(cond) } {
         Some(cond) => cond.wake(1),
-        // SAFETY: a condition variable shared between processes; the original asks the same of its caller.
-        None => unsafe { original::pthread_cond_signal(cond) },
+        // A condition variable shared between processes.
+        None => pass_on!(original::pthread_cond_signal(cond)),
     }
 }
 
@@ -283,8 +283,8 @@ unsafe extern "C-unwind" fn pthread_cond_broadcast(cond: *mut pthread_cond_t) ->
     // SAFETY: POSIX asks the caller for an initialised condition variable, in place until it is destroyed.
     match unsafe { Cond::ours(cond) } {
         Some(cond) => cond.wake(c_uint::MAX),
-        // SAFETY: a condition variable shared between processes; the original asks the same of its caller.
-        None => unsafe { original::pthread_cond_broadcast(cond) },
+        // A condition variable shared between processes.
+        None => pass_on!(original::pthread_cond_broadcast(cond)),
     }
 }
 

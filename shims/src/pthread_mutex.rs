@@ -355,7 +355,7 @@ pub(crate) unsafe fn limit(clock: clockid_t, time: *const timespec) -> Limit {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised mutex, in place until it is destroyed.
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.lock(kind, || Ok(None), Users::Change),
         // SAFETY: passed on as it came.
@@ -365,7 +365,7 @@ unsafe extern "C-unwind" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised mutex, in place until it is destroyed.
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.try_lock(kind),
         // SAFETY: passed on as it came.
@@ -378,7 +378,7 @@ unsafe extern "C-unwind" fn pthread_mutex_timedlock(
     mutex: *mut pthread_mutex_t,
     time: *const timespec,
 ) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised mutex, in place until it is destroyed.
     match unsafe { Mutex::ours(mutex) } {
         // SAFETY: as above.
         Some((mutex, kind)) => mutex.lock(
@@ -402,7 +402,7 @@ unsafe extern "C-unwind" fn pthread_mutex_clocklock(
     clock: clockid_t,
     time: *const timespec,
 ) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised mutex, in place until it is destroyed.
     match unsafe { Mutex::ours(mutex) } {
         Some(_) if clock != libc::CLOCK_REALTIME && clock != libc::CLOCK_MONOTONIC => libc::EINVAL,
         // SAFETY: as above.
@@ -419,7 +419,7 @@ unsafe extern "C-unwind" fn pthread_mutex_clocklock(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised mutex, in place until it is destroyed.
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.unlock(kind, Users::Change),
         // SAFETY: passed on as it came.

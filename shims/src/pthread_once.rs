@@ -86,7 +86,7 @@ impl Drop for Finish<'_> {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_once(control: *mut pthread_once_t, routine: Routine) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised control word that stays in place, and for a routine.
     unsafe { call_once_with(AtomicU32::from_ptr(control.cast()), routine) };
     0
 }

@@ -87,21 +87,19 @@ unsafe fn until(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_rwlock_rdlock(lock: *mut pthread_rwlock_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
         Some(lock) => lock.read(None),
-        // SAFETY: passed on as it came.
-        None => blocking(|| unsafe { original::pthread_rwlock_rdlock(lock) }),
+        None => blocking(|| pass_on!(original::pthread_rwlock_rdlock(lock))),
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_rwlock_tryrdlock(lock: *mut pthread_rwlock_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
         Some(lock) => lock.try_read(),
-        // SAFETY: passed on as it came.
-        None => unsafe { original::pthread_rwlock_tryrdlock(lock) },
+        None => pass_on!(original::pthread_rwlock_tryrdlock(lock)),
     }
 }
 
@@ -110,12 +108,11 @@ unsafe extern "C-unwind" fn pthread_rwlock_timedrdlock(
     lock: *mut pthread_rwlock_t,
     time: *const timespec,
 ) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
         // SAFETY: as above.
         Some(lock) => unsafe { until(libc::CLOCK_REALTIME, time, |until| lock.read(until)) },
-        // SAFETY: passed on as it came.
-        None => blocking(|| unsafe { original::pthread_rwlock_timedrdlock(lock, time) }),
+        None => blocking(|| pass_on!(original::pthread_rwlock_timedrdlock(lock, time))),
     }
 }
 
@@ -125,32 +122,29 @@ unsafe extern "C-unwind" fn pthread_rwlock_clockrdlock(
     clock: clockid_t,
     time: *const timespec,
 ) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
         // SAFETY: as above.
         Some(lock) => unsafe { until(clock, time, |until| lock.read(until)) },
-        // SAFETY: passed on as it came.
-        None => blocking(|| unsafe { original::pthread_rwlock_clockrdlock(lock, clock, time) }),
+        None => blocking(|| pass_on!(original::pthread_rwlock_clockrdlock(lock, clock, time))),
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_rwlock_wrlock(lock: *mut pthread_rwlock_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
         Some(lock) => lock.write(None),
-        // SAFETY: passed on as it came.
-        None => blocking(|| unsafe { original::pthread_rwlock_wrlock(lock) }),
+        None => blocking(|| pass_on!(original::pthread_rwlock_wrlock(lock))),
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_rwlock_trywrlock(lock: *mut pthread_rwlock_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
         Some(lock) => lock.try_write(0),
-        // SAFETY: passed on as it came.
-        None => unsafe { original::pthread_rwlock_trywrlock(lock) },
+        None => pass_on!(original::pthread_rwlock_trywrlock(lock)),
     }
 }
 
@@ -159,12 +153,11 @@ unsafe extern "C-unwind" fn pthread_rwlock_timedwrlock(
     lock: *mut pthread_rwlock_t,
     time: *const timespec,
 ) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
         // SAFETY: as above.
         Some(lock) => unsafe { until(libc::CLOCK_REALTIME, time, |until| lock.write(until)) },
-        // SAFETY: passed on as it came.
-        None => blocking(|| unsafe { original::pthread_rwlock_timedwrlock(lock, time) }),
+        None => blocking(|| pass_on!(original::pthread_rwlock_timedwrlock(lock, time))),
     }
 }
 
@@ -174,22 +167,20 @@ unsafe extern "C-unwind" fn pthread_rwlock_clockwrlock(
     clock: clockid_t,
     time: *const timespec,
 ) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
         // SAFETY: as above.
         Some(lock) => unsafe { until(clock, time, |until| lock.write(until)) },
-        // SAFETY: passed on as it came.
-        None => blocking(|| unsafe { original::pthread_rwlock_clockwrlock(lock, clock, time) }),
+        None => blocking(|| pass_on!(original::pthread_rwlock_clockwrlock(lock, clock, time))),
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_rwlock_unlock(lock: *mut pthread_rwlock_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
         Some(lock) => lock.unlock(),
-        // SAFETY: passed on as it came.
-        None => unsafe { original::pthread_rwlock_unlock(lock) },
+        None => pass_on!(original::pthread_rwlock_unlock(lock)),
     }
 }
 

@@ -41,8 +41,7 @@ unsafe extern "C-unwind" fn msgsnd(
 ) -> c_int {
     let waits = flags & libc::IPC_NOWAIT == 0;
     let Some(section) = hook::enter(Patch::OS).filter(|_| waits) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::msgsnd(queue, message, length, flags) };
+        return pass_on!(original::msgsnd(queue, message, length, flags));
     };
     let flags = flags | libc::IPC_NOWAIT;
     // SAFETY: what msgsnd asks of its caller.
@@ -61,8 +60,7 @@ unsafe extern "C-unwind" fn msgrcv(
 ) -> ssize_t {
     let waits = flags & libc::IPC_NOWAIT == 0;
     let Some(section) = hook::enter(Patch::OS).filter(|_| waits) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::msgrcv(queue, message, length, kind, flags) };
+        return pass_on!(original::msgrcv(queue, message, length, kind, flags));
     };
     let flags = flags | libc::IPC_NOWAIT;
     let attempt = || {
@@ -116,8 +114,7 @@ unsafe extern "C-unwind" fn semtimedop(
     count: size_t,
     timeout: *const timespec,
 ) -> c_int {
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::semtimedop(set, operations, count, timeout) };
+    let call = || pass_on!(original::semtimedop(set, operations, count, timeout));
     let Some(section) = hook::enter(Patch::OS) else {
         return call();
     };
@@ -137,8 +134,7 @@ unsafe extern "C-unwind" fn semtimedop(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn semop(set: c_int, operations: *mut sembuf, count: size_t) -> c_int {
     if hook::enter(Patch::OS).is_none() {
-        // SAFETY: passed on as it came.
-        return unsafe { original::semop(set, operations, count) };
+        return pass_on!(original::semop(set, operations, count));
     }
     // SAFETY: passed on as it came.
     unsafe { semtimedop(set, operations, count, std::ptr::null()) }
@@ -152,20 +148,17 @@ unsafe extern "C-unwind" fn mq_open(
     mode: mode_t,
     attributes: *const mq_attr,
 ) -> mqd_t {
-    // SAFETY: passed on as it came.
-    opened(unsafe { original::mq_open(name, flags, mode, attributes) })
+    opened(pass_on!(original::mq_open(name, flags, mode, attributes)))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn __mq_open_2(name: *const c_char, flags: c_int) -> mqd_t {
-    // SAFETY: passed on as it came.
-    opened(unsafe { original::__mq_open_2(name, flags) })
+    opened(pass_on!(original::__mq_open_2(name, flags)))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn mq_close(queue: mqd_t) -> c_int {
-    // SAFETY: passed on as it came.
-    closing(queue, || unsafe { original::mq_close(queue) })
+    closing(queue, || pass_on!(original::mq_close(queue)))
 }
 
 /// Makes `attempt` on a message queue, which is told a time that has passed, and parks until it succeeds or `until`, a
@@ -204,8 +197,7 @@ unsafe extern "C-unwind" fn mq_timedsend(
     priority: c_uint,
     until: *const timespec,
 ) -> c_int {
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::mq_timedsend(queue, message, length, priority, until) };
+    let call = || pass_on! { original::mq_timedsend(queue, message, length, priority, until) };
     let Some(section) = hook::enter(Patch::OS) else {
         return call();
     };
@@ -237,8 +229,7 @@ unsafe extern "C-unwind" fn mq_send(
     priority: c_uint,
 ) -> c_int {
     if hook::enter(Patch::OS).is_none() {
-        // SAFETY: passed on as it came.
-        return unsafe { original::mq_send(queue, message, length, priority) };
+        return pass_on!(original::mq_send(queue, message, length, priority));
     }
     // SAFETY: passed on as it came.
     unsafe { mq_timedsend(queue, message, length, priority, std::ptr::null()) }
@@ -252,8 +243,7 @@ unsafe extern "C-unwind" fn mq_timedreceive(
     priority: *mut c_uint,
     until: *const timespec,
 ) -> ssize_t {
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::mq_timedreceive(queue, message, length, priority, until) };
+    let call = || pass_on! { original::mq_timedreceive(queue, message, length, priority, until) };
     let Some(section) = hook::enter(Patch::OS) else {
         return call();
     };
@@ -285,8 +275,7 @@ unsafe extern "C-unwind" fn mq_receive(
     priority: *mut c_uint,
 ) -> ssize_t {
     if hook::enter(Patch::OS).is_none() {
-        // SAFETY: passed on as it came.
-        return unsafe { original::mq_receive(queue, message, length, priority) };
+        return pass_on!(original::mq_receive(queue, message, length, priority));
     }
     // SAFETY: passed on as it came.
     unsafe { mq_timedreceive(queue, message, length, priority, std::ptr::null()) }

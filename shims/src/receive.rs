@@ -250,8 +250,7 @@ unsafe extern "C-unwind" fn recv(
     flags: c_int,
 ) -> ssize_t {
     let Some(section) = hook::enter(Patch::SOCKET) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::recv(fd, buffer, length, flags) };
+        return pass_on!(original::recv(fd, buffer, length, flags));
     };
     let outcome = section.call(fd).and_then(|call| {
         let nowhere = ptr::null_mut();
@@ -270,8 +269,8 @@ unsafe extern "C-unwind" fn __recv_chk(
     flags: c_int,
 ) -> ssize_t {
     if length > capacity {
-        // SAFETY: passed on as it came; it ends the process.
-        return unsafe { original::__recv_chk(fd, buffer, length, capacity, flags) };
+        // It ends the process.
+        return pass_on!(original::__recv_chk(fd, buffer, length, capacity, flags));
     }
     // SAFETY: the buffer is large enough.
     unsafe { recv(fd, buffer, length, flags) }
@@ -287,8 +286,7 @@ unsafe extern "C-unwind" fn recvfrom(
     address_length: *mut socklen_t,
 ) -> ssize_t {
     let Some(section) = hook::enter(Patch::SOCKET) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::recvfrom(fd, buffer, length, flags, address, address_length) };
+        return pass_on! { original::recvfrom(fd, buffer, length, flags, address, address_length) };
     };
     let outcome = section.call(fd).and_then(|call| {
         // SAFETY: what recvfrom asks of its caller.
@@ -308,10 +306,8 @@ unsafe extern "C-unwind" fn __recvfrom_chk(
     address_length: *mut socklen_t,
 ) -> ssize_t {
     if length > capacity {
-        // SAFETY: passed on as it came; it ends the process.
-        return unsafe {
-            original::__recvfrom_chk(fd, buffer, length, capacity, flags, address, address_length)
-        };
+        // It ends the process.
+        return pass_on! { original::__recvfrom_chk(fd, buffer, length, capacity, flags, address, address_length) };
     }
     // SAFETY: the buffer is large enough.
     unsafe { recvfrom(fd, buffer, length, flags, address, address_length) }
@@ -369,14 +365,13 @@ unsafe extern "C-unwind" fn recvmmsg(
     timeout: *mut timespec,
 ) -> c_int {
     let Some(section) = hook::enter(Patch::SOCKET) else {
-        // SAFETY: passed on as it came.
-        return unsafe { recvmmsg_as_it_is(fd, messages, count, flags, timeout) };
+        return pass_on!(recvmmsg_as_it_is(fd, messages, count, flags, timeout));
     };
     // SAFETY: what recvmmsg asks of its caller.
     let limit = unsafe { kernel::timeout(timeout) };
     let (Ok(limit), true) = (limit, flags & NEVER_WAITS == 0) else {
-        // SAFETY: passed on as it came; refused, or does not wait.
-        let received = unsafe { recvmmsg_as_it_is(fd, messages, count, flags, timeout) };
+        // The kernel refuses the call, or it does not wait.
+        let received = pass_on!(recvmmsg_as_it_is(fd, messages, count, flags, timeout));
         keeping_errno(|| section.give_way());
         return received;
     };

@@ -200,8 +200,7 @@ fn by_kind(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssize_t {
     let Some(section) = hook::enter_either(FAMILIES) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::read(fd, buffer, length) };
+        return pass_on!(original::read(fd, buffer, length));
     };
     let buffer = iovec {
         iov_base: buffer,
@@ -222,8 +221,8 @@ unsafe extern "C-unwind" fn __read_chk(
     capacity: size_t,
 ) -> ssize_t {
     if length > capacity {
-        // SAFETY: passed on as it came; it ends the process.
-        return unsafe { original::__read_chk(fd, buffer, length, capacity) };
+        // It ends the process.
+        return pass_on!(original::__read_chk(fd, buffer, length, capacity));
     }
     // SAFETY: the buffer is large enough.
     unsafe { read(fd, buffer, length) }
@@ -232,13 +231,12 @@ unsafe extern "C-unwind" fn __read_chk(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
     let Some(section) = hook::enter_either(FAMILIES) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::readv(fd, vectors, count) };
+        return pass_on!(original::readv(fd, vectors, count));
     };
     // SAFETY: what readv asks of its caller. A negative count is too large.
     let Some(checked) = (unsafe { Vectors::new(vectors, count as usize) }) else {
-        // SAFETY: passed on as it came; refused by the kernel.
-        return unsafe { original::readv(fd, vectors, count) };
+        // The kernel refuses the call.
+        return pass_on!(original::readv(fd, vectors, count));
     };
     let outcome = section.call(fd).and_then(|call| {
         // SAFETY: what readv asks of its caller.
@@ -250,8 +248,7 @@ unsafe extern "C-unwind" fn readv(fd: c_int, vectors: *const iovec, count: c_int
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, length: size_t) -> ssize_t {
     let Some(section) = hook::enter_either(FAMILIES) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::write(fd, buffer, length) };
+        return pass_on!(original::write(fd, buffer, length));
     };
     let buffer = iovec {
         iov_base: buffer.cast_mut(),
@@ -267,13 +264,12 @@ unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, length: size
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn writev(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
     let Some(section) = hook::enter_either(FAMILIES) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::writev(fd, vectors, count) };
+        return pass_on!(original::writev(fd, vectors, count));
     };
     // SAFETY: what writev asks of its caller. A negative count is too large.
     let Some(checked) = (unsafe { Vectors::new(vectors, count as usize) }) else {
-        // SAFETY: passed on as it came; refused by the kernel.
-        return unsafe { original::writev(fd, vectors, count) };
+        // The kernel refuses the call.
+        return pass_on!(original::writev(fd, vectors, count));
     };
     let outcome = section.call(fd).and_then(|call| {
         // SAFETY: what writev asks of its caller.
@@ -292,11 +288,9 @@ unsafe extern "C-unwind" fn preadv2(
     flags: c_int,
 ) -> ssize_t {
     if offset == AT_POSITION && flags == 0 {
-        // SAFETY: passed on as it came.
-        return unsafe { readv(fd, vectors, count) };
+        return pass_on!(readv(fd, vectors, count));
     }
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::preadv2(fd, vectors, count, offset, flags) };
+    let call = || pass_on!(original::preadv2(fd, vectors, count, offset, flags));
     section::run(hook::enter_either(FAMILIES), section::yielding, call)
 }
 
@@ -309,11 +303,9 @@ unsafe extern "C-unwind" fn pwritev2(
     flags: c_int,
 ) -> ssize_t {
     if offset == AT_POSITION && flags == 0 {
-        // SAFETY: passed on as it came.
-        return unsafe { writev(fd, vectors, count) };
+        return pass_on!(writev(fd, vectors, count));
     }
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::pwritev2(fd, vectors, count, offset, flags) };
+    let call = || pass_on!(original::pwritev2(fd, vectors, count, offset, flags));
     section::run(hook::enter_either(FAMILIES), section::yielding, call)
 }
 

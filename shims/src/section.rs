@@ -25,8 +25,7 @@ macro_rules! sections {
         $($(
             #[unsafe(no_mangle)]
             unsafe extern "C-unwind" fn $name($($argument: $type),*) $(-> $result)? {
-                // SAFETY: passed on as it came.
-                let call = || unsafe { original::$name($($argument),*) };
+                let call = || pass_on!(original::$name($($argument),*));
                 let entered = greenpatch_runtime::hook::enter(greenpatch_runtime::Patch::$family);
                 $crate::section::run(entered, $crate::section::$way, call)
             }
@@ -41,8 +40,7 @@ macro_rules! aliases {
     )+) => {$(
         #[unsafe(no_mangle)]
         unsafe extern "C-unwind" fn $name($($argument: $type),*) $(-> $result)? {
-            // SAFETY: passed on as it came.
-            unsafe { $function($($argument),*) }
+            pass_on!($function($($argument),*))
         }
     )+};
 }

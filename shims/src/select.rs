@@ -176,14 +176,13 @@ unsafe extern "C-unwind" fn select(
     timeout: *mut timeval,
 ) -> c_int {
     let Some(section) = hook::enter(Patch::SELECT) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::select(count, read, write, except, timeout) };
+        return pass_on!(original::select(count, read, write, except, timeout));
     };
     // SAFETY: what select asks of its caller.
     let limit = unsafe { timeout.as_ref() };
     if count < 0 || limit.is_some_and(|limit| limit.tv_sec < 0 || limit.tv_usec < 0) {
-        // SAFETY: passed on as it came; refused.
-        return unsafe { original::select(count, read, write, except, timeout) };
+        // The kernel refuses the call.
+        return pass_on!(original::select(count, read, write, except, timeout));
     }
     let limit = limit.map(|limit| {
         Duration::from_secs(limit.tv_sec as u64)
@@ -212,15 +211,13 @@ unsafe extern "C-unwind" fn pselect(
     mask: *const sigset_t,
 ) -> c_int {
     let Some(section) = hook::enter(Patch::SELECT) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::pselect(count, read, write, except, timeout, mask) };
+        return pass_on!(original::pselect(count, read, write, except, timeout, mask));
     };
     // SAFETY: what pselect asks of its caller.
     let limit = unsafe { kernel::timeout(timeout) };
     let (Ok(limit), true) = (limit, count >= 0 && mask.is_null()) else {
-        // SAFETY: passed on as it came.
-        return yielding(section, || unsafe {
-            original::pselect(count, read, write, except, timeout, mask)
+        return yielding(section, || {
+            pass_on!(original::pselect(count, read, write, except, timeout, mask))
         });
     };
     let sets = Set::all(read, write, except);

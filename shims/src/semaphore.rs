@@ -200,7 +200,7 @@ unsafe fn wait_for_shared(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sem_wait(semaphore: *mut sem_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised semaphore, in place until it is destroyed.
     match unsafe { Semaphore::ours(semaphore) } {
         Some(semaphore) => status(semaphore.wait(None)),
         // SAFETY: passed on as it came.
@@ -216,18 +216,17 @@ fn status(outcome: Result<(), Errno>) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sem_trywait(semaphore: *mut sem_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised semaphore, in place until it is destroyed.
     match unsafe { Semaphore::ours(semaphore) } {
         Some(semaphore) if semaphore.try_take(1) => 0,
         Some(_) => status(Err(Errno::AGAIN)),
-        // SAFETY: passed on as it came.
-        None => unsafe { original::sem_trywait(semaphore) },
+        None => pass_on!(original::sem_trywait(semaphore)),
     }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sem_timedwait(semaphore: *mut sem_t, time: *const timespec) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised semaphore, in place until it is destroyed.
     match unsafe { Semaphore::ours(semaphore) } {
         // SAFETY: as above.
         Some(semaphore) => unsafe { wait_until(semaphore, libc::CLOCK_REALTIME, time) },
@@ -248,7 +247,7 @@ unsafe extern "C-unwind" fn sem_clockwait(
     clock: clockid_t,
     time: *const timespec,
 ) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised semaphore, in place until it is destroyed.
     match unsafe { Semaphore::ours(semaphore) } {
         // SAFETY: as above.
         Some(semaphore) => unsafe { wait_until(semaphore, clock, time) },
@@ -276,12 +275,11 @@ unsafe fn wait_until(semaphore: &Semaphore, clock: clockid_t, time: *const times
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sem_post(semaphore: *mut sem_t) -> c_int {
-    // SAFETY: what the function asks of its caller.
+    // SAFETY: POSIX asks the caller for an initialised semaphore, in place until it is destroyed.
     match unsafe { Semaphore::ours(semaphore) } {
         Some(semaphore) => status(keeping_errno(|| semaphore.post())),
         None => {
-            // SAFETY: passed on as it came.
-            let status = unsafe { original::sem_post(semaphore) };
+            let status = pass_on!(original::sem_post(semaphore));
             // From here on the semaphore may be gone. The half that is waited on stands first.
             keeping_errno(|| wake_one_green_from_signal(semaphore.cast()));
             status

@@ -286,8 +286,7 @@ unsafe extern "C-unwind" fn send(
     flags: c_int,
 ) -> ssize_t {
     let Some(section) = hook::enter(Patch::SOCKET) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::send(fd, buffer, length, flags) };
+        return pass_on!(original::send(fd, buffer, length, flags));
     };
     let outcome = section.call(fd).and_then(|call| {
         // SAFETY: what send asks of its caller.
@@ -306,8 +305,7 @@ unsafe extern "C-unwind" fn sendto(
     address_length: socklen_t,
 ) -> ssize_t {
     let Some(section) = hook::enter(Patch::SOCKET) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::sendto(fd, buffer, length, flags, address, address_length) };
+        return pass_on! { original::sendto(fd, buffer, length, flags, address, address_length) };
     };
     let outcome = section.call(fd).and_then(|call| {
         // SAFETY: what sendto asks of its caller.
@@ -319,8 +317,7 @@ unsafe extern "C-unwind" fn sendto(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     let Some(section) = hook::enter(Patch::SOCKET) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::sendmsg(fd, message, flags) };
+        return pass_on!(original::sendmsg(fd, message, flags));
     };
     let outcome = section.call(fd).and_then(|call| {
         // SAFETY: what sendmsg asks of its caller.
@@ -337,8 +334,7 @@ unsafe extern "C-unwind" fn sendmmsg(
     flags: c_int,
 ) -> c_int {
     let Some(section) = hook::enter(Patch::SOCKET) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::sendmmsg(fd, messages, count, flags) };
+        return pass_on!(original::sendmmsg(fd, messages, count, flags));
     };
     // The kernel takes no more than this at a time, and says so by its count.
     let count = (count as usize).min(libc::UIO_MAXIOV as usize);

@@ -80,8 +80,7 @@ pub(crate) unsafe fn is_unix_address(address: *const c_void, length: socklen_t) 
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
-    // SAFETY: passed on as it came.
-    opened(unsafe { original::socket(domain, kind, protocol) })
+    opened(pass_on!(original::socket(domain, kind, protocol)))
 }
 
 #[unsafe(no_mangle)]
@@ -102,8 +101,7 @@ unsafe extern "C-unwind" fn accept(
     length: *mut socklen_t,
 ) -> c_int {
     let Some(section) = hook::enter(Patch::SOCKET) else {
-        // SAFETY: passed on as it came.
-        return opened(unsafe { original::accept(fd, address, length) });
+        return opened(pass_on!(original::accept(fd, address, length)));
     };
     // SAFETY: what accept asks of its caller.
     let outcome = unsafe { accept_on(&section, fd, address, length, 0) };
@@ -118,8 +116,7 @@ unsafe extern "C-unwind" fn accept4(
     flags: c_int,
 ) -> c_int {
     let Some(section) = hook::enter(Patch::SOCKET) else {
-        // SAFETY: passed on as it came.
-        return opened(unsafe { original::accept4(fd, address, length, flags) });
+        return opened(pass_on!(original::accept4(fd, address, length, flags)));
     };
     // SAFETY: what accept4 asks of its caller.
     let outcome = unsafe { accept_on(&section, fd, address, length, flags) };
@@ -160,8 +157,7 @@ unsafe extern "C-unwind" fn connect(
     length: socklen_t,
 ) -> c_int {
     let Some(section) = hook::enter(Patch::SOCKET) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::connect(fd, address, length) };
+        return pass_on!(original::connect(fd, address, length));
     };
     // SAFETY: what connect asks of its caller.
     let outcome = unsafe { connect_on(&section, fd, address, length) };
@@ -244,8 +240,7 @@ unsafe extern "C-unwind" fn setsockopt(
     value: *const c_void,
     length: socklen_t,
 ) -> c_int {
-    // SAFETY: passed on as it came.
-    let status = unsafe { original::setsockopt(fd, level, option, value, length) };
+    let status = pass_on!(original::setsockopt(fd, level, option, value, length));
     let is_timeout = matches!(
         option,
         libc::SO_RCVTIMEO | libc::SO_SNDTIMEO | SO_RCVTIMEO_NEW | SO_SNDTIMEO_NEW
@@ -267,8 +262,7 @@ unsafe extern "C-unwind" fn getsockopt(
     value: *mut c_void,
     length: *mut socklen_t,
 ) -> c_int {
-    // SAFETY: passed on as it came.
-    let status = unsafe { original::getsockopt(fd, level, option, value, length) };
+    let status = pass_on!(original::getsockopt(fd, level, option, value, length));
     if status == 0 && level == libc::SOL_SOCKET && option == SO_PEERPIDFD {
         // SAFETY: written on success, with the length of what was written.
         unsafe {

@@ -222,8 +222,7 @@ unsafe extern "C-unwind" fn splice(
     length: size_t,
     flags: c_uint,
 ) -> ssize_t {
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::splice(from, from_offset, to, to_offset, length, flags) };
+    let call = || pass_on! { original::splice(from, from_offset, to, to_offset, length, flags) };
     let Some(section) = hook::enter(Patch::OS).filter(|_| length > 0) else {
         return call();
     };
@@ -254,8 +253,7 @@ unsafe extern "C-unwind" fn splice(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn tee(from: c_int, to: c_int, length: size_t, flags: c_uint) -> ssize_t {
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::tee(from, to, length, flags) };
+    let call = || pass_on!(original::tee(from, to, length, flags));
     let Some(section) = hook::enter(Patch::OS).filter(|_| length > 0) else {
         return call();
     };
@@ -276,8 +274,7 @@ unsafe extern "C-unwind" fn vmsplice(
     count: size_t,
     flags: c_uint,
 ) -> ssize_t {
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::vmsplice(pipe, vectors, count, flags) };
+    let call = || pass_on!(original::vmsplice(pipe, vectors, count, flags));
     let Some(section) = hook::enter(Patch::OS).filter(|_| count > 0) else {
         return call();
     };
@@ -308,8 +305,7 @@ unsafe extern "C-unwind" fn sendfile(
     offset: *mut off_t,
     length: size_t,
 ) -> ssize_t {
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::sendfile(to, from, offset, length) };
+    let call = || pass_on!(original::sendfile(to, from, offset, length));
     let Some(section) = hook::enter(Patch::OS) else {
         return call();
     };

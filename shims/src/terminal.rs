@@ -56,8 +56,7 @@ unsafe extern "C-unwind" fn forkpty(
 /// Variadic in C: see `fcntl`.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: usize) -> c_int {
-    // SAFETY: passed on as it came.
-    let call = || unsafe { original::ioctl(fd, request, argument) };
+    let call = || pass_on!(original::ioctl(fd, request, argument));
     // A signal handler may ask a device.
     let value = section::run(enter(Patch::OS), section::in_place, call);
     if request == libc::TIOCGPTPEER {

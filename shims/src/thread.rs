@@ -144,8 +144,7 @@ unsafe extern "C-unwind" fn pthread_create(
     argument: *mut c_void,
 ) -> c_int {
     let Some(home) = hook::thread::home() else {
-        // SAFETY: the original asks the same of its caller.
-        return unsafe { original::pthread_create(thread, attributes, start, argument) };
+        return pass_on! { original::pthread_create(thread, attributes, start, argument) };
     };
     // SAFETY: what pthread_create asks of its caller: null or initialised attributes.
     let outcome = match unsafe { read(attributes) } {
@@ -158,10 +157,9 @@ unsafe extern "C-unwind" fn pthread_create(
     };
     match outcome {
         Ok(()) => 0,
-        // SAFETY: the original asks the same of its caller.
-        Err(Errno::INVAL) => unsafe {
-            original::pthread_create(thread, attributes, start, argument)
-        },
+        Err(Errno::INVAL) => {
+            pass_on! { original::pthread_create(thread, attributes, start, argument) }
+        }
         Err(error) => error.raw_os_error(),
     }
 }
@@ -230,8 +228,7 @@ unsafe extern "C-unwind" fn pthread_join(thread: pthread_t, value: *mut *mut c_v
     match hook::enter(Patch::THREAD) {
         // SAFETY: what pthread_join asks of its caller.
         Some(section) => unsafe { join_native(&section, thread, value, None) },
-        // SAFETY: the original asks the same of its caller.
-        None => unsafe { original::pthread_join(thread, value) },
+        None => pass_on!(original::pthread_join(thread, value)),
     }
 }
 
@@ -242,8 +239,8 @@ unsafe extern "C-unwind" fn pthread_tryjoin_np(
 ) -> c_int {
     // SAFETY: what pthread_tryjoin_np asks of its caller: a thread that is still to be joined.
     match unsafe { hook::thread::join(thread, Some(Deadline::from_nanos(0))) } {
-        // SAFETY: an OS thread, of which the original asks the same.
-        Err(Errno::SRCH) => unsafe { original::pthread_tryjoin_np(thread, value) },
+        // An OS thread.
+        Err(Errno::SRCH) => pass_on!(original::pthread_tryjoin_np(thread, value)),
         Err(Errno::TIMEDOUT) => libc::EBUSY,
         // SAFETY: the function asks its caller for null or a place for the value.
         outcome => unsafe { hand_over(outcome, value) },
@@ -258,10 +255,8 @@ unsafe extern "C-unwind" fn pthread_timedjoin_np(
 ) -> c_int {
     // SAFETY: the function asks its caller for a thread that is still to be joined, a valid time, and null or a place for the
     // value.
-    unsafe { join_by(thread, value, libc::CLOCK_REALTIME, time) }.unwrap_or_else(|| {
-        // SAFETY: the original asks the same of its caller.
-        unsafe { original::pthread_timedjoin_np(thread, value, time) }
-    })
+    unsafe { join_by(thread, value, libc::CLOCK_REALTIME, time) }
+        .unwrap_or_else(|| pass_on!(original::pthread_timedjoin_np(thread, value, time)))
 }
 
 #[unsafe(no_mangle)]
@@ -273,10 +268,8 @@ unsafe extern "C-unwind" fn pthread_clockjoin_np(
 ) -> c_int {
     // SAFETY: the function asks its caller for a thread that is still to be joined, a valid time, and null or a place for the
     // value.
-    unsafe { join_by(thread, value, clock, time) }.unwrap_or_else(|| {
-        // SAFETY: the original asks the same of its caller.
-        unsafe { original::pthread_clockjoin_np(thread, value, clock, time) }
-    })
+    unsafe { join_by(thread, value, clock, time) }
+        .unwrap_or_else(|| pass_on!(original::pthread_clockjoin_np(thread, value, clock, time)))
 }
 
 /// `pthread_clockjoin_np` if a green thread takes part; `None` leaves it to the original.
@@ -330,8 +323,8 @@ unsafe extern "C-unwind" fn pthread_detach(thread: pthread_t) -> c_int {
     // SAFETY: what pthread_detach asks of its caller: a thread that is still to be joined or detached.
     match unsafe { hook::thread::detach(thread) } {
         Ok(()) => 0,
-        // SAFETY: an OS thread, of which the original asks the same.
-        Err(Errno::SRCH) => unsafe { original::pthread_detach(thread) },
+        // An OS thread.
+        Err(Errno::SRCH) => pass_on!(original::pthread_detach(thread)),
         Err(error) => error.raw_os_error(),
     }
 }
@@ -360,8 +353,8 @@ unsafe extern "C-unwind" fn __pthread_register_cancel(buffer: *mut CleanupBuffer
     match stack_unknown_to_glibc() {
         // SAFETY: the header's macro keeps the buffer in its frame until it is popped.
         Some(_) => unsafe { exit::push_cleanup(buffer) },
-        // SAFETY: an OS thread, of which the original asks the same.
-        None => unsafe { original::__pthread_register_cancel(buffer) },
+        // An OS thread.
+        None => pass_on!(original::__pthread_register_cancel(buffer)),
     }
 }
 
@@ -371,8 +364,8 @@ unsafe extern "C-unwind" fn __pthread_unregister_cancel(buffer: *mut CleanupBuff
     match stack_unknown_to_glibc() {
         // SAFETY: the header's macro pops what it has pushed.
         Some(_) => unsafe { exit::pop_cleanup(buffer) },
-        // SAFETY: an OS thread, of which the original asks the same.
-        None => unsafe { original::__pthread_unregister_cancel(buffer) },
+        // An OS thread.
+        None => pass_on!(original::__pthread_unregister_cancel(buffer)),
     }
 }
 

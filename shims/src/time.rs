@@ -84,8 +84,7 @@ unsafe fn accepted(request: *const timespec) -> Option<Duration> {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sleep(seconds: c_uint) -> c_uint {
     let Some(section) = hook::enter(Patch::TIME) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::sleep(seconds) };
+        return pass_on!(original::sleep(seconds));
     };
     sleep_for(&section, Duration::from_secs(seconds.into()));
     0
@@ -94,8 +93,7 @@ unsafe extern "C-unwind" fn sleep(seconds: c_uint) -> c_uint {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn usleep(microseconds: c_uint) -> c_int {
     let Some(section) = hook::enter(Patch::TIME) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::usleep(microseconds) };
+        return pass_on!(original::usleep(microseconds));
     };
     sleep_for(&section, Duration::from_micros(microseconds.into()));
     0
@@ -104,13 +102,12 @@ unsafe extern "C-unwind" fn usleep(microseconds: c_uint) -> c_int {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn nanosleep(request: *const timespec, remaining: *mut timespec) -> c_int {
     let Some(section) = hook::enter(Patch::TIME) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::nanosleep(request, remaining) };
+        return pass_on!(original::nanosleep(request, remaining));
     };
     // SAFETY: what nanosleep asks of its caller.
     let Some(duration) = (unsafe { accepted(request) }) else {
-        // SAFETY: passed on as it came; the kernel refuses it.
-        return unsafe { original::nanosleep(request, remaining) };
+        // The kernel refuses the call.
+        return pass_on!(original::nanosleep(request, remaining));
     };
     sleep_for(&section, duration);
     finish(section, Ok(0))
@@ -134,15 +131,14 @@ unsafe extern "C-unwind" fn clock_nanosleep(
     remaining: *mut timespec,
 ) -> c_int {
     let Some(section) = hook::enter(Patch::TIME) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::clock_nanosleep(clock, flags, request, remaining) };
+        return pass_on!(original::clock_nanosleep(clock, flags, request, remaining));
     };
     // SAFETY: what clock_nanosleep asks of its caller.
     let accepted = unsafe { accepted(request) };
     let (Some(time), true) = (accepted, is_sleeping_clock(clock)) else {
-        // SAFETY: passed on as it came; a CPU clock, or refused by the kernel.
-        return section::yielding(section, || unsafe {
-            original::clock_nanosleep(clock, flags, request, remaining)
+        // It is a CPU clock, or the kernel refuses the call.
+        return section::yielding(section, || {
+            pass_on!(original::clock_nanosleep(clock, flags, request, remaining))
         });
     };
     if flags & libc::TIMER_ABSTIME != 0 {
@@ -159,13 +155,12 @@ unsafe extern "C-unwind" fn thrd_sleep(
     remaining: *mut timespec,
 ) -> c_int {
     let Some(section) = hook::enter(Patch::TIME) else {
-        // SAFETY: passed on as it came.
-        return unsafe { original::thrd_sleep(request, remaining) };
+        return pass_on!(original::thrd_sleep(request, remaining));
     };
     // SAFETY: what thrd_sleep asks of its caller.
     let Some(duration) = (unsafe { accepted(request) }) else {
-        // SAFETY: passed on as it came; refused by the kernel.
-        return unsafe { original::thrd_sleep(request, remaining) };
+        // The kernel refuses the call.
+        return pass_on!(original::thrd_sleep(request, remaining));
     };
     sleep_for(&section, duration);
     0

@@ -30,7 +30,7 @@ unsafe extern "C-unwind" {
 type IntStart = unsafe extern "C-unwind" fn(*mut c_void) -> c_int;
 
 /// `thrd_start_t` and its argument, on their way to the new thread.
-struct Entry {
+struct C11Start {
     start: IntStart,
     argument: *mut c_void,
 }
@@ -40,10 +40,10 @@ fn as_pointer(result: c_int) -> *mut c_void {
     ptr::without_provenance_mut(result as usize)
 }
 
-unsafe extern "C-unwind" fn run(entry: *mut c_void) -> *mut c_void {
-    let Entry { start, argument } = {
+unsafe extern "C-unwind" fn run(routine: *mut c_void) -> *mut c_void {
+    let C11Start { start, argument } = {
         // SAFETY: made by `thrd_create` for this thread alone.
-        *unsafe { Box::from_raw(entry.cast::<Entry>()) }
+        *unsafe { Box::from_raw(routine.cast::<C11Start>()) }
     };
     // SAFETY: what thrd_create asks of its caller.
     as_pointer(unsafe { start(argument) })
@@ -58,12 +58,12 @@ unsafe extern "C-unwind" fn thrd_create(
     if hook::thread::home().is_none() {
         return pass_on!(original::thrd_create(thread, start, argument));
     }
-    let entry = Box::into_raw(Box::new(Entry { start, argument }));
+    let routine = Box::into_raw(Box::new(C11Start { start, argument }));
     // SAFETY: what thrd_create asks of its caller; `run` is given what it takes.
-    let error = unsafe { pthread_create(thread, ptr::null(), run, entry.cast()) };
+    let error = unsafe { pthread_create(thread, ptr::null(), run, routine.cast()) };
     if error != 0 {
         // SAFETY: no thread has it.
-        drop(unsafe { Box::from_raw(entry) });
+        drop(unsafe { Box::from_raw(routine) });
     }
     status(error)
 }

@@ -29,8 +29,8 @@ use rustix::io::Errno;
 use crate::kernel::{self, finish, returned};
 use crate::word::{Until, wake};
 
-/// The arguments of futex(2).
-struct Call {
+/// A call of futex(2): its arguments.
+struct FutexCall {
     arguments: [usize; 6],
     word: *const u32,
     /// The operation without its flags.
@@ -46,10 +46,10 @@ struct Call {
 
 const FLAGS: c_int = libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME;
 
-impl Call {
-    fn new(arguments: [usize; 6]) -> Call {
+impl FutexCall {
+    fn new(arguments: [usize; 6]) -> FutexCall {
         let [word, operation, value, timeout, second_word, third_value] = arguments;
-        Call {
+        FutexCall {
             arguments,
             word: word as *const u32,
             operation: operation as c_int & !FLAGS,
@@ -100,13 +100,13 @@ impl Call {
 /// As for futex.
 pub(crate) unsafe fn call(arguments: [usize; 6]) -> c_long {
     // SAFETY: the caller's promise.
-    unsafe { futex_call(Call::new(arguments)) }
+    unsafe { futex_call(FutexCall::new(arguments)) }
 }
 
 /// # Safety
 ///
 /// As for futex.
-unsafe fn futex_call(call: Call) -> c_long {
+unsafe fn futex_call(call: FutexCall) -> c_long {
     let usable = |word: *const u32| !word.is_null() && word.is_aligned();
     let is_ours = call.flags & libc::FUTEX_PRIVATE_FLAG != 0 && usable(call.word);
     let outcome = match call.operation {
@@ -118,10 +118,12 @@ unsafe fn futex_call(call: Call) -> c_long {
             // SAFETY: the caller's promise.
             return unsafe { wait(&call, call.third_value) };
         }
-        libc::FUTEX_WAKE if is_ours => Ok(wake(call.word, Call::count(call.value), ANY)),
-        libc::FUTEX_WAKE_BITSET if is_ours && call.third_value != 0 => {
-            Ok(wake(call.word, Call::count(call.value), call.third_value))
-        }
+        libc::FUTEX_WAKE if is_ours => Ok(wake(call.word, FutexCall::count(call.value), ANY)),
+        libc::FUTEX_WAKE_BITSET if is_ours && call.third_value != 0 => Ok(wake(
+            call.word,
+            FutexCall::count(call.value),
+            call.third_value,
+        )),
         libc::FUTEX_REQUEUE if is_ours && usable(call.second_word) => Ok(requeue(&call)),
         libc::FUTEX_CMP_REQUEUE if is_ours && usable(call.second_word) => {
             // SAFETY: the caller's promise.
@@ -164,7 +166,7 @@ unsafe fn load(word: *const u32) -> u32 {
 /// # Safety
 ///
 /// As for futex.
-unsafe fn wait(call: &Call, bitset: u32) -> c_long {
+unsafe fn wait(call: &FutexCall, bitset: u32) -> c_long {
     let Some(section) = hook::enter(Patch::LOCK) else {
         let _waiter = if call.timeout.is_null() {
             KernelWaiter::register_endless(call.word)
@@ -182,7 +184,7 @@ unsafe fn wait(call: &Call, bitset: u32) -> c_long {
 /// # Safety
 ///
 /// As for futex.
-unsafe fn park(section: &Section, call: &Call, bitset: u32) -> Result<(), Errno> {
+unsafe fn park(section: &Section, call: &FutexCall, bitset: u32) -> Result<(), Errno> {
     // SAFETY: the caller's promise.
     let duration = unsafe { call.timeout.as_ref() }
         .map(|time| kernel::checked(*time))
@@ -207,7 +209,7 @@ unsafe fn park(section: &Section, call: &Call, bitset: u32) -> Result<(), Errno>
     }
 }
 
-fn requeue(call: &Call) -> u32 {
+fn requeue(call: &FutexCall) -> u32 {
     // Here the kernel takes a count of none as it stands.
     let (wakes, moves) = (call.value, call.second_value);
     let (woken, moved) = futex::requeue_green(call.word, call.second_word, wakes, moves);
@@ -278,7 +280,7 @@ impl WakeOp {
 /// # Safety
 ///
 /// Both words are aligned; the second can be written to.
-unsafe fn wake_op(call: &Call, op: WakeOp) -> u32 {
+unsafe fn wake_op(call: &FutexCall, op: WakeOp) -> u32 {
     // SAFETY: the caller's promise.
     let second = unsafe { AtomicU32::from_ptr(call.second_word.cast_mut()) };
     let mut old = second.load(Ordering::Relaxed);
@@ -290,9 +292,9 @@ unsafe fn wake_op(call: &Call, op: WakeOp) -> u32 {
     ) {
         old = current;
     }
-    let mut woken = wake(call.word, Call::count(call.value), ANY);
+    let mut woken = wake(call.word, FutexCall::count(call.value), ANY);
     if (op.compare)(&(old as i32), &op.comparand) {
-        woken += wake(call.second_word, Call::count(call.second_value), ANY);
+        woken += wake(call.second_word, FutexCall::count(call.second_value), ANY);
     }
     woken
 }

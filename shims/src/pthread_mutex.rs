@@ -82,7 +82,7 @@ const _: () = assert!(align_of::<Mutex>() <= align_of::<pthread_mutex_t>());
 
 /// What `kind` says of a mutex that is ours.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum MutexKind {
     Normal,
     /// As normal, but only its owner may unlock it, as those that inherit priorities have it.
     Owned,
@@ -108,7 +108,7 @@ impl Mutex {
     /// # Safety
     ///
     /// `mutex` points to an initialised mutex, which stays in place for `'a`.
-    unsafe fn ours<'a>(mutex: *mut pthread_mutex_t) -> Option<(&'a Mutex, Kind)> {
+    unsafe fn ours<'a>(mutex: *mut pthread_mutex_t) -> Option<(&'a Mutex, MutexKind)> {
         // SAFETY: the caller's promise; every field is an atomic.
         let mutex = unsafe { &*mutex.cast::<Mutex>() };
         let kind = mutex.kind.load(Ordering::Relaxed);
@@ -116,11 +116,11 @@ impl Mutex {
             return None;
         }
         let kind = match kind & KIND_MASK {
-            libc::PTHREAD_MUTEX_NORMAL | ADAPTIVE if kind & INHERITS != 0 => Kind::Owned,
-            libc::PTHREAD_MUTEX_NORMAL => Kind::Normal,
-            libc::PTHREAD_MUTEX_RECURSIVE => Kind::Recursive,
-            libc::PTHREAD_MUTEX_ERRORCHECK => Kind::ErrorChecking,
-            _ => Kind::Adaptive,
+            libc::PTHREAD_MUTEX_NORMAL | ADAPTIVE if kind & INHERITS != 0 => MutexKind::Owned,
+            libc::PTHREAD_MUTEX_NORMAL => MutexKind::Normal,
+            libc::PTHREAD_MUTEX_RECURSIVE => MutexKind::Recursive,
+            libc::PTHREAD_MUTEX_ERRORCHECK => MutexKind::ErrorChecking,
+            _ => MutexKind::Adaptive,
         };
         Some((mutex, kind))
     }
@@ -135,11 +135,11 @@ impl Mutex {
             .is_ok()
     }
 
-    fn acquire(&self, kind: Kind, until: impl FnOnce() -> Limit) -> Result<(), c_int> {
+    fn acquire(&self, kind: MutexKind, until: impl FnOnce() -> Limit) -> Result<(), c_int> {
         if self.try_acquire() {
             return Ok(());
         }
-        if kind == Kind::Adaptive {
+        if kind == MutexKind::Adaptive {
             for _ in 0..SPINS {
                 hint::spin_loop();
                 if self.lock.load(Ordering::Relaxed) == FREE && self.try_acquire() {
@@ -158,10 +158,10 @@ impl Mutex {
     }
 
     /// Locks, waiting as `until` allows, which is asked only if there is something to wait for.
-    fn lock(&self, kind: Kind, until: impl FnOnce() -> Limit, joins: Users) -> c_int {
+    fn lock(&self, kind: MutexKind, until: impl FnOnce() -> Limit, joins: Users) -> c_int {
         match kind {
-            Kind::Recursive if self.is_mine() => return self.enter_again(),
-            Kind::ErrorChecking if self.is_mine() => return libc::EDEADLK,
+            MutexKind::Recursive if self.is_mine() => return self.enter_again(),
+            MutexKind::ErrorChecking if self.is_mine() => return libc::EDEADLK,
             _ => {}
         }
         match self.acquire(kind, until) {
@@ -179,8 +179,8 @@ impl Mutex {
         0
     }
 
-    fn own(&self, kind: Kind, joins: Users) {
-        if kind == Kind::Recursive {
+    fn own(&self, kind: MutexKind, joins: Users) {
+        if kind == MutexKind::Recursive {
             self.count.store(1, Ordering::Relaxed);
         }
         self.owner.store(hook::thread::id(), Ordering::Relaxed);
@@ -192,8 +192,8 @@ impl Mutex {
         }
     }
 
-    fn try_lock(&self, kind: Kind) -> c_int {
-        if kind == Kind::Recursive && self.is_mine() {
+    fn try_lock(&self, kind: MutexKind) -> c_int {
+        if kind == MutexKind::Recursive && self.is_mine() {
             return self.enter_again();
         }
         if !self.try_acquire() {
@@ -203,10 +203,10 @@ impl Mutex {
         0
     }
 
-    fn unlock(&self, kind: Kind, leaves: Users) -> c_int {
+    fn unlock(&self, kind: MutexKind, leaves: Users) -> c_int {
         match kind {
-            Kind::Normal | Kind::Adaptive => {}
-            Kind::Recursive => {
+            MutexKind::Normal | MutexKind::Adaptive => {}
+            MutexKind::Recursive => {
                 if !self.is_mine() {
                     return libc::EPERM;
                 }
@@ -216,7 +216,7 @@ impl Mutex {
                     return 0;
                 }
             }
-            Kind::ErrorChecking | Kind::Owned => {
+            MutexKind::ErrorChecking | MutexKind::Owned => {
                 if !self.is_mine() || self.lock.load(Ordering::Relaxed) == FREE {
                     return libc::EPERM;
                 }

@@ -244,7 +244,7 @@ unsafe fn call_cancellable(number: c_long, arguments: &[usize; 6]) -> isize {
 pub(crate) fn wake(word: *const u32, count: u32, bitset: u32) -> u32 {
     let woken = futex::wake_bitset(word, count, bitset);
     if woken != 0 {
-        hook::pay_turn();
+        hook::yield_if_owed();
     }
     woken
 }

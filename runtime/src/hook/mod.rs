@@ -31,4 +31,4 @@ pub use crate::wait::descriptor::{
     is_nonblocking, kind, opened, outdated, timeouts_changed,
 };
 pub use crate::wait::retry::retry_by_timer;
-pub use crate::wait::section::{Section, enter, enter_any, enter_either, pay_turn};
+pub use crate::wait::section::{Section, enter, enter_any, enter_either, yield_if_owed};

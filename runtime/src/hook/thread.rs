@@ -23,13 +23,13 @@ pub use crate::sched::task::PthreadAttributes as Attributes;
 /// A thread's start routine.
 pub type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
 
-/// What crosses to the new green thread.
-struct Entry {
+/// A start routine and its argument, which cross to the new green thread.
+struct StartRoutine {
     start: Start,
     argument: *mut c_void,
 }
 
-impl Entry {
+impl StartRoutine {
     /// Gives what the start routine returns, or what `pthread_exit` was called with in it.
     ///
     /// # Safety
@@ -44,7 +44,7 @@ impl Entry {
 }
 
 // SAFETY: that the argument may cross threads is what `pthread_create` asks of its caller.
-unsafe impl Send for Entry {}
+unsafe impl Send for StartRoutine {}
 
 /// Where a thread that is created here becomes a green one. On a green thread it holds a native section.
 pub struct Home {
@@ -114,11 +114,11 @@ pub unsafe fn create(
     });
     let id = task.header.id;
     let life = Life::new(home.shared.clone(), task);
-    let entry = Entry { start, argument };
+    let routine = StartRoutine { start, argument };
     let (stack_size, is_joinable) = (attributes.stack_size, !attributes.is_detached);
     let green = GreenRef::prepare(stack_size, life, is_joinable, move |green| {
         // SAFETY: the caller's promise is that the routine may be called so, and this is the new green thread.
-        green.set_value(unsafe { entry.run(id) });
+        green.set_value(unsafe { routine.run(id) });
     })
     .map_err(|error| match error.kind() {
         std::io::ErrorKind::InvalidInput => Errno::INVAL,

@@ -21,7 +21,7 @@ use crate::base::interest::Interest;
 use crate::sched::context::NativeSection;
 use crate::wait::call::Call;
 use crate::wait::descriptor;
-use crate::wait::interrupt::{End, Limits};
+use crate::wait::interrupt::{Limits, WaitEnd};
 use crate::wait::section;
 
 /// std's socket `S`, whose descriptor the runtime knows while it is here.
@@ -261,8 +261,8 @@ pub(super) fn retry_on_os_thread<T>(
     loop {
         match limits.check() {
             Ok(()) => {}
-            Err(End::Deadline) => return Err(Errno::AGAIN),
-            Err(End::Interrupted(interrupted)) => return Err(interrupted.into()),
+            Err(WaitEnd::Deadline) => return Err(Errno::AGAIN),
+            Err(WaitEnd::Interrupted(interrupted)) => return Err(interrupted.into()),
         }
         let timeout = limits.until().map(Deadline::timeout);
         let mut entry = [PollFd::from_borrowed_fd(fd, flags)];

@@ -122,13 +122,13 @@ impl Condvar {
     /// Wakes one waiter.
     pub fn notify_one(&self) {
         self.0.notify(1);
-        section::pay_own_turn();
+        section::yield_if_owed_own();
     }
 
     /// Wakes all waiters.
     pub fn notify_all(&self) {
         self.0.notify(u32::MAX);
-        section::pay_own_turn();
+        section::yield_if_owed_own();
     }
 }
 

@@ -20,13 +20,13 @@ use crate::base::process;
 use crate::sched::green::GreenRef;
 use crate::wait::descriptor::{Descriptor, is_ready};
 use crate::wait::futex;
-use crate::wait::interrupt::{End, Limits};
+use crate::wait::interrupt::{Limits, WaitEnd};
 
 /// A thread's turn: a lock of three states, as in [`sync`](crate::sync).
 pub(crate) struct Turn(&'static AtomicU32);
 
 impl Turn {
-    fn take(word: &'static AtomicU32, deadline: Option<Deadline>) -> Result<Turn, End> {
+    fn take(word: &'static AtomicU32, deadline: Option<Deadline>) -> Result<Turn, WaitEnd> {
         if word
             .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
             .is_err()
@@ -95,8 +95,8 @@ fn take_turn(word: &'static AtomicU32, deadline: Option<Deadline>) -> Result<Opt
     }
     match Turn::take(word, deadline) {
         Ok(turn) => Ok(Some(turn)),
-        Err(End::Deadline) => Err(LATE),
-        Err(End::Interrupted(interrupted)) => Err(interrupted.into()),
+        Err(WaitEnd::Deadline) => Err(LATE),
+        Err(WaitEnd::Interrupted(interrupted)) => Err(interrupted.into()),
     }
 }
 

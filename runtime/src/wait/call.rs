@@ -13,7 +13,7 @@ use crate::base::deadline::Deadline;
 use crate::base::interest::Interest;
 use crate::base::reason::Packed;
 use crate::wait::descriptor::{
-    self, Descriptor, FileKind, GoingOn, Kind, NO_TIME, Opening, Snapshot, Waiter, borrow,
+    self, Descriptor, FileKind, GoingOn, Kind, NO_TIME, Opening, ReadinessSnapshot, Waiter, borrow,
 };
 use crate::wait::interrupt::Limits;
 
@@ -284,7 +284,7 @@ impl<'a, 'w> Step<'a, 'w> {
     /// What is known of the descriptor before an attempt. A call that has done nothing yet belongs to whatever has the number
     /// now.
     #[inline]
-    fn look(&mut self) -> Result<Snapshot, Errno> {
+    fn look(&mut self) -> Result<ReadinessSnapshot, Errno> {
         loop {
             match self.call.descriptor.look(self.call.opening) {
                 Err(Errno::BADF) if !self.call.has_begun => {
@@ -304,7 +304,7 @@ impl<'a, 'w> Step<'a, 'w> {
     /// Waits before the first attempt. False if it need not wait to try.
     fn wait_behind_others(
         &mut self,
-        snapshot: Snapshot,
+        snapshot: ReadinessSnapshot,
         deadline: Option<Deadline>,
     ) -> Result<bool, Errno> {
         self.call.descriptor.prompt(self.call.fd, self.waiter);
@@ -322,7 +322,11 @@ impl<'a, 'w> Step<'a, 'w> {
     }
 
     /// Waits after an attempt that found nothing, until there may be something.
-    fn wait(&mut self, snapshot: Snapshot, deadline: Option<Deadline>) -> Result<(), Errno> {
+    fn wait(
+        &mut self,
+        snapshot: ReadinessSnapshot,
+        deadline: Option<Deadline>,
+    ) -> Result<(), Errno> {
         self.call.has_begun |= self.park(snapshot, deadline, true)?;
         Ok(())
     }
@@ -339,7 +343,7 @@ impl<'a, 'w> Step<'a, 'w> {
     /// Queues and parks until there may be something. False if there may be already.
     fn park(
         &self,
-        snapshot: Snapshot,
+        snapshot: ReadinessSnapshot,
         deadline: Option<Deadline>,
         has_tried: bool,
     ) -> Result<bool, Errno> {

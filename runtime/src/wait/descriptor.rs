@@ -147,7 +147,7 @@ impl Descriptor {
     ///
     /// `EBADF` if the number has another descriptor by now than when the call first looked, or none.
     #[inline]
-    pub(crate) fn look(&self, opening: Opening) -> Result<Snapshot, Errno> {
+    pub(crate) fn look(&self, opening: Opening) -> Result<ReadinessSnapshot, Errno> {
         let snapshot = self.snapshot();
         if self.openings.is(opening) {
             Ok(snapshot)
@@ -158,8 +158,8 @@ impl Descriptor {
 
     /// As [`look`](Self::look), for who belongs to whatever has the number.
     #[inline]
-    pub(crate) fn snapshot(&self) -> Snapshot {
-        Snapshot {
+    pub(crate) fn snapshot(&self) -> ReadinessSnapshot {
+        ReadinessSnapshot {
             readiness: self.line.readiness(),
             generation: self.generation.load(Ordering::SeqCst),
         }
@@ -168,12 +168,12 @@ impl Descriptor {
     /// Whether the kernel need not be asked: it is registered, and there was no edge since it last
     /// said that there is nothing to do.
     #[inline]
-    pub(crate) fn is_known_unready(&self, snapshot: Snapshot, interest: Interest) -> bool {
+    pub(crate) fn is_known_unready(&self, snapshot: ReadinessSnapshot, interest: Interest) -> bool {
         snapshot.readiness >= EDGE && snapshot.readiness & interest.edge().bits() == 0
     }
 
     /// The kernel said "would block" to a call made after `snapshot`.
-    pub(crate) fn clear(&self, snapshot: Snapshot, interest: Interest) {
+    pub(crate) fn clear(&self, snapshot: ReadinessSnapshot, interest: Interest) {
         // What is unusual concerns who reads: an end that was not read yet is not forgotten because there is no room to write.
         let edges = match interest {
             Interest::Read => Edges::READ | Edges::UNUSUAL,
@@ -183,7 +183,7 @@ impl Descriptor {
     }
 
     /// A read of a TCP socket gave less than was asked for.
-    pub(crate) fn clear_after_short_read(&self, snapshot: Snapshot) {
+    pub(crate) fn clear_after_short_read(&self, snapshot: ReadinessSnapshot) {
         if !snapshot.is_unusual() {
             self.line.clear(snapshot.readiness, Edges::READ);
         }
@@ -214,7 +214,7 @@ impl Descriptor {
     pub(crate) unsafe fn join(
         &self,
         fd: RawFd,
-        snapshot: Snapshot,
+        snapshot: ReadinessSnapshot,
         waiter: &Waiter,
         has_tried: bool,
         reactor: &Arc<Reactor>,
@@ -273,12 +273,12 @@ impl Descriptor {
 
 /// The readiness word and the generation at some moment.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Snapshot {
+pub(crate) struct ReadinessSnapshot {
     readiness: u32,
     generation: u32,
 }
 
-impl Snapshot {
+impl ReadinessSnapshot {
     /// Whether the latest edges told of more than data: an end, an error, urgent data.
     pub(crate) fn is_unusual(self) -> bool {
         self.readiness & Edges::UNUSUAL.bits() != 0

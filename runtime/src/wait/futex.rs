@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32};
 use crate::base::deadline::Deadline;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::parking_lot::{ParkRequest, park, park_at, wait_in_kernel};
-use crate::wait::interrupt::{End, Interrupted, Limits};
+use crate::wait::interrupt::{Interrupted, Limits, WaitEnd};
 use crate::wait::section::Section;
 
 pub use crate::sched::parking_lot::{
@@ -36,7 +36,7 @@ pub fn wait_interruptible(
 }
 
 /// As [`wait_interruptible`]; tells the wait's own deadline from others.
-pub(crate) fn wait_within(word: &AtomicU32, expected: u32, limits: &Limits) -> Result<(), End> {
+pub(crate) fn wait_within(word: &AtomicU32, expected: u32, limits: &Limits) -> Result<(), WaitEnd> {
     limits.check_cancelled()?;
     let Some(green) = context::green() else {
         return match wait_in_kernel(word, expected, limits.until()) {

@@ -261,8 +261,8 @@ where
 pub fn checkpoint() -> Result<(), Interrupted> {
     match Limits::new(None).check() {
         Ok(()) => Ok(()),
-        Err(End::Interrupted(interrupted)) => Err(interrupted),
-        Err(End::Deadline) => unreachable!("it has no deadline of its own"),
+        Err(WaitEnd::Interrupted(interrupted)) => Err(interrupted),
+        Err(WaitEnd::Deadline) => unreachable!("it has no deadline of its own"),
     }
 }
 
@@ -274,24 +274,24 @@ pub(crate) fn cuts_every_wait() -> bool {
 
 /// How an interruptible wait ended without what it waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum WaitEnd {
     /// The wait's own deadline has passed.
     Deadline,
     Interrupted(Interrupted),
 }
 
-impl From<End> for Interrupted {
-    fn from(end: End) -> Interrupted {
+impl From<WaitEnd> for Interrupted {
+    fn from(end: WaitEnd) -> Interrupted {
         match end {
-            End::Deadline => Interrupted::TimedOut,
-            End::Interrupted(interrupted) => interrupted,
+            WaitEnd::Deadline => Interrupted::TimedOut,
+            WaitEnd::Interrupted(interrupted) => interrupted,
         }
     }
 }
 
-impl From<Interrupted> for End {
-    fn from(interrupted: Interrupted) -> End {
-        End::Interrupted(interrupted)
+impl From<Interrupted> for WaitEnd {
+    fn from(interrupted: Interrupted) -> WaitEnd {
+        WaitEnd::Interrupted(interrupted)
     }
 }
 
@@ -341,7 +341,7 @@ impl Limits {
     }
 
     /// Fails if the wait is over. To be asked after a park that did not bring what was waited for.
-    pub(crate) fn check(&self) -> Result<(), End> {
+    pub(crate) fn check(&self) -> Result<(), WaitEnd> {
         self.check_cancelled()?;
         let Some(until) = self.until() else {
             return Ok(());
@@ -350,7 +350,7 @@ impl Limits {
             return Ok(());
         }
         if self.deadline == Some(until) {
-            return Err(End::Deadline);
+            return Err(WaitEnd::Deadline);
         }
         blame(Deadline::now());
         Err(Interrupted::TimedOut.into())

@@ -7,8 +7,8 @@ use super::section::Section;
 use crate::base::deadline::Deadline;
 use crate::base::interest::Edges;
 use crate::base::reason::Packed;
-use crate::wait::descriptor::{self, Descriptor, Snapshot, Waiter};
-use crate::wait::interrupt::{End, Limits};
+use crate::wait::descriptor::{self, Descriptor, ReadinessSnapshot, Waiter};
+use crate::wait::interrupt::{Limits, WaitEnd};
 
 impl Section {
     /// Parks until one of `entries` is ready in the sense of poll(2), and fills in `revents`. Gives
@@ -42,7 +42,7 @@ impl Section {
                 self.give_way();
                 return Ok(ready);
             }
-            if let Err(end @ End::Interrupted(_)) = limits.check() {
+            if let Err(end @ WaitEnd::Interrupted(_)) = limits.check() {
                 return Err(self.cut_short(end));
             }
             let waiters: Vec<Waiter> = entries
@@ -78,7 +78,7 @@ impl Section {
         &self,
         entries: &[libc::pollfd],
         descriptors: &[Option<&'static Descriptor>],
-        snapshots: &[Option<Snapshot>],
+        snapshots: &[Option<ReadinessSnapshot>],
         waiters: &[Waiter],
     ) -> Option<bool> {
         let green = self.green();

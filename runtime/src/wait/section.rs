@@ -13,7 +13,7 @@ use crate::base::patch::Patch;
 use crate::sched::blocking_section;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::GreenRef;
-use crate::wait::interrupt::End;
+use crate::wait::interrupt::WaitEnd;
 
 /// A native section on a green thread; dropping it makes the thread's code user code again.
 pub struct Section {
@@ -73,17 +73,17 @@ pub(crate) fn give_way() {
 /// Lets a starving green thread run that the caller has just woken, before the caller goes on; see
 /// [`futex`](crate::futex). To be called where user code has woken somebody.
 #[inline]
-pub fn pay_turn() {
-    enter(Patch::LOCK).inspect(Section::pay_turn);
+pub fn yield_if_owed() {
+    enter(Patch::LOCK).inspect(Section::yield_if_owed);
 }
 
-/// As [`pay_turn`], for the runtime's own types, whatever the patch set.
-pub(crate) fn pay_own_turn() {
-    enter_own().inspect(Section::pay_turn);
+/// As [`yield_if_owed`], for the runtime's own types, whatever the patch set.
+pub(crate) fn yield_if_owed_own() {
+    enter_own().inspect(Section::yield_if_owed);
 }
 
 impl Section {
-    fn pay_turn(&self) {
+    fn yield_if_owed(&self) {
         if self.green.owes_yield.take() {
             self.yield_outside_handlers();
         }
@@ -145,10 +145,10 @@ impl Section {
 
     /// The error of a wait that ended so. What cuts all waits short from now on leaves a loop around the call turning on
     /// its worker: others must have their turn.
-    pub(super) fn cut_short(&self, end: End) -> Errno {
+    pub(super) fn cut_short(&self, end: WaitEnd) -> Errno {
         match end {
-            End::Deadline => Errno::AGAIN,
-            End::Interrupted(interrupted) => {
+            WaitEnd::Deadline => Errno::AGAIN,
+            WaitEnd::Interrupted(interrupted) => {
                 self.green.yield_now();
                 interrupted.into()
             }

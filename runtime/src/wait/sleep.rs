@@ -1,6 +1,6 @@
 //! Sleeping within the limits of deadline scopes and cancellation, on threads of either kind.
 
-use super::interrupt::{End, Interrupted, Limits};
+use super::interrupt::{Interrupted, Limits, WaitEnd};
 use super::section::{self, Section};
 use crate::base::deadline::Deadline;
 use crate::base::reason::Packed;
@@ -33,8 +33,8 @@ impl Section {
             green.park_until(green, limits.until(), Packed::SLEEP);
             match limits.check() {
                 Ok(()) => {}
-                Err(End::Deadline) => return Ok(()),
-                Err(End::Interrupted(interrupted)) => return Err(interrupted),
+                Err(WaitEnd::Deadline) => return Ok(()),
+                Err(WaitEnd::Interrupted(interrupted)) => return Err(interrupted),
             }
         }
         Ok(())
@@ -56,8 +56,8 @@ fn in_kernel(deadline: Deadline) -> Result<(), Interrupted> {
     loop {
         match limits.check() {
             Ok(()) => {}
-            Err(End::Deadline) => return Ok(()),
-            Err(End::Interrupted(interrupted)) => return Err(interrupted),
+            Err(WaitEnd::Deadline) => return Ok(()),
+            Err(WaitEnd::Interrupted(interrupted)) => return Err(interrupted),
         }
         let until = limits.until().unwrap_or(deadline);
         std::thread::sleep(until.remaining());

@@ -9,7 +9,7 @@ use crate::sched::context::{self, NativeSection};
 use crate::sched::green::GreenRef;
 use crate::sync::raw::wait_limit::WaitLimit;
 use crate::wait::futex;
-use crate::wait::interrupt::{End, Interrupted, Limits};
+use crate::wait::interrupt::{Interrupted, Limits, WaitEnd};
 
 /// The thread; `None` is an OS thread.
 #[derive(Clone)]
@@ -39,14 +39,17 @@ impl Sleeper {
             }
             WaitLimit::Until(deadline) => {
                 let limits = Limits::new(deadline);
-                let outcome = limits.check_cancelled().map_err(End::from).and_then(|()| {
-                    park(green, word, Some(&limits));
-                    if word.load(Ordering::Acquire) == expected {
-                        limits.check()
-                    } else {
-                        Ok(())
-                    }
-                });
+                let outcome = limits
+                    .check_cancelled()
+                    .map_err(WaitEnd::from)
+                    .and_then(|()| {
+                        park(green, word, Some(&limits));
+                        if word.load(Ordering::Acquire) == expected {
+                            limits.check()
+                        } else {
+                            Ok(())
+                        }
+                    });
                 WaitLimit::give_way(outcome.map_err(Interrupted::from))
             }
         }

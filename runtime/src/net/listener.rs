@@ -22,7 +22,7 @@ use rustix::net::{SocketAddrAny, SocketFlags};
 
 use super::socket::{Socket, fresh, retry_on_os_thread};
 use crate::base::interest::Interest;
-use crate::wait::accept::{accept_in_turn, of_late_turn, take_turn_to_await};
+use crate::wait::accept::{accept_under_lock, lock_to_wait, of_late_lock};
 use crate::wait::descriptor;
 use crate::wait::section::{self, Section};
 
@@ -109,7 +109,7 @@ impl<S: AsFd> Listener<S> {
     pub(super) fn accept(&self) -> io::Result<(OwnedFd, Option<SocketAddrAny>)> {
         let mode = self.mode.load(Ordering::SeqCst);
         if mode == AS_IT_IS && !descriptor::is_nonblocking(self.socket.number()) {
-            return Ok(self.accept_in_turn()?);
+            return Ok(self.accept_under_lock()?);
         }
         let section = section::enter_own();
         let waiting = section.as_ref().filter(|_| mode == WAITS);
@@ -125,7 +125,7 @@ impl<S: AsFd> Listener<S> {
     }
 
     /// On a descriptor in blocking mode.
-    fn accept_in_turn(&self) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {
+    fn accept_under_lock(&self) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {
         let number = self.socket.number();
         if let Some(section) = section::enter_own() {
             let call = section.call(number)?;
@@ -134,14 +134,14 @@ impl<S: AsFd> Listener<S> {
         }
         let listener = descriptor::entry(number)?;
         let deadline = self.socket.deadline(None, Interest::Read);
-        let _turn = take_turn_to_await(listener, deadline)?;
+        let _lock = lock_to_wait(listener, deadline)?;
         retry_on_os_thread(
             self.socket.as_fd(),
             Interest::Read,
             || Ok(deadline),
-            |_| accept_in_turn(listener, number, deadline, || self.accept_now()),
+            |_| accept_under_lock(listener, number, deadline, || self.accept_now()),
         )
-        .map_err(of_late_turn)
+        .map_err(of_late_lock)
     }
 
     fn accept_now(&self) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {

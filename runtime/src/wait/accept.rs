@@ -1,10 +1,10 @@
 //! Accepting on a listener in blocking mode.
 //!
 //! accept has no flag for a single call that must not block. So the threads of this process that accept on one listener
-//! by the runtime take turns in looking whether a connection is there and accepting it, so that none finds it gone and
-//! blocks. Another process that shares the listener can still take it first. A turn is short: green threads wait for
-//! connections before it, in the descriptor's line. OS threads wait by poll(2), which would wake them all, so one of
-//! them waits at a time.
+//! by the runtime look whether a connection is there and accept it under a lock, so that none finds it gone and blocks.
+//! Another process that shares the listener can still take it first. The lock is held for a short time: green threads
+//! wait for connections before they take it, in the descriptor's line. OS threads wait by poll(2), which would wake them
+//! all, so a second lock lets one of them wait at a time.
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -22,11 +22,14 @@ use crate::wait::descriptor::{Descriptor, is_ready};
 use crate::wait::futex;
 use crate::wait::interrupt::{Limits, WaitEnd};
 
-/// A thread's turn: a lock of three states, as in [`sync`](crate::sync).
-pub(crate) struct Turn(&'static AtomicU32);
+/// Holds a listener's lock until it is dropped. The lock has three states, as in [`sync`](crate::sync).
+pub(crate) struct AcceptLock(&'static AtomicU32);
 
-impl Turn {
-    fn take(word: &'static AtomicU32, deadline: Option<Deadline>) -> Result<Turn, WaitEnd> {
+impl AcceptLock {
+    fn acquire(
+        word: &'static AtomicU32,
+        deadline: Option<Deadline>,
+    ) -> Result<AcceptLock, WaitEnd> {
         if word
             .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
             .is_err()
@@ -36,11 +39,11 @@ impl Turn {
                 futex::wait_within(word, 2, &limits)?;
             }
         }
-        Ok(Turn(word))
+        Ok(AcceptLock(word))
     }
 }
 
-impl Drop for Turn {
+impl Drop for AcceptLock {
     fn drop(&mut self) {
         if self.0.swap(0, Ordering::Release) == 2 {
             futex::wake(self.0, 1);
@@ -64,9 +67,9 @@ impl Call<'_> {
         let outcome = self.retry(
             Interest::Read,
             |_, _| Ok(deadline),
-            || accept_in_turn(self.descriptor, self.number(), deadline, &mut attempt),
+            || accept_under_lock(self.descriptor, self.number(), deadline, &mut attempt),
         );
-        outcome.map_err(of_late_turn)
+        outcome.map_err(of_late_lock)
     }
 }
 
@@ -88,50 +91,50 @@ impl Drop for Accepting {
     }
 }
 
-/// In a process without a runtime, which may have been forked while another thread had the turn, there are no turns.
-fn take_turn(word: &'static AtomicU32, deadline: Option<Deadline>) -> Result<Option<Turn>, Errno> {
+/// Locks, but not in a process without a runtime, which may have been forked while another thread had the lock.
+fn lock(word: &'static AtomicU32, deadline: Option<Deadline>) -> Result<Option<AcceptLock>, Errno> {
     if !process::owns_tables() {
         return Ok(None);
     }
-    match Turn::take(word, deadline) {
-        Ok(turn) => Ok(Some(turn)),
+    match AcceptLock::acquire(word, deadline) {
+        Ok(lock) => Ok(Some(lock)),
         Err(WaitEnd::Deadline) => Err(LATE),
         Err(WaitEnd::Interrupted(interrupted)) => Err(interrupted.into()),
     }
 }
 
-/// The deadline passed before it was a thread's turn. No accept gives this; `EAGAIN` would say that there is no connection.
+/// The deadline passed before a thread had the lock. No accept gives this; `EAGAIN` would say that there is no connection.
 const LATE: Errno = Errno::TIME;
 
 /// What the caller of accept gets for it.
-pub(crate) fn of_late_turn(error: Errno) -> Errno {
+pub(crate) fn of_late_lock(error: Errno) -> Errno {
     if error == LATE { Errno::AGAIN } else { error }
 }
 
-/// An OS thread's turn to wait for a connection.
+/// The lock under which an OS thread waits for a connection.
 ///
 /// # Errors
 ///
 /// As [`Call::retry`](Call::retry).
-pub(crate) fn take_turn_to_await(
+pub(crate) fn lock_to_wait(
     listener: &'static Descriptor,
     deadline: Option<Deadline>,
-) -> Result<Option<Turn>, Errno> {
-    take_turn(&listener.awaiting, deadline).map_err(of_late_turn)
+) -> Result<Option<AcceptLock>, Errno> {
+    lock(&listener.awaiting, deadline).map_err(of_late_lock)
 }
 
-/// `accept` if the listener, `fd`, has a connection, else `EAGAIN`; see [`of_late_turn`].
+/// `accept` if the listener, `fd`, has a connection, else `EAGAIN`; see [`of_late_lock`].
 ///
 /// # Errors
 ///
 /// As [`Call::retry`](Call::retry).
-pub(crate) fn accept_in_turn<T>(
+pub(crate) fn accept_under_lock<T>(
     listener: &'static Descriptor,
     fd: RawFd,
     deadline: Option<Deadline>,
     accept: impl FnOnce() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
-    let _turn = take_turn(&listener.accepting, deadline)?;
+    let _lock = lock(&listener.accepting, deadline)?;
     if is_ready(fd, PollFlags::IN)? {
         accept()
     } else {

@@ -6,7 +6,7 @@
 //! | what | files |
 //! |---|---|
 //! | the guard that each call begins with; where a call that never waits gives way | `section` |
-//! | a call on a descriptor: try, park, try again; whose turn it is to accept on a listener in blocking mode; several at once | `call`, `accept`, `poll` |
+//! | a call on a descriptor: try, park, try again; accepting on a listener in blocking mode; several at once | `call`, `accept`, `poll` |
 //! | what is known of a descriptor: readiness, who waits, what it is, whose number it is | `descriptor` |
 //! | waits on a word, and wake-ups out of signal handlers | `futex`, `signal_wake` |
 //! | sleeping, and trying again by the clock | `sleep`, `retry` |

@@ -3,12 +3,12 @@
 //! To wake a green thread takes locks of the runtime, and may take memory. A handler can have interrupted the very code
 //! that holds them, and nothing tells handlers from other code. One place is safe: a green thread's own code, on its
 //! own stack. No thread holds a lock of the runtime there, and its worker's queue takes no memory. From any other place
-//! the address is left in a table, by atomic operations alone, and an OS thread of its own, the *messenger*, makes the
-//! wake-up. It starts with the first green thread that waits to be woken so ([`SignalWaiter`]); while none waits,
+//! the address is left in a table, by atomic operations alone, and an OS thread of its own, the *delivery thread*, makes
+//! the wake-up. It starts with the first green thread that waits to be woken so ([`SignalWaiter`]); while none waits,
 //! whoever waits is an OS thread, and the kernel is asked directly.
 //!
-//! A full table is no reason to wait, as that could be for ever. Then the messenger wakes all green threads that wait on
-//! any word, which each of them takes for a wake-up without cause.
+//! A full table is no reason to wait, as that could be for ever. Then the delivery thread wakes all green threads that
+//! wait on any word, which each of them takes for a wake-up without cause.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering, fence};
@@ -22,10 +22,10 @@ use crate::base::thread_counts::CountedThread;
 use crate::sched::context::{self, NativeSection, OwnWork};
 use crate::sched::parking_lot::{ANY, wake_all_green, wake_bitset, wake_green, wake_kernel};
 
-const PLACES: usize = 64;
+const CAPACITY: usize = 64;
 
 /// Where to wake, and how many: an address, which user space has 47 bits for, and above it a count. 0 is free.
-static TABLE: [AtomicU64; PLACES] = [const { AtomicU64::new(0) }; PLACES];
+static TABLE: [AtomicU64; CAPACITY] = [const { AtomicU64::new(0) }; CAPACITY];
 
 const ADDRESS: u64 = (1 << 48) - 1;
 const ONE: u64 = ADDRESS + 1;
@@ -33,11 +33,11 @@ const ONE: u64 = ADDRESS + 1;
 /// An address did not fit into the table.
 static OVERFLOW: AtomicBool = AtomicBool::new(false);
 
-/// Raised after each change of the two. The messenger waits on it.
+/// Raised after each change of the two. The delivery thread waits on it.
 static REQUESTS: AtomicU32 = AtomicU32::new(0);
 
-/// Whether there is a messenger.
-static MESSENGER: AtomicU32 = AtomicU32::new(ABSENT);
+/// Whether there is a delivery thread.
+static DELIVERY_THREAD: AtomicU32 = AtomicU32::new(ABSENT);
 
 const ABSENT: u32 = 0;
 const STARTING: u32 = 1;
@@ -56,7 +56,7 @@ impl SignalWaiter {
     ///
     /// The kernel's if it gives no OS thread.
     pub fn register() -> io::Result<SignalWaiter> {
-        start_messenger()?;
+        start_delivery_thread()?;
         WAITERS.fetch_add(1, Ordering::SeqCst);
         Ok(SignalWaiter(()))
     }
@@ -68,12 +68,16 @@ impl Drop for SignalWaiter {
     }
 }
 
-fn start_messenger() -> io::Result<()> {
-    while MESSENGER.load(Ordering::Acquire) != PRESENT {
-        let turn =
-            MESSENGER.compare_exchange(ABSENT, STARTING, Ordering::Acquire, Ordering::Relaxed);
-        if turn.is_err() {
-            kernel_futex::wait(&MESSENGER, STARTING);
+fn start_delivery_thread() -> io::Result<()> {
+    while DELIVERY_THREAD.load(Ordering::Acquire) != PRESENT {
+        let claim = DELIVERY_THREAD.compare_exchange(
+            ABSENT,
+            STARTING,
+            Ordering::Acquire,
+            Ordering::Relaxed,
+        );
+        if claim.is_err() {
+            kernel_futex::wait(&DELIVERY_THREAD, STARTING);
             continue;
         }
         let _native = NativeSection::enter();
@@ -82,8 +86,8 @@ fn start_messenger() -> io::Result<()> {
             .name("green-post".to_owned())
             .spawn(deliver);
         let state = if started.is_ok() { PRESENT } else { ABSENT };
-        MESSENGER.store(state, Ordering::Release);
-        kernel_futex::wake(&MESSENGER, u32::MAX);
+        DELIVERY_THREAD.store(state, Ordering::Release);
+        kernel_futex::wake(&DELIVERY_THREAD, u32::MAX);
         started?;
     }
     Ok(())
@@ -102,7 +106,7 @@ pub fn wake_one_from_signal(address: *const u32) {
         wake_kernel(address, 1, ANY);
         return;
     }
-    if !note(address) {
+    if !hand_over(address) {
         wake_kernel(address, 1, ANY);
     }
 }
@@ -116,26 +120,26 @@ pub fn wake_one_green_from_signal(address: *const u32) {
     // As above.
     fence(Ordering::SeqCst);
     if WAITERS.load(Ordering::SeqCst) != 0 && !process::is_passive() {
-        note(address);
+        hand_over(address);
     }
 }
 
-/// Leaves a wake-up to the messenger. False if the table was full, so that it will wake green threads only.
-fn note(address: *const u32) -> bool {
-    let is_placed = place(address as u64);
-    if !is_placed {
+/// Leaves a wake-up to the delivery thread. False if the table was full, so that it will wake green threads only.
+fn hand_over(address: *const u32) -> bool {
+    let is_remembered = remember(address as u64);
+    if !is_remembered {
         OVERFLOW.store(true, Ordering::Release);
     }
     REQUESTS.fetch_add(1, Ordering::Release);
     let _ = futex::wake(&REQUESTS, Flags::PRIVATE, 1);
-    is_placed
+    is_remembered
 }
 
-/// Notes one wake-up at `address`; false if there is no room.
-fn place(address: u64) -> bool {
+/// Remembers one wake-up at `address`; false if there is no room.
+fn remember(address: u64) -> bool {
     let first = (address / 16) as usize;
-    (0..PLACES).any(|offset| {
-        TABLE[(first + offset) % PLACES]
+    (0..CAPACITY).any(|offset| {
+        TABLE[(first + offset) % CAPACITY]
             .fetch_update(Ordering::Release, Ordering::Relaxed, |noted| match noted {
                 0 => Some(address | ONE),
                 _ if noted & ADDRESS == address => noted.checked_add(ONE),
@@ -145,13 +149,13 @@ fn place(address: u64) -> bool {
     })
 }
 
-/// The body of the messenger.
+/// The body of the delivery thread.
 fn deliver() {
     let _own = OwnWork::thread();
     loop {
         let seen = REQUESTS.load(Ordering::Acquire);
-        for place in &TABLE {
-            let noted = place.swap(0, Ordering::Acquire);
+        for entry in &TABLE {
+            let noted = entry.swap(0, Ordering::Acquire);
             if noted != 0 {
                 let address = (noted & ADDRESS) as *const u32;
                 wake_bitset(address, (noted / ONE) as u32, ANY);
@@ -165,12 +169,12 @@ fn deliver() {
     }
 }
 
-/// A forked child has neither messenger nor waiters.
+/// A forked child has neither delivery thread nor waiters.
 pub(crate) fn reset_after_fork() {
-    MESSENGER.store(ABSENT, Ordering::Relaxed);
+    DELIVERY_THREAD.store(ABSENT, Ordering::Relaxed);
     WAITERS.store(0, Ordering::Relaxed);
     OVERFLOW.store(false, Ordering::Relaxed);
-    for place in &TABLE {
-        place.store(0, Ordering::Relaxed);
+    for entry in &TABLE {
+        entry.store(0, Ordering::Relaxed);
     }
 }

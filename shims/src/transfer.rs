@@ -11,13 +11,10 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::hook::{Call, Interest};
+use greenpatch_runtime::hook::{Call, Interest, Patience};
 use rustix::io::Errno;
 
 use crate::kernel::is_ready;
-
-/// Until when a call may wait; `Ok(None)` is without limit, `Err` says what it returns instead.
-pub(crate) type Patience = Result<Option<Deadline>, Errno>;
 
 /// Moves `total` bytes, as a blocking call does: goes on after a partial transfer for as long as
 /// patience allows. `attempt` is told how many bytes are done.

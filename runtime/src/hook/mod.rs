@@ -25,7 +25,7 @@ pub use crate::base::arch::system_call;
 pub use crate::base::interest::Interest;
 pub use crate::base::own_descriptor::{first_in as first_own, holds as is_own};
 pub use crate::wait::accept::Accepting;
-pub use crate::wait::call::Call;
+pub use crate::wait::call::{Call, Patience};
 pub use crate::wait::descriptor::{
     Closing, GoingOn, Kind, closed, closed_range, closing, closing_if, closing_range,
     is_nonblocking, kind, opened, outdated, timeouts_changed,

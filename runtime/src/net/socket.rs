@@ -19,7 +19,7 @@ use rustix::net::{
 use crate::base::deadline::Deadline;
 use crate::base::interest::Interest;
 use crate::sched::context::NativeSection;
-use crate::wait::call::Call;
+use crate::wait::call::{Call, Patience};
 use crate::wait::descriptor;
 use crate::wait::interrupt::{Limits, WaitEnd};
 use crate::wait::section;
@@ -29,9 +29,6 @@ pub(super) struct Socket<S: AsFd> {
     /// `None` only while the socket is taken apart.
     std: Option<S>,
 }
-
-/// Until when a call may wait; `Ok(None)` is without limit, `Err` says what it returns instead.
-pub(super) type Patience = Result<Option<Deadline>, Errno>;
 
 /// Tells the runtime of a descriptor that the kernel has just given out, and hands it on.
 pub(super) fn fresh<S: AsFd>(std: S) -> S {

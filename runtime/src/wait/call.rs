@@ -17,6 +17,9 @@ use crate::wait::descriptor::{
 };
 use crate::wait::interrupt::Limits;
 
+/// A call's patience: until when it may wait. `Ok(None)` is without limit, `Err` says what it returns instead of waiting.
+pub type Patience = Result<Option<Deadline>, Errno>;
+
 /// A call in progress, of one or more steps, on one descriptor.
 ///
 /// It belongs to what had the number when it began: if another thread closes that, every further step fails with
@@ -82,7 +85,7 @@ impl<'a> Call<'a> {
     /// # Errors
     ///
     /// `EAGAIN` in non-blocking mode.
-    pub fn socket_patience(&self, interest: Interest) -> Result<Option<Deadline>, Errno> {
+    pub fn socket_patience(&self, interest: Interest) -> Patience {
         self.patience(interest)?;
         Ok(self.socket_deadline(interest))
     }
@@ -92,7 +95,7 @@ impl<'a> Call<'a> {
     /// # Errors
     ///
     /// `EAGAIN` in non-blocking mode.
-    pub fn patience(&self, _: Interest) -> Result<Option<Deadline>, Errno> {
+    pub fn patience(&self, _: Interest) -> Patience {
         if descriptor::is_nonblocking(self.fd) {
             Err(Errno::AGAIN)
         } else {
@@ -117,12 +120,12 @@ impl<'a> Call<'a> {
     pub fn retry<T>(
         &self,
         interest: Interest,
-        patience: impl FnOnce(&Call<'a>, Interest) -> Result<Option<Deadline>, Errno>,
+        patience: impl FnOnce(&Call<'a>, Interest) -> Patience,
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let waiter = Waiter::consumer(self.section.green(), interest.edge());
         let mut step = Step::of(self, interest, &waiter);
-        let mut patience = Patience::Unasked(|| patience(self, interest));
+        let mut patience = LazyDeadline::Unasked(|| patience(self, interest));
         loop {
             let snapshot = step.look()?;
             if step.is_behind_others()
@@ -151,13 +154,13 @@ impl<'a> Call<'a> {
     pub fn retry_stream_read(
         &self,
         length: usize,
-        patience: impl FnOnce(&Call<'a>, Interest) -> Result<Option<Deadline>, Errno>,
+        patience: impl FnOnce(&Call<'a>, Interest) -> Patience,
         mut attempt: impl FnMut() -> Result<usize, Errno>,
     ) -> Result<usize, Errno> {
         let (descriptor, interest) = (self.descriptor, Interest::Read);
         let waiter = Waiter::consumer(self.section.green(), interest.edge());
         let mut step = Step::of(self, interest, &waiter);
-        let mut patience = Patience::Unasked(|| patience(self, interest));
+        let mut patience = LazyDeadline::Unasked(|| patience(self, interest));
         let mut read = |step: &mut Step<'_, '_>, snapshot| {
             let outcome = step.attempt(&mut attempt);
             if outcome.is_ok_and(|read| 0 < read && read < length)
@@ -212,7 +215,7 @@ impl<'a> Call<'a> {
     pub fn retry_by_timer<T>(
         &self,
         interest: Interest,
-        patience: impl FnOnce(&Call<'a>, Interest) -> Result<Option<Deadline>, Errno>,
+        patience: impl FnOnce(&Call<'a>, Interest) -> Patience,
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let mut call = *self;
@@ -397,19 +400,19 @@ impl Drop for Step<'_, '_> {
     }
 }
 
-/// Until when a call may wait: asked for once, when it first has to.
-enum Patience<F> {
+/// A call's [`Patience`], asked for once, when the call first has to wait.
+enum LazyDeadline<F> {
     Unasked(F),
-    Known(Result<Option<Deadline>, Errno>),
+    Known(Patience),
 }
 
-impl<F: FnOnce() -> Result<Option<Deadline>, Errno>> Patience<F> {
-    fn ask(&mut self) -> Result<Option<Deadline>, Errno> {
-        let known = match std::mem::replace(self, Patience::Known(Ok(None))) {
-            Patience::Unasked(ask) => ask(),
-            Patience::Known(known) => known,
+impl<F: FnOnce() -> Patience> LazyDeadline<F> {
+    fn ask(&mut self) -> Patience {
+        let known = match std::mem::replace(self, LazyDeadline::Known(Ok(None))) {
+            LazyDeadline::Unasked(ask) => ask(),
+            LazyDeadline::Known(known) => known,
         };
-        *self = Patience::Known(known);
+        *self = LazyDeadline::Known(known);
         known
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
+use super::call::Patience;
 use super::sleep;
 use crate::base::deadline::Deadline;
 
@@ -15,7 +16,7 @@ use crate::base::deadline::Deadline;
 /// What `attempt` gives; what `patience` gives; `ETIMEDOUT` or `ECANCELED` if a deadline scope or a cancellation cuts the
 /// wait short.
 pub fn retry_by_timer<T>(
-    patience: impl FnOnce() -> Result<Option<Deadline>, Errno>,
+    patience: impl FnOnce() -> Patience,
     mut attempt: impl FnMut() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
     const FIRST: Duration = Duration::from_micros(500);

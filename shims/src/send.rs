@@ -221,9 +221,11 @@ unsafe fn transmit_messages(
                 // SAFETY: the caller's promise; it is the last that the kernel took.
                 unsafe { complete(&call.rest(), next.wrapping_add(sent - 1), flags) }
             }
-            Err(Errno::AGAIN) => {
+            Err(Errno::AGAIN) if flags & libc::MSG_DONTWAIT == 0 => {
+                // Others may have had their turn since the attempt.
+                let call = call.rest();
                 // SAFETY: the caller's promise.
-                unsafe { transmit_message(&step, &raw const (*next).msg_hdr, flags) }.map(|sent| {
+                unsafe { transmit_message(&call, &raw const (*next).msg_hdr, flags) }.map(|sent| {
                     // SAFETY: the caller's promise.
                     unsafe { (*next).msg_len = sent as c_uint };
                     done += 1;

@@ -4,17 +4,16 @@
 use std::ffi::c_void;
 use std::io::Write;
 use std::net::UdpSocket;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::ptr::null_mut;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use greenpatch_runtime::spawn;
 use greenpatch_runtime::time::{self, Elapsed};
 use harness::SHORT;
+use rustix::io::ioctl_fionread;
 
-use crate::{on_one_worker_alone, with_number_of_its_own};
+use crate::{on_one_worker_alone, replace, replaced_in_between, with_number_of_its_own};
 
 /// More than a socket's buffers have room for.
 const LARGE: usize = 8 << 20;
@@ -95,20 +94,11 @@ fn cut_short<T: Send + 'static>(
     });
     time::sleep(SHORT);
     match end {
-        End::Replaced(stranger) => replace(fd, stranger),
+        End::Replaced(stranger) => replace(fd, &stranger),
         End::TimedOut => {}
         End::Cancelled => caller.cancel(),
     }
     caller.join().unwrap()
-}
-
-/// The number of `fd` is given to a duplicate of `stranger`.
-fn replace(fd: RawFd, stranger: RawFd) {
-    // SAFETY: open descriptors, of which the test owns the first.
-    unsafe {
-        assert_eq!(libc::close(fd), 0);
-        assert_eq!(libc::fcntl(stranger, libc::F_DUPFD_CLOEXEC, fd), fd);
-    }
 }
 
 /// The ends of a wait, for a test that gives the number to a duplicate of `stranger`.
@@ -236,44 +226,12 @@ fn the_part_of_a_message_sent_before_a_wait_is_cut_short_counts() {
             };
             assert_eq!((count, first, third), (2, 8, 0), "{end:?}");
             assert!(0 < second && second < LARGE, "{second} after {end:?}");
-            let there = rustix::io::ioctl_fionread(&receiver).unwrap();
+            let there = ioctl_fionread(&receiver).unwrap();
             assert_eq!(there, (first + second) as u64, "{end:?}");
             close(number);
         }
-        assert_eq!(rustix::io::ioctl_fionread(&strangers_peer), Ok(0));
+        assert_eq!(ioctl_fionread(&strangers_peer), Ok(0));
     });
-}
-
-/// Makes `call` on another green thread, whose turn ends between two steps of it in one of the rounds, and gives the number to
-/// a duplicate of `stranger` meanwhile, of which `strangers_peer` sees nothing.
-fn replaced_in_between<T: Send + 'static>(
-    round: usize,
-    fd: RawFd,
-    stranger: &impl AsRawFd,
-    strangers_peer: &impl AsFd,
-    call: impl FnOnce(RawFd) -> T + Send + 'static,
-) -> T {
-    let (mut near, far) = UnixStream::pair().unwrap();
-    let has_begun = Arc::new(AtomicBool::new(false));
-    let caller = {
-        let has_begun = has_begun.clone();
-        spawn(move || {
-            (0..round).for_each(|_| near.write_all(b"x").unwrap());
-            has_begun.store(true, Ordering::SeqCst);
-            call(fd)
-        })
-    };
-    while !has_begun.load(Ordering::SeqCst) {
-        greenpatch_runtime::yield_now();
-    }
-    replace(fd, stranger.as_raw_fd());
-    for _ in 0..10 {
-        greenpatch_runtime::yield_now();
-    }
-    let there = rustix::io::ioctl_fionread(strangers_peer);
-    assert_eq!(there, Ok(0), "round {round}");
-    drop(far);
-    caller.join().unwrap()
 }
 
 #[test]
@@ -289,8 +247,7 @@ fn later_messages_are_not_received_from_who_gets_the_number() {
                 let mut messages = Messages::new(vec![vec![0; 16]; 2]);
                 (messages.receive(fd), messages.lengths())
             };
-            let (count, lengths) =
-                replaced_in_between(round, number, &stranger, &strangers_peer, receive);
+            let (count, lengths) = replaced_in_between(round, number, &stranger, receive);
             assert_eq!((count, &*lengths), (1, &[3, 0][..]), "round {round}");
             close(number);
         }
@@ -306,7 +263,8 @@ fn later_messages_are_not_sent_to_who_gets_the_number() {
             let (sender, _receiver) = UnixDatagram::pair().unwrap();
             let number = with_number_of_its_own(sender);
             let send = |fd| Messages::new(vec![vec![1; 8]; 1000]).send(fd);
-            let count = replaced_in_between(round, number, &stranger, &strangers_peer, send);
+            let count = replaced_in_between(round, number, &stranger, send);
+            assert_eq!(ioctl_fionread(&strangers_peer), Ok(0), "round {round}");
             assert!(0 < count && count < 1000, "{count} in round {round}");
             close(number);
         }
@@ -321,8 +279,32 @@ fn the_rest_of_a_message_is_not_sent_to_who_gets_the_number() {
             let (sender, _receiver) = UnixStream::pair().unwrap();
             let number = with_number_of_its_own(sender);
             let send = |fd| Messages::new(vec![vec![1; 8], vec![2; LARGE], vec![3; 8]]).send(fd);
-            let count = replaced_in_between(round, number, &stranger, &strangers_peer, send);
+            let count = replaced_in_between(round, number, &stranger, send);
+            assert_eq!(ioctl_fionread(&strangers_peer), Ok(0), "round {round}");
             assert_eq!(count, 2, "round {round}");
+            close(number);
+        }
+    });
+}
+
+/// The first message finds no room, which may end the turn before the wait begins.
+#[test]
+fn the_first_message_is_not_sent_to_who_gets_the_number() {
+    on_one_worker_alone(|| {
+        let (stranger, strangers_peer) = UnixStream::pair().unwrap();
+        for round in 0..40 {
+            let (mut sender, _receiver) = UnixStream::pair().unwrap();
+            sender.set_nonblocking(true).unwrap();
+            while sender.write(&[0; 4096]).is_ok() {}
+            sender.set_nonblocking(false).unwrap();
+            let number = with_number_of_its_own(sender);
+            let send = |fd| {
+                let count = Messages::new(vec![vec![1; 8]]).send(fd);
+                (count, std::io::Error::last_os_error().raw_os_error())
+            };
+            let outcome = replaced_in_between(round, number, &stranger, send);
+            assert_eq!(outcome, (-1, Some(libc::EBADF)), "round {round}");
+            assert_eq!(ioctl_fionread(&strangers_peer), Ok(0), "round {round}");
             close(number);
         }
     });

@@ -14,7 +14,7 @@
 use std::ffi::{c_int, c_long, c_void};
 
 use greenpatch_runtime::Patch;
-use greenpatch_runtime::hook::{self, Call, Interest, Kind, Section};
+use greenpatch_runtime::hook::{self, Call, Interest, Kind};
 use libc::{iovec, off_t, size_t, ssize_t};
 use rustix::io::Errno;
 
@@ -74,18 +74,20 @@ unsafe fn read_vectors(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errno
     if vectors.total() == 0 {
         return once();
     }
-    by_kind(call, once, |kind| match kind {
+    by_kind(call, once, |call, kind| match kind {
         // SAFETY: the caller's promise.
         #[cfg(feature = "socket")]
         Kind::Socket => unsafe { receive_vectors(call, vectors) },
         #[cfg(not(feature = "socket"))]
         Kind::Socket => once(),
         Kind::Pipe => match call.retry(Interest::Read, Call::patience, attempt) {
-            Err(Errno::OPNOTSUPP) => when_ready(call, Interest::Read, vectors.total(), once),
-            Err(Errno::PERM) => on_file(call.section(), once),
+            Err(Errno::OPNOTSUPP) => {
+                when_ready(&call.rest(), Interest::Read, vectors.total(), once)
+            }
+            Err(Errno::PERM) => on_file(&call.rest(), once),
             outcome => outcome,
         },
-        Kind::File => on_file(call.section(), once),
+        Kind::File => on_file(call, once),
         Kind::Other => when_ready(call, Interest::Read, vectors.total(), once),
     })
 }
@@ -103,7 +105,7 @@ unsafe fn write_vectors(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errn
     if vectors.total() == 0 {
         return once();
     }
-    by_kind(call, once, |kind| match kind {
+    by_kind(call, once, |call, kind| match kind {
         // SAFETY: the caller's promise.
         #[cfg(feature = "socket")]
         Kind::Socket => unsafe { transmit_vectors(call, vectors) },
@@ -112,18 +114,22 @@ unsafe fn write_vectors(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errn
         // SAFETY: the caller's promise.
         Kind::Pipe => match unsafe { write_to_pipe(call, vectors) } {
             // SAFETY: the caller's promise.
-            Err(Errno::OPNOTSUPP) => unsafe { write_to_fifo(call, vectors) },
-            Err(Errno::PERM) => on_file(call.section(), once),
+            Err(Errno::OPNOTSUPP) => unsafe { write_to_fifo(&call.rest(), vectors) },
+            Err(Errno::PERM) => on_file(&call.rest(), once),
             outcome => outcome,
         },
-        Kind::File => on_file(call.section(), once),
+        Kind::File => on_file(call, once),
         Kind::Other => when_ready(call, Interest::Write, vectors.total(), once),
     })
 }
 
 /// Makes a call on a file, which may block. A signal handler may do so, too, and is not switched away from.
-fn on_file(section: &Section, once: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
-    let outcome = section.blocking_in_place(once);
+fn on_file(call: &Call<'_>, once: impl FnOnce() -> Result<usize, Errno>) -> Result<usize, Errno> {
+    let section = call.section();
+    let outcome = section.blocking_in_place(|| {
+        let _going_on = call.go_on()?;
+        once()
+    });
     section.give_way();
     outcome
 }
@@ -171,29 +177,30 @@ unsafe fn write_to_fifo(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errn
 /// Acts by what the descriptor is; if that is of a family that is off, makes the call `once`.
 ///
 /// What the runtime remembers of it is out of date if the number was closed and used again inside libc, or since it was asked; a
-/// socket that turns out to be none is looked at again.
+/// socket that turns out to be none is looked at again. By then others may have had their turn.
 fn by_kind(
     call: &Call<'_>,
     once: impl Fn() -> Result<usize, Errno>,
-    act: impl Fn(Kind) -> Result<usize, Errno>,
+    act: impl Fn(&Call<'_>, Kind) -> Result<usize, Errno>,
 ) -> Result<usize, Errno> {
-    let attempt = || {
+    let mut call = *call;
+    loop {
         let kind = call.kind();
         let family = match kind {
             Kind::Socket => Patch::SOCKET,
             Kind::Pipe | Kind::File | Kind::Other => Patch::OS,
         };
-        if compiled().contains(family) && call.section().is_patched(family) {
-            act(kind)
+        let outcome = if compiled().contains(family) && call.section().is_patched(family) {
+            act(&call, kind)
         } else {
+            let _going_on = call.go_on()?;
             once()
-        }
-    };
-    loop {
-        match attempt() {
+        };
+        match outcome {
             Err(Errno::NOTSOCK) => hook::outdated(call.number()),
             outcome => return outcome,
         }
+        call = call.rest();
     }
 }
 

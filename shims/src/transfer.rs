@@ -94,7 +94,11 @@ pub(crate) fn when_ready(
         Err(Errno::AGAIN) if is_limited.get() => Ok(0),
         // In non-blocking mode, and in a direction for which it is not open, the call has its own answer; what epoll
         // refuses cannot be waited for.
-        Err(Errno::AGAIN | Errno::PERM) => once(),
+        Err(Errno::AGAIN | Errno::PERM) => {
+            // Others may have had their turn since the attempt.
+            let _going_on = call.rest().go_on()?;
+            once()
+        }
         outcome => outcome,
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
+use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
@@ -11,9 +12,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use greenpatch_runtime::{hook, spawn, time};
+use greenpatch_runtime::hook::{self, Kind};
+use greenpatch_runtime::{spawn, time};
+use harness::Directory;
 
-use crate::{on_one_worker_alone, with_number_of_its_own};
+use crate::{move_to, on_one_worker_alone, replace, replaced_in_between, with_number_of_its_own};
 
 const THREADS: usize = 100;
 
@@ -441,15 +444,6 @@ fn who_reads_next_does_not_overtake_who_waits() {
     });
 }
 
-/// The number of `fd` is given to a new descriptor, a duplicate of `with`.
-fn replace(fd: RawFd, with: &impl AsRawFd) {
-    // SAFETY: open descriptors, of which the test owns the first.
-    unsafe {
-        assert_eq!(libc::close(fd), 0);
-        assert_eq!(libc::fcntl(with.as_raw_fd(), libc::F_DUPFD_CLOEXEC, fd), fd);
-    }
-}
-
 #[test]
 fn the_rest_of_a_send_does_not_go_to_who_gets_the_number() {
     on_one_worker_alone(|| {
@@ -754,4 +748,83 @@ fn who_waits_for_room_does_not_move_what_gets_the_number() {
             drop(unsafe { OwnedFd::from_raw_fd(from) });
         });
     }
+}
+
+/// Makes `call` on the first of two descriptors, whose number in each of many rounds is given to a duplicate of `stranger`
+/// during the call: in some of them between two steps of it, after which the call fails, and whatever can be read by
+/// `observer` stays as it is.
+fn concerns_its_own_descriptor(
+    make: fn() -> Ends,
+    call: fn(RawFd) -> isize,
+    (stranger, observer): (&OwnedFd, &OwnedFd),
+) {
+    let readable = || rustix::io::ioctl_fionread(observer).unwrap();
+    let (before, mut failed) = (readable(), false);
+    let number = with_number_of_its_own(make().0);
+    for round in 0..40 {
+        // SAFETY: open, and the test's own.
+        drop(unsafe { OwnedFd::from_raw_fd(number) });
+        let (ours, _other_end) = make();
+        move_to(number, ours);
+        failed |= replaced_in_between(round, number, stranger, move |fd| {
+            call(fd) == -1 && std::io::Error::last_os_error().raw_os_error() == Some(libc::EBADF)
+        });
+        assert_eq!(readable(), before, "round {round}");
+    }
+    // SAFETY: as above.
+    drop(unsafe { OwnedFd::from_raw_fd(number) });
+    assert!(failed, "it is one step");
+}
+
+fn eventfd_in_nonblocking_mode() -> Ends {
+    // SAFETY: integers only.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK) };
+    assert!(fd >= 0);
+    // SAFETY: just made.
+    let eventfd = unsafe { OwnedFd::from_raw_fd(fd) };
+    (eventfd.try_clone().unwrap(), eventfd)
+}
+
+fn fifo() -> Ends {
+    let directory = Directory::new();
+    directory.fifo("fifo");
+    let path = directory.path().join("fifo");
+    let file = File::options().read(true).write(true).open(path).unwrap();
+    (file.try_clone().unwrap().into(), file.into())
+}
+
+/// Reads from a pipe at its end, which the runtime takes for the socket that had the number before.
+fn read_from_pipe_for_socket(fd: RawFd) -> isize {
+    let (reader, _) = std::io::pipe().unwrap();
+    assert_eq!(hook::kind(fd), Kind::Socket);
+    let arguments = [reader.as_raw_fd() as usize, fd as usize, 0, 0, 0, 0];
+    // SAFETY: open descriptors, of which the second is the test's own.
+    let replaced = unsafe { hook::system_call(libc::SYS_dup2, arguments) };
+    assert_eq!(replaced, fd as isize);
+    read(fd)
+}
+
+#[test]
+fn what_is_read_after_a_look_is_not_read_from_who_gets_the_number() {
+    on_one_worker_alone(|| {
+        let (writer, stranger) = pipe();
+        assert_eq!(write(writer.as_raw_fd()), 8);
+        type Case = (fn() -> Ends, fn(RawFd) -> isize);
+        let cases: [Case; 3] = [
+            (eventfd_in_nonblocking_mode, read),
+            (fifo, read),
+            (streams, read_from_pipe_for_socket),
+        ];
+        for (make, read) in cases {
+            concerns_its_own_descriptor(make, read, (&stranger, &stranger));
+        }
+    });
+}
+
+#[test]
+fn what_is_written_after_a_look_is_not_written_to_who_gets_the_number() {
+    on_one_worker_alone(|| {
+        let (stranger, observer) = pipe();
+        concerns_its_own_descriptor(fifo, write, (&stranger, &observer));
+    });
 }

@@ -359,24 +359,26 @@ unsafe fn send_file(
     length: usize,
 ) -> Result<usize, Errno> {
     let mut sides = [Side::from(section, from)?, Side::to(section, to)?];
-    if !sides[1].is_ready() {
-        sides = sides.map(Side::rest);
-    }
+    let mut waits = !sides[1].is_ready();
     let mut sent = 0;
     while sent < length {
-        let part = sides[1].wait(|| true).and_then(|()| {
+        let readiness = if waits {
+            sides = sides.map(Side::rest);
+            sides[1].wait(|| true)
+        } else {
+            Ok(())
+        };
+        let part = readiness.and_then(|()| {
             step(section, &sides, || {
                 let length = limited(length - sent, to);
                 // SAFETY: the caller's promise; the kernel moves the offset along.
                 unsafe { kernel_call!(libc::SYS_sendfile, to, from, offset, length) }
             })
         });
+        waits = true;
         match part {
             Ok(0) => break,
-            Ok(count) => {
-                sent += count;
-                sides = sides.map(Side::rest);
-            }
+            Ok(count) => sent += count,
             // What has been sent counts.
             Err(_) if sent > 0 => break,
             Err(error) => return Err(error),

@@ -751,13 +751,13 @@ fn who_waits_for_room_does_not_move_what_gets_the_number() {
 }
 
 /// Makes `call` on the first of two descriptors, whose number in each of many rounds is given to a duplicate of `stranger`
-/// during the call: in some of them between two steps of it, after which the call fails, and whatever can be read by
-/// `observer` stays as it is.
+/// about when the call is made: what can be read by `observer` stays as it is. Whether the call has failed in one of them,
+/// where that was between two of its steps.
 fn concerns_its_own_descriptor(
     make: fn() -> Ends,
     call: fn(RawFd) -> isize,
     (stranger, observer): (&OwnedFd, &OwnedFd),
-) {
+) -> bool {
     let readable = || rustix::io::ioctl_fionread(observer).unwrap();
     let (before, mut failed) = (readable(), false);
     let number = with_number_of_its_own(make().0);
@@ -773,7 +773,7 @@ fn concerns_its_own_descriptor(
     }
     // SAFETY: as above.
     drop(unsafe { OwnedFd::from_raw_fd(number) });
-    assert!(failed, "it is one step");
+    failed
 }
 
 fn eventfd_in_nonblocking_mode() -> Ends {
@@ -816,7 +816,8 @@ fn what_is_read_after_a_look_is_not_read_from_who_gets_the_number() {
             (streams, read_from_pipe_for_socket),
         ];
         for (make, read) in cases {
-            concerns_its_own_descriptor(make, read, (&stranger, &stranger));
+            let failed = concerns_its_own_descriptor(make, read, (&stranger, &stranger));
+            assert!(failed, "it was one step");
         }
     });
 }
@@ -825,6 +826,19 @@ fn what_is_read_after_a_look_is_not_read_from_who_gets_the_number() {
 fn what_is_written_after_a_look_is_not_written_to_who_gets_the_number() {
     on_one_worker_alone(|| {
         let (stranger, observer) = pipe();
-        concerns_its_own_descriptor(fifo, write, (&stranger, &observer));
+        let failed = concerns_its_own_descriptor(fifo, write, (&stranger, &observer));
+        assert!(failed, "it was one step");
+    });
+}
+
+#[test]
+fn a_file_is_not_sent_to_who_gets_the_number() {
+    on_one_worker_alone(|| {
+        let (stranger, observer) = streams();
+        let send = |fd| {
+            let file = File::open("/proc/self/exe").unwrap();
+            sendfile(file.as_raw_fd(), fd)
+        };
+        concerns_its_own_descriptor(streams, send, (&stranger, &observer));
     });
 }

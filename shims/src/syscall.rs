@@ -1,9 +1,9 @@
 //! `syscall`: system calls past libc's own functions.
 //!
-//! Calls on futexes are carried out by `futex` and `futex2`, and `close_range` by the function, on every thread. Of the others, a green thread makes those
-//! that have something to wait for, or that concern descriptors, by the function of that name, be it a shim or libc's, and
-//! all else in a blocking section, as nobody knows what it waits for. Any other thread makes them as they are. The runtime
-//! is told of what they close and of what they open.
+//! Calls on futexes are carried out by `futex` and `futex2`, and `close_range` by the function, on every thread. Of the
+//! others, a green thread makes those that have something to wait for, or that concern descriptors, by the function of that
+//! name, be it a shim or libc's, and all else in a blocking section, as nobody knows what it waits for. Any other thread
+//! makes them as they are. The runtime is told of what they close and of what they open.
 
 use std::ffi::{c_int, c_long};
 

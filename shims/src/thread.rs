@@ -1,8 +1,8 @@
 //! Threads: on a green thread, `pthread_create` makes a green thread.
 //!
-//! An OS thread's creations stay OS threads, unless there is a process runtime, as under `greenpatch run`. So do those that ask for what a green thread does not
-//! have: a stack of the caller's own, a scheduling policy, an affinity, a signal mask, or a larger stack
-//! or guard than there are.
+//! An OS thread's creations stay OS threads, unless there is a process runtime, as under `greenpatch run`. So do those that
+//! ask for what a green thread does not have: a stack of the caller's own, a scheduling policy, an affinity, a signal mask,
+//! or a larger stack or guard than there are.
 //!
 //! A `pthread_t` may name a thread of either kind, on a thread of either kind. Whatever is asked of
 //! a green one is answered by the runtime on every thread, patched or not: glibc does not know it.

@@ -7,9 +7,9 @@
 //!
 //! The same functions carry [`net`](crate::net), [`sync`](crate::sync) and [`time`](crate::time).
 //!
-//! **Belongs here** the names that shims may use: most are only given on from `wait`. What is at home here is what a pthread
-//! is. **May use** `runtime`, `wait` and what is below. **Used by** the shims alone, which may name nothing else of this crate but
-//! `Patch`, `blocking`, `deadline` and `futex`.
+//! **Belongs here** the names that shims may use: most are only given on from `wait`. What is at home here is what a
+//! pthread is. **May use** `runtime`, `wait` and what is below. **Used by** the shims alone, which may name nothing else of
+//! this crate but `Patch`, `blocking`, `deadline` and `futex`.
 //!
 //! | what | files |
 //! |---|---|

@@ -233,7 +233,8 @@ pub fn attributes(thread: libc::pthread_t) -> Option<(*mut c_void, Attributes)> 
     Some((base as *mut c_void, attributes))
 }
 
-/// Whether `thread` is the caller, an OS thread that was [adopted](crate::runtime::adoption): glibc would name the worker that runs it.
+/// Whether `thread` is the caller, an OS thread that was [adopted](crate::runtime::adoption): glibc would name the worker
+/// that runs it.
 fn is_adopted_caller(thread: libc::pthread_t) -> bool {
     context::green().is_some_and(|green| {
         green.block().address() == thread as usize && green.is_adopted_os_thread()

@@ -67,9 +67,9 @@
 //! | `mirror` | the methods that several types share |
 //! | `tcp`, `udp`, `unix` | the types |
 
-// The room `net`: sockets by std's names. It may use `wait`, `sched` and `base`; only users use it. Macros in `mirror` have the methods that several
-// types share, those of both listeners among them; `socket` has what a socket does; `listener` how accepting waits, by the
-// listener's mode.
+// The room `net`: sockets by std's names. It may use `wait`, `sched` and `base`; only users use it. Macros in `mirror` have
+// the methods that several types share, those of both listeners among them; `socket` has what a socket does; `listener` how
+// accepting waits, by the listener's mode.
 
 mod address;
 mod listener;

@@ -259,8 +259,8 @@ impl Descriptor {
         self.line.leave(waiter);
     }
 
-    /// Whether there may be something for the next one. The readiness word does not tell: its bit is cleared by whoever waits, and
-    /// by one that has use only for more than there is.
+    /// Whether there may be something for the next one. The readiness word does not tell: its bit is cleared by whoever
+    /// waits, and by one that has use only for more than there is.
     fn is_ready(&self, fd: RawFd, edges: Edges) -> bool {
         let flags = if edges == Edges::WRITE {
             PollFlags::OUT

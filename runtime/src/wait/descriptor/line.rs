@@ -1,12 +1,12 @@
 //! Who waits for a descriptor to become ready, and whom readiness wakes.
 //!
-//! **Readiness.** A word holds a readable bit, a writable bit, and a count of the edges seen. A cleared
-//! bit means: the kernel has said "would block" (or given less than was asked for) after the last
-//! edge, so there will be another edge before there is anything to do. Whoever wants to clear a bit read
-//! the word before the system call, and clears it only if no edge came since: edges between are
-//! never lost. `UNUSUAL` (end of file, error, urgent data) forbids the conclusion from a short
-//! read, as the event that told of it may stand before bytes still unread. Only reads of sockets clear bits, and only they look at
-//! them before they try: the "would block" of another call may be about more than whether something is there.
+//! **Readiness.** A word holds a readable bit, a writable bit, and a count of the edges seen. A cleared bit means: the
+//! kernel has said "would block" (or given less than was asked for) after the last edge, so there will be another edge
+//! before there is anything to do. Whoever wants to clear a bit read the word before the system call, and clears it only if
+//! no edge came since: edges between are never lost. `UNUSUAL` (end of file, error, urgent data) forbids the conclusion
+//! from a short read, as the event that told of it may stand before bytes still unread. Only reads of sockets clear bits,
+//! and only they look at them before they try: the "would block" of another call may be about more than whether something
+//! is there.
 //!
 //! **Waiting.** There are two sorts of waiters. A *consumer* is inside a call that takes something away: bytes, a datagram,
 //! a connection, room. A *poller* (poll, select) only looks. Each direction has a line of consumers in the order in which
@@ -24,13 +24,13 @@
 //! | RELEASED | put out of the line, to try again | WAITING by itself, at the end |
 //! | CLOSED | put out of the line, because the descriptor was closed | |
 //!
-//! **Passing on.** One edge may tell of much: the kernel reports a hundred datagrams that came together once. So whoever was
-//! woken answers for those behind: as it leaves (served, or cancelled, or its time over: whatever came of its call), it asks
-//! poll(2) whether the descriptor is still ready, and if so wakes the next. It asks only if others wait. One that was woken and
-//! finds nothing waits again; if poll(2) disagrees (its own condition may be stricter), it wakes the next one that has not
-//! tried since the last edge, so that the wake does not end with it, nor goes round for ever. A cleared bit answers for poll(2) in
-//! none of this, and does not keep one that was woken from trying: it may have been cleared by a waiter with a stricter condition,
-//! or before an event that is still to come.
+//! **Passing on.** One edge may tell of much: the kernel reports a hundred datagrams that came together once. So whoever
+//! was woken answers for those behind: as it leaves (served, or cancelled, or its time over: whatever came of its call), it
+//! asks poll(2) whether the descriptor is still ready, and if so wakes the next. It asks only if others wait. One that was
+//! woken and finds nothing waits again; if poll(2) disagrees (its own condition may be stricter), it wakes the next one
+//! that has not tried since the last edge, so that the wake does not end with it, nor goes round for ever. A cleared bit
+//! answers for poll(2) in none of this, and does not keep one that was woken from trying: it may have been cleared by a
+//! waiter with a stricter condition, or before an event that is still to come.
 //!
 //! **No wake is lost.** While something can be had and somebody is WAITING, either an edge is still to be counted, or some
 //! consumer is WOKEN (or on its way out, which still counts as WOKEN until it has passed on). For a waiter that is queued
@@ -46,8 +46,8 @@
 //! Rejected: waking all, who then try (500 receivers wake for one datagram, and whoever runs first gets everything); handing
 //! over the right to try with no exception (a waiter whose condition is stricter than the others' would block them for ever).
 //!
-//! The loom model is `tests/loom.rs`. The file is long because the word, the lines and the rules about them are one protocol, under
-//! one lock: no part of it can be understood, or changed, without the others.
+//! The loom model is `tests/loom.rs`. The file is long because the word, the lines and the rules about them are one
+//! protocol, under one lock: no part of it can be understood, or changed, without the others.
 
 use std::{mem, ptr};
 

@@ -13,9 +13,9 @@
 //! hands. So an attempt that is not the call's first is counted before that look, and whoever closes waits, after he has
 //! ended the opening and before he closes, for the attempts that are under way.
 //!
-//! **Between `closing` and `closed`** a call may begin, too. Its descriptor is still there or has gone, and the number may have
-//! gone to another one, of which `opened` has not told yet. So a call that begins in an odd opening has its first step only. One that
-//! begins after `opened` belongs to the new descriptor, though the old one's `closed` is still to come.
+//! **Between `closing` and `closed`** a call may begin, too. Its descriptor is still there or has gone, and the number may
+//! have gone to another one, of which `opened` has not told yet. So a call that begins in an odd opening has its first step
+//! only. One that begins after `opened` belongs to the new descriptor, though the old one's `closed` is still to come.
 //!
 //! **Use.** `closing` and `closed` have little to do as long as the number is not *used*. So a call, and whoever asks the
 //! kernel for something to be remembered, marks it as used before the kernel is asked: a close either sees the mark or comes

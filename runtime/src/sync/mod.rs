@@ -49,6 +49,7 @@ mod barrier;
 mod condvar;
 mod error;
 mod event;
+mod guard;
 mod lazy_lock;
 pub mod mpmc;
 mod mutex;

@@ -1,10 +1,8 @@
 //! The mutex: a lock word under `lock_api`, with std's poisoning.
 
-use std::fmt;
-use std::ops::{Deref, DerefMut};
-use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{LockResult, TryLockError, TryLockResult};
 
+use super::guard::{guard_of_value, lock_of_value};
 use super::poison::{PanicWatch, Poison};
 use super::raw::mutex::RawMutex;
 
@@ -14,8 +12,7 @@ pub struct Mutex<T: ?Sized> {
     inner: lock_api::Mutex<RawMutex, T>,
 }
 
-impl<T: ?Sized> UnwindSafe for Mutex<T> {}
-impl<T: ?Sized> RefUnwindSafe for Mutex<T> {}
+lock_of_value!(Mutex, try_lock);
 
 impl<T> Mutex<T> {
     /// A mutex that is not locked.
@@ -90,29 +87,6 @@ impl<T: ?Sized> Mutex<T> {
     }
 }
 
-impl<T: Default> Default for Mutex<T> {
-    fn default() -> Mutex<T> {
-        Mutex::new(T::default())
-    }
-}
-
-impl<T> From<T> for Mutex<T> {
-    fn from(value: T) -> Mutex<T> {
-        Mutex::new(value)
-    }
-}
-
-impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = f.debug_struct("Mutex");
-        match self.inner.try_lock() {
-            Some(guard) => debug.field("data", &&*guard),
-            None => debug.field("data", &format_args!("<locked>")),
-        };
-        debug.field("poisoned", &self.is_poisoned()).finish()
-    }
-}
-
 /// The right to use a mutex's value, until it is dropped.
 #[must_use = "the mutex is unlocked as soon as the guard is dropped"]
 pub struct MutexGuard<'a, T: ?Sized> {
@@ -121,30 +95,4 @@ pub struct MutexGuard<'a, T: ?Sized> {
     pub(super) inner: lock_api::MutexGuard<'a, RawMutex, T>,
 }
 
-impl<T: ?Sized> Deref for MutexGuard<'_, T> {
-    type Target = T;
-
-    #[inline]
-    fn deref(&self) -> &T {
-        &self.inner
-    }
-}
-
-impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut T {
-        &mut self.inner
-    }
-}
-
-impl<T: ?Sized + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
-
-impl<T: ?Sized + fmt::Display> fmt::Display for MutexGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
+guard_of_value!(mut MutexGuard);

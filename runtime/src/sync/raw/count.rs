@@ -48,25 +48,7 @@ impl RawCount {
 
     /// Waits until the count is zero.
     pub(crate) fn wait(&self, limit: WaitLimit) -> Result<(), Interrupted> {
-        let mut outcome = Ok(());
-        let mut word = self.0.load(Ordering::Acquire);
-        loop {
-            if word / ONE == 0 {
-                return Ok(());
-            }
-            outcome?;
-            let awaited = word | AWAITED;
-            if word != awaited
-                && let Err(changed) =
-                    self.0
-                        .compare_exchange(word, awaited, Ordering::Relaxed, Ordering::Acquire)
-            {
-                word = changed;
-                continue;
-            }
-            outcome = limit.wait(&self.0, awaited);
-            word = self.0.load(Ordering::Acquire);
-        }
+        limit.wait_until(&self.0, AWAITED, |word| (word / ONE == 0).then_some(()))
     }
 
     fn update(&self, change: impl Fn(u32) -> Option<u32>) -> Option<u32> {

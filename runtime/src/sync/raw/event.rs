@@ -52,24 +52,8 @@ impl RawEvent {
     /// Waits until the event is set.
     pub(crate) fn wait(&self, limit: WaitLimit) -> Result<(), Interrupted> {
         let came = self.0.load(Ordering::Acquire);
-        let mut word = came;
-        let mut outcome = Ok(());
-        loop {
-            if word & SET != 0 || word / ONCE != came / ONCE {
-                return Ok(());
-            }
-            outcome?;
-            let awaited = word | AWAITED;
-            if word != awaited
-                && let Err(changed) =
-                    self.0
-                        .compare_exchange(word, awaited, Ordering::Relaxed, Ordering::Acquire)
-            {
-                word = changed;
-                continue;
-            }
-            outcome = limit.wait(&self.0, awaited);
-            word = self.0.load(Ordering::Acquire);
-        }
+        limit.wait_until(&self.0, AWAITED, |word| {
+            (word & SET != 0 || word / ONCE != came / ONCE).then_some(())
+        })
     }
 }

@@ -11,7 +11,7 @@
 //! end releases what was done, and who sees COMPLETE has acquired it.
 
 use crate::base::atomic::{AtomicU32, Ordering};
-use crate::sync::raw::wait_limit::{Interrupted, WaitLimit};
+use crate::sync::raw::wait_limit::{Interrupted, WaitLimit, announce};
 use crate::wait::futex;
 
 pub(crate) const INCOMPLETE: u32 = 0;
@@ -50,7 +50,7 @@ impl RawOnce {
                 COMPLETE => return Claim::Complete,
                 POISONED if !forgive => return Claim::Poisoned,
                 RUNNING => {
-                    if self.announce(&mut word) {
+                    if announce(&self.0, &mut word, AWAITED) {
                         futex::wait(&self.0, word, None);
                         word = self.0.load(Ordering::Acquire);
                     }
@@ -81,39 +81,10 @@ impl RawOnce {
 
     /// Waits until it is done, by whomever: true; or, if the caller minds, until somebody has panicked over it: false.
     pub(crate) fn wait(&self, forgive: bool, limit: WaitLimit) -> Result<bool, Interrupted> {
-        let mut word = self.0.load(Ordering::Acquire);
-        let mut outcome = Ok(());
-        loop {
-            match word & STATE {
-                COMPLETE => return Ok(true),
-                POISONED if !forgive => return Ok(false),
-                _ => outcome?,
-            }
-            if self.announce(&mut word) {
-                outcome = limit.wait(&self.0, word);
-                word = self.0.load(Ordering::Acquire);
-            }
-        }
-    }
-
-    /// Sets AWAITED; false if the word has changed.
-    fn announce(&self, word: &mut u32) -> bool {
-        if *word & AWAITED != 0 {
-            return true;
-        }
-        let awaited = *word | AWAITED;
-        match self
-            .0
-            .compare_exchange(*word, awaited, Ordering::Relaxed, Ordering::Acquire)
-        {
-            Ok(_) => {
-                *word = awaited;
-                true
-            }
-            Err(changed) => {
-                *word = changed;
-                false
-            }
-        }
+        limit.wait_until(&self.0, AWAITED, |word| match word & STATE {
+            COMPLETE => Some(true),
+            POISONED if !forgive => Some(false),
+            _ => None,
+        })
     }
 }

@@ -15,6 +15,8 @@
 //! }
 //! ```
 //!
+//! For calls that read or write, `transfer::carry_out` is this.
+//!
 //! | file | what |
 //! |---|---|
 //! | `symbols`, `unpatched` | the tables of all functions: those replaced, those that block, those that never do |

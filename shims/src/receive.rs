@@ -16,10 +16,10 @@ use greenpatch_runtime::hook::{self, Call, Interest};
 use libc::{iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t, timespec};
 use rustix::io::Errno;
 
-use crate::kernel::{self, finish, finish_count, keeping_errno};
+use crate::kernel::{self, finish, keeping_errno};
 use crate::new_fd::{opened_with, opened_with_each};
 use crate::socket::socket_type;
-use crate::transfer::move_all;
+use crate::transfer::{carry_out, move_all};
 use crate::vectors::Vectors;
 
 originals! {
@@ -155,11 +155,6 @@ unsafe fn receive_message(
     }
 }
 
-fn empty_header() -> msghdr {
-    // SAFETY: integers and pointers, for all of which zero is a value.
-    unsafe { std::mem::zeroed() }
-}
-
 /// One attempt to fill what follows the first `done` bytes of `vectors`.
 ///
 /// # Safety
@@ -172,12 +167,10 @@ unsafe fn receive_part(
     flags: c_int,
 ) -> Result<usize, Errno> {
     let rest = vectors.after(done);
-    let mut header = empty_header();
-    header.msg_iov = rest.as_ptr().cast_mut();
-    header.msg_iovlen = rest.count();
+    let mut message = rest.message();
     let flags = flags | libc::MSG_DONTWAIT;
-    // SAFETY: the caller's promise; the header is ours.
-    unsafe { kernel_call!(libc::SYS_recvmsg, fd, &raw mut header, flags) }
+    // SAFETY: the caller's promise; the message is ours.
+    unsafe { kernel_call!(libc::SYS_recvmsg, fd, &raw mut message, flags) }
 }
 
 /// readv(2) from a socket on a green thread.
@@ -190,10 +183,8 @@ pub(crate) unsafe fn receive_vectors(call: &Call<'_>, vectors: Vectors) -> Resul
         // SAFETY: the caller's promise.
         return unsafe { receive(call, iov_base, iov_len, 0, ptr::null_mut(), ptr::null_mut()) };
     }
-    let mut message = empty_header();
-    message.msg_iov = vectors.as_ptr().cast_mut();
-    message.msg_iovlen = vectors.count();
-    // SAFETY: the caller's promise; the header is ours.
+    let mut message = vectors.message();
+    // SAFETY: the caller's promise; the message is ours.
     unsafe { receive_message(call, &raw mut message, 0) }
 }
 
@@ -249,15 +240,12 @@ unsafe extern "C-unwind" fn recv(
     length: size_t,
     flags: c_int,
 ) -> ssize_t {
-    let Some(section) = hook::enter(Patch::SOCKET) else {
-        return pass_on!(original::recv(fd, buffer, length, flags));
-    };
-    let outcome = section.call(fd).and_then(|call| {
+    let original = || pass_on!(original::recv(fd, buffer, length, flags));
+    carry_out(Patch::SOCKET, fd, original, |call| {
         let nowhere = ptr::null_mut();
         // SAFETY: what recv asks of its caller.
-        unsafe { receive(&call, buffer, length, flags, nowhere, ptr::null_mut()) }
-    });
-    finish_count(section, outcome)
+        unsafe { receive(call, buffer, length, flags, nowhere, ptr::null_mut()) }
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -285,14 +273,12 @@ unsafe extern "C-unwind" fn recvfrom(
     address: *mut sockaddr,
     address_length: *mut socklen_t,
 ) -> ssize_t {
-    let Some(section) = hook::enter(Patch::SOCKET) else {
-        return pass_on! { original::recvfrom(fd, buffer, length, flags, address, address_length) };
-    };
-    let outcome = section.call(fd).and_then(|call| {
+    let original =
+        || pass_on! { original::recvfrom(fd, buffer, length, flags, address, address_length) };
+    carry_out(Patch::SOCKET, fd, original, |call| {
         // SAFETY: what recvfrom asks of its caller.
-        unsafe { receive(&call, buffer, length, flags, address, address_length) }
-    });
-    finish_count(section, outcome)
+        unsafe { receive(call, buffer, length, flags, address, address_length) }
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -315,25 +301,16 @@ unsafe extern "C-unwind" fn __recvfrom_chk(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
-    let Some(section) = hook::enter(Patch::SOCKET) else {
-        // SAFETY: passed on as it came, and received.
-        return unsafe {
-            let length = original::recvmsg(fd, message, flags);
-            if length >= 0 {
-                opened_with(message);
-            }
-            length
-        };
-    };
-    let outcome = section.call(fd).and_then(|call| {
+    let original = || pass_on!(original::recvmsg(fd, message, flags));
+    let length = carry_out(Patch::SOCKET, fd, original, |call| {
         // SAFETY: what recvmsg asks of its caller.
-        unsafe { receive_message(&call, message, flags) }
+        unsafe { receive_message(call, message, flags) }
     });
-    if outcome.is_ok() {
+    if length >= 0 {
         // SAFETY: received.
         unsafe { opened_with(message) };
     }
-    finish_count(section, outcome)
+    length
 }
 
 /// The original recvmmsg(2); tells of the descriptors that come along.

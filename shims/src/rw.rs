@@ -18,12 +18,12 @@ use greenpatch_runtime::hook::{self, Call, Interest, Kind};
 use libc::{iovec, off_t, size_t, ssize_t};
 use rustix::io::Errno;
 
-use crate::kernel::{finish_count, is_ready};
+use crate::kernel::is_ready;
 #[cfg(feature = "socket")]
 use crate::receive::receive_vectors;
 #[cfg(feature = "socket")]
 use crate::send::transmit_vectors;
-use crate::transfer::{move_all, when_ready};
+use crate::transfer::{carry_out, move_all, when_ready};
 use crate::vectors::Vectors;
 use crate::{compiled, section};
 
@@ -206,18 +206,15 @@ fn by_kind(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, length: size_t) -> ssize_t {
-    let Some(section) = hook::enter_either(FAMILIES) else {
-        return pass_on!(original::read(fd, buffer, length));
-    };
-    let buffer = iovec {
-        iov_base: buffer,
-        iov_len: length,
-    };
-    let outcome = section.call(fd).and_then(|call| {
+    let original = || pass_on!(original::read(fd, buffer, length));
+    carry_out(FAMILIES, fd, original, |call| {
+        let buffer = iovec {
+            iov_base: buffer,
+            iov_len: length,
+        };
         // SAFETY: what read asks of its caller.
-        unsafe { read_vectors(&call, Vectors::single(&buffer)) }
-    });
-    finish_count(section, outcome)
+        unsafe { read_vectors(call, Vectors::single(&buffer)) }
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -237,52 +234,43 @@ unsafe extern "C-unwind" fn __read_chk(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
-    let Some(section) = hook::enter_either(FAMILIES) else {
-        return pass_on!(original::readv(fd, vectors, count));
-    };
-    // SAFETY: what readv asks of its caller. A negative count is too large.
-    let Some(checked) = (unsafe { Vectors::new(vectors, count as usize) }) else {
-        // The kernel refuses the call.
-        return pass_on!(original::readv(fd, vectors, count));
-    };
-    let outcome = section.call(fd).and_then(|call| {
-        // SAFETY: what readv asks of its caller.
-        unsafe { read_vectors(&call, checked) }
-    });
-    finish_count(section, outcome)
+    let original = || pass_on!(original::readv(fd, vectors, count));
+    carry_out(FAMILIES, fd, original, |call| {
+        // SAFETY: what readv asks of its caller. A negative count is too large.
+        match unsafe { Vectors::new(vectors, count as usize) } {
+            // SAFETY: as above.
+            Some(vectors) => unsafe { read_vectors(call, vectors) },
+            // SAFETY: the kernel refuses it.
+            None => unsafe { kernel_call!(libc::SYS_readv, fd, vectors, count) },
+        }
+    })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, length: size_t) -> ssize_t {
-    let Some(section) = hook::enter_either(FAMILIES) else {
-        return pass_on!(original::write(fd, buffer, length));
-    };
-    let buffer = iovec {
-        iov_base: buffer.cast_mut(),
-        iov_len: length,
-    };
-    let outcome = section.call(fd).and_then(|call| {
+    let original = || pass_on!(original::write(fd, buffer, length));
+    carry_out(FAMILIES, fd, original, |call| {
+        let buffer = iovec {
+            iov_base: buffer.cast_mut(),
+            iov_len: length,
+        };
         // SAFETY: what write asks of its caller.
-        unsafe { write_vectors(&call, Vectors::single(&buffer)) }
-    });
-    finish_count(section, outcome)
+        unsafe { write_vectors(call, Vectors::single(&buffer)) }
+    })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn writev(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
-    let Some(section) = hook::enter_either(FAMILIES) else {
-        return pass_on!(original::writev(fd, vectors, count));
-    };
-    // SAFETY: what writev asks of its caller. A negative count is too large.
-    let Some(checked) = (unsafe { Vectors::new(vectors, count as usize) }) else {
-        // The kernel refuses the call.
-        return pass_on!(original::writev(fd, vectors, count));
-    };
-    let outcome = section.call(fd).and_then(|call| {
-        // SAFETY: what writev asks of its caller.
-        unsafe { write_vectors(&call, checked) }
-    });
-    finish_count(section, outcome)
+    let original = || pass_on!(original::writev(fd, vectors, count));
+    carry_out(FAMILIES, fd, original, |call| {
+        // SAFETY: what writev asks of its caller. A negative count is too large.
+        match unsafe { Vectors::new(vectors, count as usize) } {
+            // SAFETY: as above.
+            Some(vectors) => unsafe { write_vectors(call, vectors) },
+            // SAFETY: the kernel refuses it.
+            None => unsafe { kernel_call!(libc::SYS_writev, fd, vectors, count) },
+        }
+    })
 }
 
 /// At the descriptor's own position this is readv, but for the flags, none of which says how to wait.

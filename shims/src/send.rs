@@ -14,9 +14,9 @@ use greenpatch_runtime::hook::{self, Call, Interest, Section};
 use libc::{iovec, mmsghdr, msghdr, size_t, sockaddr, socklen_t, ssize_t};
 use rustix::io::Errno;
 
-use crate::kernel::{finish, finish_count};
+use crate::kernel::finish;
 use crate::socket::is_unix_address;
-use crate::transfer::move_all;
+use crate::transfer::{carry_out, move_all};
 use crate::vectors::Vectors;
 
 originals! {
@@ -149,26 +149,25 @@ unsafe fn transmit_message(
     )
 }
 
-/// One attempt to send what follows the first `done` bytes of `vectors`.
+/// One attempt to send what follows the first `done` bytes of `vectors`, to the same address as `header`.
 ///
 /// # Safety
 ///
 /// The buffers may be read.
 unsafe fn transmit_part(
     fd: c_int,
-    mut header: msghdr,
+    header: msghdr,
     vectors: Vectors,
     done: usize,
     flags: c_int,
 ) -> Result<usize, Errno> {
     let rest = vectors.after(done);
-    header.msg_iov = rest.as_ptr().cast_mut();
-    header.msg_iovlen = rest.count();
-    header.msg_control = ptr::null_mut();
-    header.msg_controllen = 0;
+    let mut message = rest.message();
+    message.msg_name = header.msg_name;
+    message.msg_namelen = header.msg_namelen;
     let flags = flags | attempt_flags(done);
-    // SAFETY: the caller's promise; the header is ours.
-    unsafe { kernel_call!(libc::SYS_sendmsg, fd, &raw const header, flags) }
+    // SAFETY: the caller's promise; the message is ours.
+    unsafe { kernel_call!(libc::SYS_sendmsg, fd, &raw const message, flags) }
 }
 
 /// writev(2) to a socket on a green thread.
@@ -181,10 +180,7 @@ pub(crate) unsafe fn transmit_vectors(call: &Call<'_>, vectors: Vectors) -> Resu
         // SAFETY: the caller's promise.
         return unsafe { transmit(call, iov_base, iov_len, 0, ptr::null(), 0) };
     }
-    // SAFETY: integers and pointers, for all of which zero is a value.
-    let mut message: msghdr = unsafe { std::mem::zeroed() };
-    message.msg_iov = vectors.as_ptr().cast_mut();
-    message.msg_iovlen = vectors.count();
+    let message = vectors.message();
     // SAFETY: the caller's promise.
     unsafe { transmit_message(call, &raw const message, 0) }
 }
@@ -287,14 +283,11 @@ unsafe extern "C-unwind" fn send(
     length: size_t,
     flags: c_int,
 ) -> ssize_t {
-    let Some(section) = hook::enter(Patch::SOCKET) else {
-        return pass_on!(original::send(fd, buffer, length, flags));
-    };
-    let outcome = section.call(fd).and_then(|call| {
+    let original = || pass_on!(original::send(fd, buffer, length, flags));
+    carry_out(Patch::SOCKET, fd, original, |call| {
         // SAFETY: what send asks of its caller.
-        unsafe { transmit(&call, buffer, length, flags, ptr::null(), 0) }
-    });
-    finish_count(section, outcome)
+        unsafe { transmit(call, buffer, length, flags, ptr::null(), 0) }
+    })
 }
 
 #[unsafe(no_mangle)]
@@ -306,26 +299,21 @@ unsafe extern "C-unwind" fn sendto(
     address: *const sockaddr,
     address_length: socklen_t,
 ) -> ssize_t {
-    let Some(section) = hook::enter(Patch::SOCKET) else {
-        return pass_on! { original::sendto(fd, buffer, length, flags, address, address_length) };
-    };
-    let outcome = section.call(fd).and_then(|call| {
+    let original =
+        || pass_on! { original::sendto(fd, buffer, length, flags, address, address_length) };
+    carry_out(Patch::SOCKET, fd, original, |call| {
         // SAFETY: what sendto asks of its caller.
-        unsafe { transmit(&call, buffer, length, flags, address, address_length) }
-    });
-    finish_count(section, outcome)
+        unsafe { transmit(call, buffer, length, flags, address, address_length) }
+    })
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
-    let Some(section) = hook::enter(Patch::SOCKET) else {
-        return pass_on!(original::sendmsg(fd, message, flags));
-    };
-    let outcome = section.call(fd).and_then(|call| {
+    let original = || pass_on!(original::sendmsg(fd, message, flags));
+    carry_out(Patch::SOCKET, fd, original, |call| {
         // SAFETY: what sendmsg asks of its caller.
-        unsafe { transmit_message(&call, message, flags) }
-    });
-    finish_count(section, outcome)
+        unsafe { transmit_message(call, message, flags) }
+    })
 }
 
 #[unsafe(no_mangle)]

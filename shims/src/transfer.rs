@@ -10,11 +10,29 @@ use std::mem;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
+use greenpatch_runtime::Patch;
 use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::hook::{Call, Interest, Patience};
+use greenpatch_runtime::hook::{self, Call, Interest, Patience};
+use libc::ssize_t;
 use rustix::io::Errno;
 
-use crate::kernel::is_ready;
+use crate::kernel::{finish_count, is_ready};
+
+/// A shim of a call on `fd`: `green` is what it does on a green thread for which one of the families is patched; elsewhere it
+/// is the original.
+#[inline]
+pub(crate) fn carry_out(
+    families: Patch,
+    fd: RawFd,
+    original: impl FnOnce() -> ssize_t,
+    green: impl FnOnce(&Call<'_>) -> Result<usize, Errno>,
+) -> ssize_t {
+    let Some(section) = hook::enter_either(families) else {
+        return original();
+    };
+    let outcome = section.call(fd).and_then(|call| green(&call));
+    finish_count(section, outcome)
+}
 
 /// Moves `total` bytes, as a blocking call does: goes on after a partial transfer for as long as
 /// patience allows. `attempt` is told how many bytes are done.

@@ -1,6 +1,6 @@
 //! Arrays of buffers, as readv, sendmsg and their kin take them.
 
-use libc::iovec;
+use libc::{iovec, msghdr};
 
 /// As many buffers as are passed to the kernel at once after a partial transfer.
 const WINDOW: usize = 16;
@@ -51,6 +51,11 @@ impl Vectors {
             [buffer] => Some(*buffer),
             _ => None,
         }
+    }
+
+    /// A message of these buffers, and nothing else.
+    pub(crate) fn message(&self) -> msghdr {
+        message_of(self.first, self.count)
     }
 
     fn buffers(&self) -> &[iovec] {
@@ -121,6 +126,18 @@ impl Rest {
     pub(crate) fn count(&self) -> usize {
         self.count
     }
+    /// As [`Vectors::message`]; it points to this.
+    pub(crate) fn message(&self) -> msghdr {
+        message_of(self.as_ptr(), self.count)
+    }
+}
+
+fn message_of(first: *const iovec, count: usize) -> msghdr {
+    // SAFETY: integers and pointers, for all of which zero is a value.
+    let mut message: msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = first.cast_mut();
+    message.msg_iovlen = count;
+    message
 }
 
 #[cfg(test)]

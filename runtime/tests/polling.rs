@@ -9,7 +9,7 @@ use std::time::Duration;
 use greenpatch_runtime::deadline::Deadline;
 use greenpatch_runtime::hook;
 use greenpatch_runtime::net::{TcpListener, TcpStream};
-use greenpatch_runtime::{Patch, Runtime, spawn, yield_now};
+use greenpatch_runtime::{Patch, Runtime, scope, spawn, yield_now};
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 use rustix::time::Timespec;
@@ -353,5 +353,52 @@ fn a_call_that_begins_during_a_close_has_its_first_step_only() {
         );
         assert_eq!((outcome, attempts), (Err(Errno::BADF), 1));
         hook::closed(closing);
+    });
+}
+
+/// Another green thread holds the listener's lock meanwhile.
+#[test]
+fn who_waits_for_the_lock_to_accept_does_not_accept_from_who_gets_the_number() {
+    Runtime::builder().workers(1).build().unwrap().run(|| {
+        let listen = || {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            (listener, client)
+        };
+        let ((ours, _client), (stranger, _strangers_client)) = (listen(), listen());
+        let mut ours = OwnedFd::from(ours);
+        let fd = ours.as_raw_fd();
+        let [holds_lock, waits, goes_on] = [const { AtomicBool::new(false) }; 3];
+        let until = |flag: &AtomicBool| {
+            while !flag.load(Ordering::Relaxed) {
+                yield_now();
+            }
+        };
+        let accepts = |attempt: &(dyn Fn() -> Result<OwnedFd, Errno> + Sync)| {
+            let section = hook::enter_any().unwrap();
+            section.call(fd)?.retry_accept(None, attempt)
+        };
+        scope(|scope| {
+            let first = scope.spawn(|| {
+                accepts(&|| {
+                    holds_lock.store(true, Ordering::Relaxed);
+                    until(&goes_on);
+                    Err(Errno::CONNABORTED)
+                })
+            });
+            until(&holds_lock);
+            let second = scope.spawn(|| {
+                // SAFETY: only lent to the system call.
+                let number = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+                // With nothing in between that would end the turn.
+                waits.store(true, Ordering::Relaxed);
+                accepts(&|| rustix::net::accept(number))
+            });
+            until(&waits);
+            replace(&mut ours, &stranger);
+            goes_on.store(true, Ordering::Relaxed);
+            assert_eq!(first.join().unwrap().err(), Some(Errno::CONNABORTED));
+            assert_eq!(second.join().unwrap().err(), Some(Errno::BADF));
+        });
     });
 }

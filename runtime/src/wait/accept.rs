@@ -26,18 +26,15 @@ use crate::wait::interrupt::{Limits, WaitEnd};
 pub(crate) struct AcceptLock(&'static AtomicU32);
 
 impl AcceptLock {
-    fn acquire(
-        word: &'static AtomicU32,
-        deadline: Option<Deadline>,
-    ) -> Result<AcceptLock, WaitEnd> {
-        if word
-            .compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
-            let limits = Limits::new(deadline);
-            while word.swap(2, Ordering::Acquire) != 0 {
-                futex::wait_within(word, 2, &limits)?;
-            }
+    fn try_acquire(word: &'static AtomicU32) -> Option<AcceptLock> {
+        let acquired = word.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed);
+        acquired.is_ok().then(|| AcceptLock(word))
+    }
+
+    fn wait(word: &'static AtomicU32, deadline: Option<Deadline>) -> Result<AcceptLock, WaitEnd> {
+        let limits = Limits::new(deadline);
+        while word.swap(2, Ordering::Acquire) != 0 {
+            futex::wait_within(word, 2, &limits)?;
         }
         Ok(AcceptLock(word))
     }
@@ -64,10 +61,13 @@ impl Call<'_> {
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let _early = self.section().accepting();
-        let outcome = self.retry(
+        let outcome = self.retry_step(
             Interest::Read,
             |_, _| Ok(deadline),
-            || accept_under_lock(self.descriptor, self.number(), deadline, &mut attempt),
+            |step| {
+                let _lock = lock(&self.descriptor.accepting, deadline, || step.begin())?;
+                step.attempt(|| accept_if_ready(self.number(), &mut attempt))
+            },
         );
         outcome.map_err(of_late_lock)
     }
@@ -91,12 +91,21 @@ impl Drop for Accepting {
     }
 }
 
-/// Locks, but not in a process without a runtime, which may have been forked while another thread had the lock.
-fn lock(word: &'static AtomicU32, deadline: Option<Deadline>) -> Result<Option<AcceptLock>, Errno> {
+/// Locks, but not in a process without a runtime, which may have been forked while another thread had the lock. Calls
+/// `on_wait` before it waits.
+fn lock(
+    word: &'static AtomicU32,
+    deadline: Option<Deadline>,
+    on_wait: impl FnOnce(),
+) -> Result<Option<AcceptLock>, Errno> {
     if !process::owns_tables() {
         return Ok(None);
     }
-    match AcceptLock::acquire(word, deadline) {
+    if let Some(lock) = AcceptLock::try_acquire(word) {
+        return Ok(Some(lock));
+    }
+    on_wait();
+    match AcceptLock::wait(word, deadline) {
         Ok(lock) => Ok(Some(lock)),
         Err(WaitEnd::Deadline) => Err(LATE),
         Err(WaitEnd::Interrupted(interrupted)) => Err(interrupted.into()),
@@ -120,10 +129,10 @@ pub(crate) fn lock_to_wait(
     listener: &'static Descriptor,
     deadline: Option<Deadline>,
 ) -> Result<Option<AcceptLock>, Errno> {
-    lock(&listener.awaiting, deadline).map_err(of_late_lock)
+    lock(&listener.awaiting, deadline, || {}).map_err(of_late_lock)
 }
 
-/// `accept` if the listener, `fd`, has a connection, else `EAGAIN`; see [`of_late_lock`].
+/// On an OS thread: `accept` if the listener, `fd`, has a connection, else `EAGAIN`; see [`of_late_lock`].
 ///
 /// # Errors
 ///
@@ -134,7 +143,11 @@ pub(crate) fn accept_under_lock<T>(
     deadline: Option<Deadline>,
     accept: impl FnOnce() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
-    let _lock = lock(&listener.accepting, deadline)?;
+    let _lock = lock(&listener.accepting, deadline, || {})?;
+    accept_if_ready(fd, accept)
+}
+
+fn accept_if_ready<T>(fd: RawFd, accept: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
     if is_ready(fd, PollFlags::IN)? {
         accept()
     } else {

@@ -123,6 +123,17 @@ impl<'a> Call<'a> {
         patience: impl FnOnce(&Call<'a>, Interest) -> Patience,
         mut attempt: impl FnMut() -> Result<T, Errno>,
     ) -> Result<T, Errno> {
+        self.retry_step(interest, patience, |step| step.attempt(&mut attempt))
+    }
+
+    /// As [`retry`](Self::retry), where `attempt` calls [`Step::attempt`], and may wait before that.
+    #[inline]
+    pub(super) fn retry_step<T>(
+        &self,
+        interest: Interest,
+        patience: impl FnOnce(&Call<'a>, Interest) -> Patience,
+        mut attempt: impl FnMut(&mut Step<'a, '_>) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
         let waiter = Waiter::consumer(self.section.green(), interest.edge());
         let mut step = Step::of(self, interest, &waiter);
         let mut patience = LazyDeadline::Unasked(|| patience(self, interest));
@@ -134,7 +145,7 @@ impl<'a> Call<'a> {
             {
                 continue;
             }
-            match step.attempt(&mut attempt) {
+            match attempt(&mut step) {
                 Err(Errno::AGAIN) => {}
                 outcome => return step.finish(outcome),
             }
@@ -266,7 +277,7 @@ pub(super) fn is_unwatchable(error: Errno) -> bool {
 
 /// A step of a call, in the line of those who wait for the descriptor. It leaves the line when this is dropped, and passes on
 /// what it was woken for.
-struct Step<'a, 'w> {
+pub(super) struct Step<'a, 'w> {
     call: Call<'a>,
     interest: Interest,
     waiter: &'w Waiter,
@@ -316,9 +327,18 @@ impl<'a, 'w> Step<'a, 'w> {
         Ok(has_waited)
     }
 
-    /// Tries once, on the descriptor that the call belongs to.
+    /// From now on, as the step has to wait, the call belongs to the descriptor that has the number.
+    pub(super) fn begin(&mut self) {
+        self.call = self.call.rest();
+    }
+
+    /// Tries once, on the descriptor that the call belongs to. `attempt` should not wait: whoever closes the number would wait
+    /// for it.
     #[inline]
-    fn attempt<T>(&mut self, attempt: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+    pub(super) fn attempt<T>(
+        &mut self,
+        attempt: impl FnOnce() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
         let _going_on = self.call.go_on()?;
         self.call = self.call.rest();
         attempt()

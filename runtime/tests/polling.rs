@@ -402,3 +402,20 @@ fn who_waits_for_the_lock_to_accept_does_not_accept_from_who_gets_the_number() {
         });
     });
 }
+
+/// One that takes longer than it should.
+#[test]
+fn a_close_waits_for_an_attempt_in_a_blocking_section() {
+    let runtime = Runtime::builder().workers(1).build().unwrap();
+    runtime.run(|| {
+        let (reader, _writer) = rustix::pipe::pipe().unwrap();
+        let section = hook::enter_any().unwrap();
+        let call = section.call(reader.as_raw_fd()).unwrap();
+        let attempt = call.rest().go_on().unwrap();
+        let before = runtime.metrics().blocking_sections;
+        let closing = hook::closing(reader.as_raw_fd());
+        assert_eq!(runtime.metrics().blocking_sections, before + 1);
+        drop(attempt);
+        hook::closed(closing);
+    });
+}

@@ -13,6 +13,7 @@ use super::{Descriptor, for_range, owned, touched};
 use crate::base::deadline::Deadline;
 use crate::base::process;
 use crate::sched::context::NativeSection;
+use crate::wait::section;
 
 /// How long a close waits for attempts under way. They do not block, but whoever makes one may lose the processor.
 const LONGEST_ATTEMPT: Duration = Duration::from_millis(100);
@@ -167,7 +168,8 @@ impl Descriptor {
     }
 
     /// After the opening was ended: waits until no attempt is under way that has not seen it. Not for ever: this may be a signal
-    /// handler that has interrupted such an attempt.
+    /// handler that has interrupted such an attempt, and an attempt that should not block does so if another process has taken
+    /// what it found.
     fn await_attempts(&self) {
         for _ in 0..YIELDS {
             if !self.openings.are_going_on() {
@@ -175,12 +177,18 @@ impl Descriptor {
             }
             rustix::thread::sched_yield();
         }
-        let until = Deadline::after(LONGEST_ATTEMPT);
-        while self.openings.are_going_on() && !until.has_passed() {
-            let _ = rustix::thread::nanosleep(&Timespec {
-                tv_sec: 0,
-                tv_nsec: 100_000,
-            });
+        let wait = || {
+            let until = Deadline::after(LONGEST_ATTEMPT);
+            while self.openings.are_going_on() && !until.has_passed() {
+                let _ = rustix::thread::nanosleep(&Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 100_000,
+                });
+            }
+        };
+        match section::enter_own() {
+            Some(section) => section.blocking_in_place(wait),
+            None => wait(),
         }
     }
 }

@@ -45,7 +45,7 @@ unsafe extern "C-unwind" fn run(routine: *mut c_void) -> *mut c_void {
         // SAFETY: made by `thrd_create` for this thread alone.
         *unsafe { Box::from_raw(routine.cast::<C11Start>()) }
     };
-    // SAFETY: what thrd_create asks of its caller.
+    // SAFETY: the caller of thrd_create has promised that the routine may be called so on another thread.
     as_pointer(unsafe { start(argument) })
 }
 
@@ -71,10 +71,10 @@ unsafe extern "C-unwind" fn thrd_create(
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn thrd_join(thread: pthread_t, result: *mut c_int) -> c_int {
     let mut value = ptr::null_mut();
-    // SAFETY: what thrd_join asks of its caller.
+    // SAFETY: the caller names a thread that is still to be joined; the place for its value is ours.
     let error = unsafe { pthread_join(thread, &mut value) };
     if !result.is_null() {
-        // SAFETY: what thrd_join asks of its caller.
+        // SAFETY: the caller gives null or a place for the result.
         unsafe { *result = value.addr() as c_int };
     }
     status(error)

@@ -88,7 +88,7 @@ unsafe extern "C-unwind" fn epoll_wait(
     };
     // A negative time-out is none.
     let timeout = u64::try_from(timeout).ok().map(Duration::from_millis);
-    // SAFETY: what epoll_wait asks of its caller.
+    // SAFETY: the caller gives room for so many events.
     let outcome = unsafe { wait_for(&section, set, events, room, timeout) };
     finish(section, outcome)
 }
@@ -119,13 +119,13 @@ unsafe extern "C-unwind" fn epoll_pwait2(
     let Some(section) = hook::enter(Patch::SELECT) else {
         return pass_on!(original::epoll_pwait2(set, events, room, timeout, mask));
     };
-    // SAFETY: what epoll_pwait2 asks of its caller.
+    // SAFETY: the caller gives null or a time to read.
     let (Ok(limit), true) = (unsafe { kernel::timeout(timeout) }, mask.is_null()) else {
         return section::yielding(section, || {
             pass_on!(original::epoll_pwait2(set, events, room, timeout, mask))
         });
     };
-    // SAFETY: what epoll_pwait2 asks of its caller.
+    // SAFETY: the caller gives room for so many events.
     let outcome = unsafe { wait_for(&section, set, events, room, limit) };
     finish(section, outcome)
 }

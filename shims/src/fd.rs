@@ -114,7 +114,7 @@ unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn fclose(stream: *mut FILE) -> c_int {
-    // SAFETY: what fclose asks of its caller.
+    // SAFETY: the caller gives an open stream.
     let fd = unsafe { number_of(stream) };
     in_section(Patch::OS, fd, || pass_on!(original::fclose(stream)))
 }
@@ -126,21 +126,21 @@ unsafe extern "C-unwind" fn endmntent(stream: *mut FILE) -> c_int {
     if stream.is_null() {
         return call();
     }
-    // SAFETY: what endmntent asks of its caller.
+    // SAFETY: the caller gives an open stream.
     let fd = unsafe { number_of(stream) };
     in_section(Patch::OS, fd, call)
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pclose(stream: *mut FILE) -> c_int {
-    // SAFETY: what pclose asks of its caller.
+    // SAFETY: the caller gives an open stream.
     let fd = unsafe { number_of(stream) };
     in_section(Patch::PROCESS, fd, || pass_on!(original::pclose(stream)))
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn closedir(directory: *mut DIR) -> c_int {
-    // SAFETY: what closedir asks of its caller.
+    // SAFETY: the caller gives an open directory.
     let fd = keeping_errno(|| unsafe { libc::dirfd(directory) });
     in_section(Patch::OS, fd, || pass_on!(original::closedir(directory)))
 }
@@ -151,11 +151,11 @@ unsafe extern "C-unwind" fn freopen(
     mode: *const c_char,
     stream: *mut FILE,
 ) -> *mut FILE {
-    // SAFETY: what freopen asks of its caller.
+    // SAFETY: the caller gives an open stream.
     let fd = unsafe { number_of(stream) };
-    // SAFETY: passed on as it came.
+    // SAFETY: freopen gives null or an open stream.
     in_section(Patch::OS, fd, || unsafe {
-        opened_stream(original::freopen(path, mode, stream))
+        opened_stream(pass_on!(original::freopen(path, mode, stream)))
     })
 }
 
@@ -165,11 +165,11 @@ unsafe extern "C-unwind" fn freopen64(
     mode: *const c_char,
     stream: *mut FILE,
 ) -> *mut FILE {
-    // SAFETY: what freopen64 asks of its caller.
+    // SAFETY: the caller gives an open stream.
     let fd = unsafe { number_of(stream) };
-    // SAFETY: passed on as it came.
+    // SAFETY: freopen64 gives null or an open stream.
     in_section(Patch::OS, fd, || unsafe {
-        opened_stream(original::freopen64(path, mode, stream))
+        opened_stream(pass_on!(original::freopen64(path, mode, stream)))
     })
 }
 
@@ -272,7 +272,7 @@ unsafe extern "C-unwind" fn fcntl(fd: c_int, command: c_int, argument: usize) ->
     if let Some(trying) = without_waiting(command)
         && let Some(section) = hook::enter(Patch::OS)
     {
-        // SAFETY: what fcntl asks of its caller.
+        // SAFETY: for these commands the caller gives the address of a lock to read.
         let outcome = unsafe { set_record_lock(&section, fd, command, trying, argument) };
         return finish(section, outcome);
     }
@@ -286,14 +286,14 @@ unsafe extern "C-unwind" fn fcntl(fd: c_int, command: c_int, argument: usize) ->
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pipe(ends: *mut c_int) -> c_int {
-    // SAFETY: passed on as it came; both ends are written on success.
-    unsafe { opened_pair(original::pipe(ends), ends) }
+    // SAFETY: both ends are written on success.
+    unsafe { opened_pair(pass_on!(original::pipe(ends)), ends) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pipe2(ends: *mut c_int, flags: c_int) -> c_int {
-    // SAFETY: passed on as it came; both ends are written on success.
-    unsafe { opened_pair(original::pipe2(ends, flags), ends) }
+    // SAFETY: both ends are written on success.
+    unsafe { opened_pair(pass_on!(original::pipe2(ends, flags)), ends) }
 }
 
 /// Gives out a descriptor if `fd` is -1; otherwise changes that one.

@@ -286,14 +286,14 @@ unsafe extern "C-unwind" fn sigaltstack(new: *const stack_t, old: *mut stack_t) 
     let Some(section) = hook::enter_any() else {
         return pass_on!(original::sigaltstack(new, old));
     };
-    // SAFETY: what sigaltstack asks of its caller.
+    // SAFETY: the caller gives null or a stack's description to read.
     let outcome = unsafe { new.as_ref() }
         .map(|new| acceptable(*new))
         .transpose()
         .map(|new| {
             let before = hook::thread::alternate_stack(&section, new);
             if !old.is_null() {
-                // SAFETY: what sigaltstack asks of its caller.
+                // SAFETY: the caller gives null or a place for the description before.
                 unsafe { *old = before };
             }
             0

@@ -173,7 +173,7 @@ unsafe extern "C-unwind" fn open(path: *const c_char, flags: c_int, mode: mode_t
     let Some(section) = hook::enter(Patch::OS) else {
         return opened(pass_on!(original::open(path, flags, mode)));
     };
-    // SAFETY: what open asks of its caller.
+    // SAFETY: the caller gives the path as a C string.
     let outcome = unsafe { open_at(&section, libc::AT_FDCWD, path, flags, mode) };
     finish(section, outcome)
 }
@@ -189,7 +189,7 @@ unsafe extern "C-unwind" fn openat(
     let Some(section) = hook::enter(Patch::OS) else {
         return opened(pass_on!(original::openat(directory, path, flags, mode)));
     };
-    // SAFETY: what openat asks of its caller.
+    // SAFETY: the caller gives the path as a C string.
     let outcome = unsafe { open_at(&section, directory, path, flags, mode) };
     finish(section, outcome)
 }
@@ -200,7 +200,7 @@ unsafe extern "C-unwind" fn __open_2(path: *const c_char, flags: c_int) -> c_int
         // It ends the process.
         return pass_on!(original::__open_2(path, flags));
     }
-    // SAFETY: passed on as it came.
+    // SAFETY: the caller gives a C string.
     unsafe { open(path, flags, 0) }
 }
 
@@ -214,13 +214,13 @@ unsafe extern "C-unwind" fn __openat_2(
         // It ends the process.
         return pass_on!(original::__openat_2(directory, path, flags));
     }
-    // SAFETY: passed on as it came.
+    // SAFETY: the caller gives a C string.
     unsafe { openat(directory, path, flags, 0) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn creat(path: *const c_char, mode: mode_t) -> c_int {
-    // SAFETY: passed on as it came.
+    // SAFETY: the caller gives a C string.
     unsafe { open(path, libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC, mode) }
 }
 
@@ -274,21 +274,21 @@ fn flags_of(mode: &CStr) -> Option<c_int> {
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn fopen(path: *const c_char, mode: *const c_char) -> *mut FILE {
     let Some(section) = hook::enter(Patch::OS) else {
-        // SAFETY: passed on as it came, and open.
-        return unsafe { opened_stream(original::fopen(path, mode)) };
+        // SAFETY: fopen gives null or an open stream.
+        return unsafe { opened_stream(pass_on!(original::fopen(path, mode))) };
     };
-    // SAFETY: what fopen asks of its caller.
+    // SAFETY: the caller gives the mode as a C string.
     let flags = flags_of(unsafe { CStr::from_ptr(mode) });
-    // SAFETY: what fopen asks of its caller.
+    // SAFETY: the caller gives the path as a C string.
     let is_fifo =
         |flags| section.blocking_in_place(|| unsafe { is_fifo(libc::AT_FDCWD, path, flags) });
     let Some(flags) = flags.filter(|&flags| is_fifo(flags)) else {
-        // SAFETY: passed on as it came, and open.
+        // SAFETY: fopen gives null or an open stream.
         return section::yielding(section, || unsafe {
-            opened_stream(original::fopen(path, mode))
+            opened_stream(pass_on!(original::fopen(path, mode)))
         });
     };
-    // SAFETY: what fopen asks of its caller.
+    // SAFETY: the caller gives the path as a C string.
     let outcome = unsafe { open_at(&section, libc::AT_FDCWD, path, flags, 0o666) };
     let stream = outcome.and_then(|fd| {
         // SAFETY: a descriptor of ours, and a mode that fits it.
@@ -309,8 +309,8 @@ unsafe extern "C-unwind" fn fopen(path: *const c_char, mode: *const c_char) -> *
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn tmpfile() -> *mut FILE {
-    // SAFETY: passed on as it came, and open.
-    in_section(|| unsafe { opened_stream(original::tmpfile()) })
+    // SAFETY: tmpfile gives null or an open stream.
+    in_section(|| unsafe { opened_stream(pass_on!(original::tmpfile())) })
 }
 
 #[unsafe(no_mangle)]
@@ -356,6 +356,6 @@ unsafe extern "C-unwind" fn open_by_handle_at(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn setmntent(path: *const c_char, mode: *const c_char) -> *mut FILE {
-    // SAFETY: passed on as it came, and open.
-    in_section(|| unsafe { opened_stream(original::setmntent(path, mode)) })
+    // SAFETY: setmntent gives null or an open stream.
+    in_section(|| unsafe { opened_stream(pass_on!(original::setmntent(path, mode))) })
 }

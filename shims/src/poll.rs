@@ -73,7 +73,7 @@ unsafe extern "C-unwind" fn poll(entries: *mut pollfd, count: nfds_t, timeout: c
     };
     // A negative time-out is none.
     let timeout = u64::try_from(timeout).ok().map(Duration::from_millis);
-    // SAFETY: what poll asks of its caller.
+    // SAFETY: the caller gives so many entries.
     let outcome = unsafe { poll_until(&section, entries, count, timeout) };
     finish(section, outcome)
 }
@@ -107,14 +107,14 @@ unsafe extern "C-unwind" fn ppoll(
     let Some(section) = hook::enter(Patch::SELECT) else {
         return pass_on!(original::ppoll(entries, count, timeout, mask));
     };
-    // SAFETY: what ppoll asks of its caller.
+    // SAFETY: the caller gives null or a time to read.
     let limit = unsafe { kernel::timeout(timeout) };
     let (Ok(limit), true) = (limit, mask.is_null()) else {
         return yielding(section, || {
             pass_on!(original::ppoll(entries, count, timeout, mask))
         });
     };
-    // SAFETY: what ppoll asks of its caller.
+    // SAFETY: the caller gives so many entries.
     let outcome = unsafe { poll_until(&section, entries, count, limit) };
     finish(section, outcome)
 }

@@ -73,7 +73,7 @@ unsafe extern "C-unwind" fn wait4(
     };
     let attempt = || {
         let options = options | libc::WNOHANG;
-        // SAFETY: what wait4 asks of its caller.
+        // SAFETY: the caller gives null or places for the status and the usage.
         match unsafe { kernel_call!(libc::SYS_wait4, child, status, options, usage) }? {
             0 => Err(Errno::AGAIN),
             child => Ok(child as pid_t),
@@ -86,19 +86,19 @@ unsafe extern "C-unwind" fn wait4(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn waitpid(child: pid_t, status: *mut c_int, options: c_int) -> pid_t {
-    // SAFETY: passed on as it came.
+    // SAFETY: the caller gives null or places for the status and the usage; with null nothing is written.
     unsafe { wait4(child, status, options, ptr::null_mut()) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn wait3(status: *mut c_int, options: c_int, usage: *mut rusage) -> pid_t {
-    // SAFETY: passed on as it came.
+    // SAFETY: the caller gives null or places for the status and the usage; with null nothing is written.
     unsafe { wait4(-1, status, options, usage) }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn wait(status: *mut c_int) -> pid_t {
-    // SAFETY: passed on as it came.
+    // SAFETY: the caller gives null or places for the status and the usage; with null nothing is written.
     unsafe { wait4(-1, status, 0, ptr::null_mut()) }
 }
 
@@ -127,7 +127,7 @@ unsafe extern "C-unwind" fn waitid(
     };
     let attempt = || {
         let (options, usage) = (options | libc::WNOHANG, ptr::null_mut::<rusage>());
-        // SAFETY: what waitid asks of its caller.
+        // SAFETY: the place is the caller's or our own; no usage is asked for.
         unsafe { kernel_call!(libc::SYS_waitid, kind, id, place, options, usage) }?;
         // SAFETY: written by the kernel; no signal means that there is nothing to tell.
         match unsafe { (*place).si_signo } {
@@ -158,6 +158,6 @@ unsafe extern "C-unwind" fn system(command: *const c_char) -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn popen(command: *const c_char, mode: *const c_char) -> *mut FILE {
-    // SAFETY: passed on as it came, and open.
-    unsafe { opened_stream(original::popen(command, mode)) }
+    // SAFETY: popen gives null or an open stream.
+    unsafe { opened_stream(pass_on!(original::popen(command, mode))) }
 }

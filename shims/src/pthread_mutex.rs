@@ -358,7 +358,7 @@ unsafe extern "C-unwind" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c
     // SAFETY: POSIX asks the caller for an initialised mutex, in place until it is destroyed.
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.lock(kind, || Ok(None), Users::Change),
-        // SAFETY: passed on as it came.
+        // SAFETY: as above: the mutex is initialised and stays in place.
         None => unsafe { Foreign(mutex).lock(|| original::pthread_mutex_lock(mutex), || Ok(None)) },
     }
 }
@@ -368,7 +368,7 @@ unsafe extern "C-unwind" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -
     // SAFETY: POSIX asks the caller for an initialised mutex, in place until it is destroyed.
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.try_lock(kind),
-        // SAFETY: passed on as it came.
+        // SAFETY: as above: the mutex is initialised and stays in place.
         None => unsafe { Foreign(mutex).try_lock() },
     }
 }
@@ -386,7 +386,7 @@ unsafe extern "C-unwind" fn pthread_mutex_timedlock(
             || unsafe { limit(libc::CLOCK_REALTIME, time) },
             Users::Change,
         ),
-        // SAFETY: passed on as it came.
+        // SAFETY: as above: the mutex is initialised and stays in place, and the time, if there is one, is valid.
         None => unsafe {
             Foreign(mutex).lock(
                 || original::pthread_mutex_timedlock(mutex, time),
@@ -407,7 +407,7 @@ unsafe extern "C-unwind" fn pthread_mutex_clocklock(
         Some(_) if clock != libc::CLOCK_REALTIME && clock != libc::CLOCK_MONOTONIC => libc::EINVAL,
         // SAFETY: as above.
         Some((mutex, kind)) => mutex.lock(kind, || unsafe { limit(clock, time) }, Users::Change),
-        // SAFETY: passed on as it came.
+        // SAFETY: as above: the mutex is initialised and stays in place, and the time, if there is one, is valid.
         None => unsafe {
             Foreign(mutex).lock(
                 || original::pthread_mutex_clocklock(mutex, clock, time),
@@ -422,7 +422,7 @@ unsafe extern "C-unwind" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) ->
     // SAFETY: POSIX asks the caller for an initialised mutex, in place until it is destroyed.
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.unlock(kind, Users::Change),
-        // SAFETY: passed on as it came.
+        // SAFETY: as above: the mutex is initialised and stays in place.
         None => unsafe { Foreign(mutex).unlock() },
     }
 }

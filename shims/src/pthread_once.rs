@@ -94,7 +94,7 @@ unsafe extern "C-unwind" fn pthread_once(control: *mut pthread_once_t, routine: 
 /// C11's name for it; its flag is the same word.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn call_once(flag: *mut c_int, routine: Routine) {
-    // SAFETY: passed on as it came.
+    // SAFETY: C11 asks the caller for an initialised flag that stays in place, and for a routine.
     unsafe { pthread_once(flag.cast(), routine) };
 }
 

@@ -44,7 +44,7 @@ unsafe extern "C-unwind" fn msgsnd(
         return pass_on!(original::msgsnd(queue, message, length, flags));
     };
     let flags = flags | libc::IPC_NOWAIT;
-    // SAFETY: what msgsnd asks of its caller.
+    // SAFETY: the caller gives a message of this length, behind its type.
     let attempt = || unsafe { kernel_call!(libc::SYS_msgsnd, queue, message, length, flags) };
     let outcome = hook::retry_by_timer(|| Ok(None), attempt);
     finish(section, outcome.map(|_| 0))
@@ -64,7 +64,7 @@ unsafe extern "C-unwind" fn msgrcv(
     };
     let flags = flags | libc::IPC_NOWAIT;
     let attempt = || {
-        // SAFETY: what msgrcv asks of its caller.
+        // SAFETY: the caller gives room for a message of this length, behind its type.
         match unsafe { kernel_call!(libc::SYS_msgrcv, queue, message, length, kind, flags) } {
             Err(Errno::NOMSG) => Err(Errno::AGAIN),
             outcome => outcome,
@@ -118,7 +118,7 @@ unsafe extern "C-unwind" fn semtimedop(
     let Some(section) = hook::enter(Patch::OS) else {
         return call();
     };
-    // SAFETY: what semtimedop asks of its caller.
+    // SAFETY: the caller gives so many operations, and null or a time to read.
     let (ours, limit) = unsafe { (without_waiting(operations, count), kernel::timeout(timeout)) };
     let (Some(ours), Ok(limit)) = (ours, limit) else {
         return section::yielding(section, call);
@@ -136,7 +136,7 @@ unsafe extern "C-unwind" fn semop(set: c_int, operations: *mut sembuf, count: si
     if hook::enter(Patch::OS).is_none() {
         return pass_on!(original::semop(set, operations, count));
     }
-    // SAFETY: passed on as it came.
+    // SAFETY: the caller gives so many operations; null is no time-out.
     unsafe { semtimedop(set, operations, count, std::ptr::null()) }
 }
 
@@ -201,12 +201,12 @@ unsafe extern "C-unwind" fn mq_timedsend(
     let Some(section) = hook::enter(Patch::OS) else {
         return call();
     };
-    // SAFETY: what mq_timedsend asks of its caller.
+    // SAFETY: the caller gives null or a time to read.
     let Ok(time) = (unsafe { kernel::timeout(until) }) else {
         return call();
     };
     let outcome = retry_on_queue(&section, queue, Interest::Write, time, |passed| {
-        // SAFETY: what mq_timedsend asks of its caller.
+        // SAFETY: the caller gives a message of this length.
         unsafe {
             kernel_call!(
                 libc::SYS_mq_timedsend,
@@ -231,7 +231,7 @@ unsafe extern "C-unwind" fn mq_send(
     if hook::enter(Patch::OS).is_none() {
         return pass_on!(original::mq_send(queue, message, length, priority));
     }
-    // SAFETY: passed on as it came.
+    // SAFETY: the caller gives a message of this length; null is no time-out.
     unsafe { mq_timedsend(queue, message, length, priority, std::ptr::null()) }
 }
 
@@ -247,12 +247,12 @@ unsafe extern "C-unwind" fn mq_timedreceive(
     let Some(section) = hook::enter(Patch::OS) else {
         return call();
     };
-    // SAFETY: what mq_timedreceive asks of its caller.
+    // SAFETY: the caller gives null or a time to read.
     let Ok(time) = (unsafe { kernel::timeout(until) }) else {
         return call();
     };
     let outcome = retry_on_queue(&section, queue, Interest::Read, time, |passed| {
-        // SAFETY: what mq_timedreceive asks of its caller.
+        // SAFETY: the caller gives room for a message of this length, and null or a place for its priority.
         unsafe {
             kernel_call!(
                 libc::SYS_mq_timedreceive,
@@ -277,6 +277,7 @@ unsafe extern "C-unwind" fn mq_receive(
     if hook::enter(Patch::OS).is_none() {
         return pass_on!(original::mq_receive(queue, message, length, priority));
     }
-    // SAFETY: passed on as it came.
+    // SAFETY: the caller gives room for a message of this length, and null or a place for its priority; null is no
+    // time-out.
     unsafe { mq_timedreceive(queue, message, length, priority, std::ptr::null()) }
 }

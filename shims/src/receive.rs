@@ -243,7 +243,7 @@ unsafe extern "C-unwind" fn recv(
     let original = || pass_on!(original::recv(fd, buffer, length, flags));
     carry_out(Patch::SOCKET, fd, original, |call| {
         let nowhere = ptr::null_mut();
-        // SAFETY: what recv asks of its caller.
+        // SAFETY: the caller gives room for so many bytes.
         unsafe { receive(call, buffer, length, flags, nowhere, ptr::null_mut()) }
     })
 }
@@ -276,7 +276,7 @@ unsafe extern "C-unwind" fn recvfrom(
     let original =
         || pass_on! { original::recvfrom(fd, buffer, length, flags, address, address_length) };
     carry_out(Patch::SOCKET, fd, original, |call| {
-        // SAFETY: what recvfrom asks of its caller.
+        // SAFETY: the caller gives room for so many bytes, and null or room for the address and its length.
         unsafe { receive(call, buffer, length, flags, address, address_length) }
     })
 }
@@ -303,7 +303,7 @@ unsafe extern "C-unwind" fn __recvfrom_chk(
 unsafe extern "C-unwind" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     let original = || pass_on!(original::recvmsg(fd, message, flags));
     let length = carry_out(Patch::SOCKET, fd, original, |call| {
-        // SAFETY: what recvmsg asks of its caller.
+        // SAFETY: the caller gives a header to fill, whose buffers can be written to.
         unsafe { receive_message(call, message, flags) }
     });
     if length >= 0 {
@@ -344,7 +344,7 @@ unsafe extern "C-unwind" fn recvmmsg(
     let Some(section) = hook::enter(Patch::SOCKET) else {
         return pass_on!(recvmmsg_as_it_is(fd, messages, count, flags, timeout));
     };
-    // SAFETY: what recvmmsg asks of its caller.
+    // SAFETY: the caller gives null or a time to read.
     let limit = unsafe { kernel::timeout(timeout) };
     let (Ok(limit), true) = (limit, flags & NEVER_WAITS == 0) else {
         // The kernel refuses the call, or it does not wait.
@@ -354,7 +354,7 @@ unsafe extern "C-unwind" fn recvmmsg(
     };
     let end = limit.map(Deadline::after);
     let outcome = section.call(fd).and_then(|call| {
-        // SAFETY: what recvmmsg asks of its caller.
+        // SAFETY: the caller gives so many headers to fill, whose buffers can be written to.
         unsafe { receive_messages(&call, messages, count as usize, flags, end) }
     });
     // SAFETY: so many were received.

@@ -178,7 +178,7 @@ unsafe extern "C-unwind" fn select(
     let Some(section) = hook::enter(Patch::SELECT) else {
         return pass_on!(original::select(count, read, write, except, timeout));
     };
-    // SAFETY: what select asks of its caller.
+    // SAFETY: the caller gives null or a time to read.
     let limit = unsafe { timeout.as_ref() };
     if count < 0 || limit.is_some_and(|limit| limit.tv_sec < 0 || limit.tv_usec < 0) {
         // The kernel refuses the call.
@@ -190,9 +190,9 @@ unsafe extern "C-unwind" fn select(
     });
     let end = limit.map(Deadline::after);
     let sets = Set::all(read, write, except);
-    // SAFETY: what select asks of its caller.
+    // SAFETY: the caller gives null or sets with room for so many descriptors.
     let outcome = unsafe { select_until(&section, count, &sets, limit) };
-    // SAFETY: what select asks of its caller.
+    // SAFETY: the caller gives null or a time, which select may change.
     if let (Some(end), Some(left)) = (end, unsafe { timeout.as_mut() }) {
         let remaining = end.remaining();
         left.tv_sec = remaining.as_secs() as libc::time_t;
@@ -213,7 +213,7 @@ unsafe extern "C-unwind" fn pselect(
     let Some(section) = hook::enter(Patch::SELECT) else {
         return pass_on!(original::pselect(count, read, write, except, timeout, mask));
     };
-    // SAFETY: what pselect asks of its caller.
+    // SAFETY: the caller gives null or a time to read.
     let limit = unsafe { kernel::timeout(timeout) };
     let (Ok(limit), true) = (limit, count >= 0 && mask.is_null()) else {
         return yielding(section, || {
@@ -221,7 +221,7 @@ unsafe extern "C-unwind" fn pselect(
         });
     };
     let sets = Set::all(read, write, except);
-    // SAFETY: what pselect asks of its caller.
+    // SAFETY: the caller gives null or sets with room for so many descriptors.
     let outcome = unsafe { select_until(&section, count, &sets, limit) };
     finish(section, outcome)
 }

@@ -203,7 +203,7 @@ unsafe extern "C-unwind" fn sem_wait(semaphore: *mut sem_t) -> c_int {
     // SAFETY: POSIX asks the caller for an initialised semaphore, in place until it is destroyed.
     match unsafe { Semaphore::ours(semaphore) } {
         Some(semaphore) => status(semaphore.wait(None)),
-        // SAFETY: passed on as it came.
+        // SAFETY: as above: the semaphore is initialised.
         None => unsafe {
             wait_for_shared(semaphore, || original::sem_wait(semaphore), || Ok(None))
         },
@@ -230,7 +230,7 @@ unsafe extern "C-unwind" fn sem_timedwait(semaphore: *mut sem_t, time: *const ti
     match unsafe { Semaphore::ours(semaphore) } {
         // SAFETY: as above.
         Some(semaphore) => unsafe { wait_until(semaphore, libc::CLOCK_REALTIME, time) },
-        // SAFETY: passed on as it came.
+        // SAFETY: as above: the semaphore is initialised, and the caller gives a valid time.
         None => unsafe {
             wait_for_shared(
                 semaphore,
@@ -251,7 +251,7 @@ unsafe extern "C-unwind" fn sem_clockwait(
     match unsafe { Semaphore::ours(semaphore) } {
         // SAFETY: as above.
         Some(semaphore) => unsafe { wait_until(semaphore, clock, time) },
-        // SAFETY: passed on as it came.
+        // SAFETY: as above: the semaphore is initialised, and the caller gives a valid time.
         None => unsafe {
             wait_for_shared(
                 semaphore,

@@ -90,8 +90,13 @@ unsafe extern "C-unwind" fn socketpair(
     protocol: c_int,
     pair: *mut c_int,
 ) -> c_int {
-    // SAFETY: passed on as it came; both are written on success.
-    unsafe { opened_pair(original::socketpair(domain, kind, protocol, pair), pair) }
+    // SAFETY: both are written on success.
+    unsafe {
+        opened_pair(
+            pass_on!(original::socketpair(domain, kind, protocol, pair)),
+            pair,
+        )
+    }
 }
 
 #[unsafe(no_mangle)]
@@ -103,7 +108,7 @@ unsafe extern "C-unwind" fn accept(
     let Some(section) = hook::enter(Patch::SOCKET) else {
         return opened(pass_on!(original::accept(fd, address, length)));
     };
-    // SAFETY: what accept asks of its caller.
+    // SAFETY: the caller gives null or room for the address and its length.
     let outcome = unsafe { accept_on(&section, fd, address, length, 0) };
     finish(section, outcome)
 }
@@ -118,7 +123,7 @@ unsafe extern "C-unwind" fn accept4(
     let Some(section) = hook::enter(Patch::SOCKET) else {
         return opened(pass_on!(original::accept4(fd, address, length, flags)));
     };
-    // SAFETY: what accept4 asks of its caller.
+    // SAFETY: the caller gives null or room for the address and its length.
     let outcome = unsafe { accept_on(&section, fd, address, length, flags) };
     finish(section, outcome)
 }
@@ -159,7 +164,7 @@ unsafe extern "C-unwind" fn connect(
     let Some(section) = hook::enter(Patch::SOCKET) else {
         return pass_on!(original::connect(fd, address, length));
     };
-    // SAFETY: what connect asks of its caller.
+    // SAFETY: the caller gives an address of this length.
     let outcome = unsafe { connect_on(&section, fd, address, length) };
     finish(section, outcome.map(|_| 0))
 }

@@ -24,15 +24,14 @@ unsafe extern "C-unwind" fn openpty(
     mode: *const termios,
     size: *const winsize,
 ) -> c_int {
-    // SAFETY: passed on as it came; both ends are written on success.
-    unsafe {
-        let status = original::openpty(master, slave, name, mode, size);
-        if status == 0 {
-            opened(*master);
-            opened(*slave);
-        }
-        status
+    let status = pass_on!(original::openpty(master, slave, name, mode, size));
+    if status == 0 {
+        // SAFETY: both ends are written on success.
+        let (master, slave) = unsafe { (*master, *slave) };
+        opened(master);
+        opened(slave);
     }
+    status
 }
 
 /// The child has no master.
@@ -43,14 +42,12 @@ unsafe extern "C-unwind" fn forkpty(
     mode: *const termios,
     size: *const winsize,
 ) -> pid_t {
-    // SAFETY: passed on as it came; the master is written in the parent.
-    unsafe {
-        let child = original::forkpty(master, name, mode, size);
-        if child > 0 {
-            opened(*master);
-        }
-        child
+    let child = pass_on!(original::forkpty(master, name, mode, size));
+    if child > 0 {
+        // SAFETY: the master is written in the parent.
+        opened(unsafe { *master });
     }
+    child
 }
 
 /// Variadic in C: see `fcntl`.

@@ -218,15 +218,15 @@ unsafe fn join_native(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_join(thread: pthread_t, value: *mut *mut c_void) -> c_int {
-    // SAFETY: what pthread_join asks of its caller.
+    // SAFETY: the caller names a thread that is still to be joined.
     match unsafe { hook::thread::join(thread, None) } {
         // An OS thread.
         Err(Errno::SRCH) => {}
-        // SAFETY: what pthread_join asks of its caller.
+        // SAFETY: the caller gives null or a place for the value.
         outcome => return unsafe { hand_over(outcome, value) },
     }
     match hook::enter(Patch::THREAD) {
-        // SAFETY: what pthread_join asks of its caller.
+        // SAFETY: the caller names a thread that is still to be joined, and null or a place for its value.
         Some(section) => unsafe { join_native(&section, thread, value, None) },
         None => pass_on!(original::pthread_join(thread, value)),
     }

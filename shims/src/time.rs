@@ -104,7 +104,7 @@ unsafe extern "C-unwind" fn nanosleep(request: *const timespec, remaining: *mut 
     let Some(section) = hook::enter(Patch::TIME) else {
         return pass_on!(original::nanosleep(request, remaining));
     };
-    // SAFETY: what nanosleep asks of its caller.
+    // SAFETY: the caller gives a time to read.
     let Some(duration) = (unsafe { accepted(request) }) else {
         // The kernel refuses the call.
         return pass_on!(original::nanosleep(request, remaining));
@@ -133,7 +133,7 @@ unsafe extern "C-unwind" fn clock_nanosleep(
     let Some(section) = hook::enter(Patch::TIME) else {
         return pass_on!(original::clock_nanosleep(clock, flags, request, remaining));
     };
-    // SAFETY: what clock_nanosleep asks of its caller.
+    // SAFETY: the caller gives a time to read.
     let accepted = unsafe { accepted(request) };
     let (Some(time), true) = (accepted, is_sleeping_clock(clock)) else {
         // It is a CPU clock, or the kernel refuses the call.
@@ -157,7 +157,7 @@ unsafe extern "C-unwind" fn thrd_sleep(
     let Some(section) = hook::enter(Patch::TIME) else {
         return pass_on!(original::thrd_sleep(request, remaining));
     };
-    // SAFETY: what thrd_sleep asks of its caller.
+    // SAFETY: the caller gives a time to read.
     let Some(duration) = (unsafe { accepted(request) }) else {
         // The kernel refuses the call.
         return pass_on!(original::thrd_sleep(request, remaining));

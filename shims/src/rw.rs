@@ -212,7 +212,7 @@ unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, length: size_t)
             iov_base: buffer,
             iov_len: length,
         };
-        // SAFETY: what read asks of its caller.
+        // SAFETY: the caller gives room for so many bytes.
         unsafe { read_vectors(call, Vectors::single(&buffer)) }
     })
 }
@@ -236,7 +236,7 @@ unsafe extern "C-unwind" fn __read_chk(
 unsafe extern "C-unwind" fn readv(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
     let original = || pass_on!(original::readv(fd, vectors, count));
     carry_out(FAMILIES, fd, original, |call| {
-        // SAFETY: what readv asks of its caller. A negative count is too large.
+        // SAFETY: the caller gives so many buffers. A negative count is too large.
         match unsafe { Vectors::new(vectors, count as usize) } {
             // SAFETY: as above.
             Some(vectors) => unsafe { read_vectors(call, vectors) },
@@ -254,7 +254,7 @@ unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, length: size
             iov_base: buffer.cast_mut(),
             iov_len: length,
         };
-        // SAFETY: what write asks of its caller.
+        // SAFETY: the caller gives so many bytes to read.
         unsafe { write_vectors(call, Vectors::single(&buffer)) }
     })
 }
@@ -263,7 +263,7 @@ unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, length: size
 unsafe extern "C-unwind" fn writev(fd: c_int, vectors: *const iovec, count: c_int) -> ssize_t {
     let original = || pass_on!(original::writev(fd, vectors, count));
     carry_out(FAMILIES, fd, original, |call| {
-        // SAFETY: what writev asks of its caller. A negative count is too large.
+        // SAFETY: the caller gives so many buffers. A negative count is too large.
         match unsafe { Vectors::new(vectors, count as usize) } {
             // SAFETY: as above.
             Some(vectors) => unsafe { write_vectors(call, vectors) },
@@ -306,7 +306,7 @@ unsafe extern "C-unwind" fn pwritev2(
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn eventfd_read(fd: c_int, value: *mut u64) -> c_int {
-    // SAFETY: what eventfd_read asks of its caller.
+    // SAFETY: the caller gives a place for the value.
     if unsafe { read(fd, value.cast(), size_of::<u64>()) } == size_of::<u64>() as ssize_t {
         0
     } else {

@@ -285,7 +285,7 @@ unsafe extern "C-unwind" fn send(
 ) -> ssize_t {
     let original = || pass_on!(original::send(fd, buffer, length, flags));
     carry_out(Patch::SOCKET, fd, original, |call| {
-        // SAFETY: what send asks of its caller.
+        // SAFETY: the caller gives so many bytes to read.
         unsafe { transmit(call, buffer, length, flags, ptr::null(), 0) }
     })
 }
@@ -302,7 +302,7 @@ unsafe extern "C-unwind" fn sendto(
     let original =
         || pass_on! { original::sendto(fd, buffer, length, flags, address, address_length) };
     carry_out(Patch::SOCKET, fd, original, |call| {
-        // SAFETY: what sendto asks of its caller.
+        // SAFETY: the caller gives so many bytes to read, and null or an address of this length.
         unsafe { transmit(call, buffer, length, flags, address, address_length) }
     })
 }
@@ -311,7 +311,7 @@ unsafe extern "C-unwind" fn sendto(
 unsafe extern "C-unwind" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     let original = || pass_on!(original::sendmsg(fd, message, flags));
     carry_out(Patch::SOCKET, fd, original, |call| {
-        // SAFETY: what sendmsg asks of its caller.
+        // SAFETY: the caller gives a header whose buffers can be read.
         unsafe { transmit_message(call, message, flags) }
     })
 }
@@ -329,7 +329,7 @@ unsafe extern "C-unwind" fn sendmmsg(
     // The kernel takes no more than this at a time, and says so by its count.
     let count = (count as usize).min(libc::UIO_MAXIOV as usize);
     let outcome = section.call(fd).and_then(|call| {
-        // SAFETY: what sendmmsg asks of its caller.
+        // SAFETY: the caller gives so many headers whose buffers can be read.
         unsafe { transmit_messages(&call, messages, count, flags) }
     });
     finish(section, outcome.map(|count| count as c_int))

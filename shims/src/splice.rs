@@ -235,7 +235,7 @@ unsafe extern "C-unwind" fn splice(
     }
     let outcome = move_from_to(&section, from, to, flags, |flags| {
         let length = limited(length, to);
-        // SAFETY: what splice asks of its caller.
+        // SAFETY: the caller gives null or places for the offsets.
         unsafe {
             kernel_call!(
                 libc::SYS_splice,
@@ -291,7 +291,7 @@ unsafe extern "C-unwind" fn vmsplice(
     };
     let outcome = side.and_then(|side| {
         move_between(&section, [side], flags, |flags| {
-            // SAFETY: what vmsplice asks of its caller.
+            // SAFETY: the caller gives so many buffers.
             unsafe { kernel_call!(libc::SYS_vmsplice, pipe, vectors, count, flags) }
         })
     });
@@ -314,13 +314,13 @@ unsafe extern "C-unwind" fn sendfile(
         Kind::Pipe if !is_simple => {
             let outcome = move_from_to(&section, from, to, 0, |flags| {
                 let nowhere = ptr::null_mut::<off_t>();
-                // SAFETY: what sendfile asks of its caller.
+                // SAFETY: the caller gives null or a place for the offset.
                 unsafe { kernel_call!(libc::SYS_splice, from, offset, to, nowhere, length, flags) }
             });
             finish_count(section, outcome)
         }
         Kind::Socket if !is_simple && is_stream(to) => {
-            // SAFETY: what sendfile asks of its caller.
+            // SAFETY: the caller gives null or a place for the offset.
             let outcome = unsafe { send_file(&section, to, from, offset, length) };
             finish_count(section, outcome)
         }

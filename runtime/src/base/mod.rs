@@ -10,8 +10,8 @@
 //! | which process this is, and whether it was forked (what a child resets: `reset_after_fork` in each room's page) | `process` |
 //! | locks and words that threads share; under loom, loom's | `spin`, `wait_flag`, `atomic` |
 //! | the clock, and points in time on it; the timer of `sched/reactor` goes by the same | `deadline` |
-//! | what a green thread can wait for, by name (whether that can end a deadlock: `look/deadlock`); which way it waits on a descriptor | `reason`, `interest` |
-//! | what is counted per worker | `counters` |
+//! | what a green thread can wait for, by name (whether such a wait can be part of a deadlock: `look/deadlock`); which way it waits on a descriptor | `reason`, `interest` |
+//! | what the place of each worker counts, steals among it (added up and shown by `look/metrics`) | `counters` |
 //! | choices of settings, and the families of shims | `policy`, `patch` |
 //! | what is said to people: errors, warnings, spans, bare call stacks | `error`, `report`, `span`, `call_stack` |
 //! | OS threads and signals that can wake nobody, for the deadlock report | `thread_counts` |

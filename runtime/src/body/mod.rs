@@ -5,7 +5,7 @@
 //!
 //! | what | files |
 //! |---|---|
-//! | slots: what stands where in one | `slot` |
+//! | slots: what stands where in one, and their size classes | `slot` |
 //! | the mappings that they are carved from, the guards below stacks | `region` |
 //! | free slots, and which of them give memory back to the kernel (how soon, `sched/monitor` says) | `slot_pool` |
 //! | whether code may run on stacks | `executable` |

@@ -30,7 +30,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::body::region::{self, GUARD, PAGE};
 use crate::body::tls::{self, Block, Layout};
 
-/// Bytes of stack a slot of each class offers at least.
+/// Bytes of stack a slot of each class offers at least. With the smallest, `TEMPLATE_STACK` in `tls/fresh.rs` changes.
 pub(super) const CLASSES: [usize; 6] = [64 << 10, 256 << 10, 2 << 20, 8 << 20, 64 << 20, 512 << 20];
 
 /// The largest stack that can be asked for.

@@ -5,7 +5,7 @@
 //!
 //! | what | files |
 //! |---|---|
-//! | the settings: name, environment variable, default and meaning of each, in one table | `settings` |
+//! | the settings: name, environment variable, default and meaning of each, in one table, and how they are resolved (the values go to `sched/settings`) | `settings` |
 //! | building one: a method for each setting; what a process needs once, and the order of resets after a fork | `builder` |
 //! | the handle: run, spawn; what it says of itself; how it is ended | `handle`, `inspect`, `ending` |
 //! | how the thread that calls `run` becomes a green thread | `adoption` |

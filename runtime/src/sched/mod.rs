@@ -5,7 +5,7 @@
 //!
 //! | what | files |
 //! |---|---|
-//! | a green thread: its control block, and the part that outlives it | `green`, `task` |
+//! | a green thread: its control block, its name within, and the part that outlives it | `green`, `task` |
 //! | who is running, thread-locally; the runtime's own OS threads, of which a panic ends the process | `context` |
 //! | its life: into the slot, first and last steps; join and detach by `pthread_t` (those of a handle: `thread/spawn`) | `slots`, `life_cycle`, `join` |
 //! | its switch to the worker and back; what happens if its stack overflows | `switch`, `coroutine`, `overflow` |

@@ -6,10 +6,10 @@
 //! | what | files |
 //! |---|---|
 //! | the guard that each call begins with; where a call that never waits gives way | `section` |
-//! | a call on a descriptor: try, park, try again; accepting on a listener in blocking mode; several at once | `call`, `accept`, `poll` |
+//! | a call on a descriptor: the loops of try, park, try again; accepting on a listener in blocking mode; several at once | `call`, `accept`, `poll` |
 //! | what is known of a descriptor: readiness, who waits, what it is, whose number it is | `descriptor` |
 //! | waits on a word, and wake-ups out of signal handlers | `futex`, `signal_wake` |
-//! | sleeping, and trying again by the clock | `sleep`, `retry` |
+//! | sleeping; trying a call again by the clock, where no event tells | `sleep`, `retry` |
 //! | time-outs around many calls, and cancellation | `interrupt` |
 //! | code that blocks its worker, said so | `blocking` |
 

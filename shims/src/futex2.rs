@@ -19,7 +19,7 @@ const PRIVATE_32: u32 = 2 | 128;
 
 /// `struct futex_waitv`.
 #[repr(C)]
-struct Waiter {
+struct FutexWaitv {
     value: u64,
     word: u64,
     flags: u32,
@@ -103,7 +103,7 @@ fn wait([word, value, mask, flags, time, clock]: [usize; 6]) -> Option<[usize; 6
 /// As for the call.
 unsafe fn requeue([waiters, flags, wakes, moves, ..]: [usize; 6]) -> Option<[usize; 6]> {
     // SAFETY: the caller's promise: two, or a bad address, which the kernel is to refuse.
-    let [from, to] = unsafe { (waiters as *const [Waiter; 2]).as_ref() }?;
+    let [from, to] = unsafe { (waiters as *const [FutexWaitv; 2]).as_ref() }?;
     let is_ours = flags == 0
         && [from, to].iter().all(|waiter| waiter.is_ours())
         && wakes as i32 >= 0
@@ -124,12 +124,12 @@ unsafe fn wait_for_one([waiters, count, flags, time, clock, _]: [usize; 6]) -> O
     }
     // SAFETY: the caller's promise: one, or a bad address, which the kernel is to refuse.
     let waiter =
-        unsafe { (waiters as *const Waiter).as_ref() }.filter(|waiter| waiter.is_ours())?;
+        unsafe { (waiters as *const FutexWaitv).as_ref() }.filter(|waiter| waiter.is_ours())?;
     let (word, value) = (waiter.word as usize, waiter.value as usize);
     wait([word, value, ANY as usize, PRIVATE_32 as usize, time, clock])
 }
 
-impl Waiter {
+impl FutexWaitv {
     fn is_ours(&self) -> bool {
         self.flags == PRIVATE_32 && self.reserved == 0 && u32::try_from(self.value).is_ok()
     }

@@ -66,7 +66,7 @@ const WAITER: u32 = 8;
 
 /// The condition variable as 32-bit words.
 const WORDS: usize = size_of::<pthread_cond_t>() / size_of::<u32>();
-type Words = [AtomicU32; WORDS];
+type CondWords = [AtomicU32; WORDS];
 
 /// Where `__wrefs` stands: it has moved between versions of glibc, so a condition variable that
 /// runs by the monotonic clock is made, and searched for the flag.
@@ -120,7 +120,7 @@ impl<'a> Cond<'a> {
     /// `cond` points to an initialised condition variable, which stays in place for `'a`.
     unsafe fn ours(cond: *mut pthread_cond_t) -> Option<Cond<'a>> {
         // SAFETY: the caller keeps it in place; all its users change it by atomic operations.
-        let words = unsafe { &*cond.cast::<Words>() };
+        let words = unsafe { &*cond.cast::<CondWords>() };
         let users = &words[flags_index()];
         let flags = users.load(Ordering::Relaxed);
         let is_ours = flags & SHARED == 0;

@@ -43,7 +43,7 @@ impl CallStack {
         self.pointers[0] = instruction;
         self.length = 1;
         let mut is_in_handler = true;
-        // SAFETY: as in `capture`.
+        // SAFETY: this platform's unwinder may be used by any number of threads at once, without being synchronised.
         unsafe {
             backtrace::trace_unsynchronized(|frame| {
                 if is_in_handler {

@@ -60,13 +60,14 @@ pub(crate) unsafe fn call_previous(
             type Handler = unsafe extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void);
             // SAFETY: SA_SIGINFO says that it is of this type.
             let handler: Handler = unsafe { std::mem::transmute(handler) };
-            // SAFETY: the caller's promise.
+            // SAFETY: the action was installed for this signal, and the arguments are those of its handler, by this
+            // function's contract.
             unsafe { handler(signal, info, context) };
         }
         handler => {
             // SAFETY: without SA_SIGINFO it is of this type.
             let handler: unsafe extern "C" fn(c_int) = unsafe { std::mem::transmute(handler) };
-            // SAFETY: as above.
+            // SAFETY: the action was installed for this signal, by this function's contract.
             unsafe { handler(signal) };
         }
     }

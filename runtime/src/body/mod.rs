@@ -30,7 +30,7 @@ pub(crate) mod tls;
 /// The process is passive: it has no green thread and no worker, and no other thread looks at the tables.
 pub(crate) unsafe fn reset_after_fork() {
     setxid::reset_after_fork();
-    // SAFETY: the caller's promise.
+    // SAFETY: no green thread exists and no other thread looks at the tables, by this function's contract.
     unsafe {
         slot_pool::reset_after_fork();
         native_stack::reset_after_fork();

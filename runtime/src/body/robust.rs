@@ -69,7 +69,8 @@ impl RobustMutexes {
                 break;
             }
             let lock = link.wrapping_add_signed(lock_offset) as *mut u32;
-            // SAFETY: as above. The next link is read while the mutex is still this thread's.
+            // SAFETY: a link of the calling thread's own list is in a mutex that it holds. The next link is read while
+            // the mutex is still this thread's.
             unsafe {
                 link = *(link as *const usize) & !1;
                 abandon_one(AtomicU32::from_ptr(lock), id, wake);

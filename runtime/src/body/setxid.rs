@@ -151,7 +151,8 @@ unsafe fn sigaction(new: *const Action, old: *mut Action) -> isize {
         0,
         0,
     ];
-    // SAFETY: the caller's promise.
+    // SAFETY: `new` and `old` are each null or an action's place, by this function's contract, and the size is that of
+    // the kernel's mask.
     unsafe { arch::system_call(libc::SYS_rt_sigaction, arguments) }
 }
 

@@ -90,7 +90,7 @@ pub(crate) struct SlotRef(NonNull<SlotHead>);
 // SAFETY: heads are never freed; they are atomic, written before anybody knows of them, or guarded by a lock.
 unsafe impl Send for SlotRef {}
 
-// SAFETY: as above.
+// SAFETY: a head's fields are atomic, written before anybody knows of them, or guarded by a lock.
 unsafe impl Sync for SlotRef {}
 
 impl Deref for SlotRef {
@@ -138,8 +138,9 @@ pub(super) fn size(layout: &Layout, class: usize) -> usize {
 ///
 /// # Safety
 ///
-/// The `size` bytes at `bottom` are zeroed, page-aligned memory of a region, the caller's alone. `fill` writes a control block
-/// that is one for the rest of the process.
+/// The `size` bytes at `bottom` are page-aligned memory of a region, the caller's alone, and zeroed but for what a call for the
+/// same slot wrote of its thread's block before it failed, which is written anew. `fill` writes a control block that is one
+/// for the rest of the process.
 pub(super) unsafe fn make(
     layout: &Layout,
     class: usize,
@@ -168,7 +169,7 @@ pub(super) unsafe fn make(
         });
         SlotRef(NonNull::new_unchecked(head))
     };
-    // SAFETY: zeroed memory has room for a control block, and nobody knows of the slot yet.
+    // SAFETY: below the thread's block the memory is zeroed, with room for a control block, and nobody knows of the slot yet.
     unsafe { fill(made) };
     made.head().made.store(MADE, Ordering::Release);
     Ok(made)

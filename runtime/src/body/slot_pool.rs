@@ -181,7 +181,8 @@ pub(crate) unsafe fn acquire(stack_size: usize, fill: unsafe fn(SlotRef)) -> io:
     pool.made += 1;
     region::set_carved(pool.region, pool.next);
     drop(pool);
-    // SAFETY: the pool has handed out this slot's memory just now, to us alone; and the caller's promise.
+    // SAFETY: the pool has handed out this slot's memory just now, to us alone, and nobody has used it but perhaps a `make`
+    // that failed; `fill` writes a lasting control block, by this function's contract.
     let made = unsafe { slot::make(layout, class, bottom, size, fill) };
     if made.is_err() {
         let mut pool = POOLS[class].lock();
@@ -247,7 +248,7 @@ pub(crate) fn metrics() -> [SlotMetrics; CLASSES.len()] {
 /// No green thread will start in this process before this returns, and no other thread looks at the pools.
 pub(crate) unsafe fn reset_after_fork() {
     for pool in &POOLS {
-        // SAFETY: the caller's promise.
+        // SAFETY: no other thread uses the lock, by this function's contract; who held it at the fork is not in this process.
         unsafe {
             spin::seize(pool, |pool| {
                 pool.free = FreeList::empty();

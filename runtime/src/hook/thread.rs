@@ -117,14 +117,15 @@ pub unsafe fn create(
     let routine = StartRoutine { start, argument };
     let (stack_size, is_joinable) = (attributes.stack_size, !attributes.is_detached);
     let green = GreenRef::prepare(stack_size, life, is_joinable, move |green| {
-        // SAFETY: the caller's promise is that the routine may be called so, and this is the new green thread.
+        // SAFETY: `start` may be called with `argument` on another thread, by the contract of `create`, and this is the
+        // new green thread.
         green.set_value(unsafe { routine.run(id) });
     })
     .map_err(|error| match error.kind() {
         std::io::ErrorKind::InvalidInput => Errno::INVAL,
         _ => Errno::AGAIN,
     })?;
-    // SAFETY: the caller's promise is that the place can be written to.
+    // SAFETY: `thread` can be written to, by this function's contract.
     unsafe { *thread = green.slot.block.address() as libc::pthread_t };
     green.start();
     Ok(())

@@ -72,7 +72,7 @@ macro_rules! handle {
 
         impl ::std::os::fd::FromRawFd for $name {
             unsafe fn from_raw_fd(fd: ::std::os::fd::RawFd) -> $name {
-                // SAFETY: the caller's promise.
+                // SAFETY: `fd` is open and owned, by the trait's contract, and std's function asks for the same.
                 unsafe { <$std>::from_raw_fd(fd) }.into()
             }
         }

@@ -145,7 +145,7 @@ fn has_guard_pages() -> bool {
     ];
     // SAFETY: the page is ours and nobody uses it.
     let result = unsafe { arch::system_call(libc::SYS_madvise, arguments) };
-    // SAFETY: as above.
+    // SAFETY: the page is ours, nobody uses it, and it is unmapped once.
     let _ = unsafe { munmap(page, region::PAGE) };
     result == 0
 }

@@ -374,7 +374,7 @@ impl Green {
     ///
     /// The green thread is stopped and nobody renames it.
     pub(crate) unsafe fn name_of_stopped(&self) -> &[u8] {
-        // SAFETY: the caller's promise.
+        // SAFETY: nobody changes the name meanwhile, by this function's contract.
         match unsafe { &*self.name.data_ptr() } {
             Name::None => b"<unnamed>",
             Name::Given(name) => name.as_bytes(),
@@ -390,7 +390,7 @@ pub(crate) struct GreenRef(NonNull<Green>);
 // SAFETY: `Green` is Sync, and control blocks are never freed.
 unsafe impl Send for GreenRef {}
 
-// SAFETY: as above.
+// SAFETY: `Green` is Sync, and control blocks are never freed.
 unsafe impl Sync for GreenRef {}
 
 impl Deref for GreenRef {

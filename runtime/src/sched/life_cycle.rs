@@ -34,7 +34,7 @@ impl KernelSide {
     ///
     /// `this` is a `KernelSide` that stays until the green thread is queued.
     unsafe extern "C" fn run(this: *mut c_void) -> ! {
-        // SAFETY: the caller's promise.
+        // SAFETY: `this` points to a `KernelSide`, by this function's contract.
         let KernelSide { green, wait } = unsafe { this.cast::<KernelSide>().read() };
         let thread_pointer = tls::layout().thread_pointer;
         // SAFETY: nobody else runs on the slot's block, and this function uses no thread-local variable.
@@ -231,8 +231,8 @@ impl GreenRef {
 
     /// Runs on the worker, after the green thread has ended and its stack was left.
     pub(crate) fn finish(self) {
-        // SAFETY: as in `resume`; a coroutine that ended early is forgotten with its stack, which
-        // holds nothing that still has to be dropped.
+        // SAFETY: only the worker that runs a green thread touches its coroutine. One that ended early is forgotten
+        // with its stack, which holds nothing that still has to be dropped.
         unsafe { std::mem::forget((*self.coroutine.get()).take()) };
         self.park.retire();
         if self.join_state.fetch_or(join_state::LEFT, Ordering::AcqRel) == join_state::DETACHED {

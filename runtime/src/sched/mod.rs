@@ -64,6 +64,6 @@ mod worker_thread;
 ///
 /// The process is passive: it has no green thread and no worker, and no other thread looks at the tables.
 pub(crate) unsafe fn reset_after_fork() {
-    // SAFETY: the caller's promise.
+    // SAFETY: no green thread exists and no other thread looks at the table, by this function's contract.
     unsafe { parking_lot::reset_after_fork() };
 }

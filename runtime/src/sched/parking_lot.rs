@@ -175,7 +175,8 @@ pub(crate) unsafe fn park_at(
         Some(deadline) if deadline.has_passed() => Err(()),
         _ => Ok(()),
     };
-    // SAFETY: the caller's promise.
+    // SAFETY: the word and its owner's stay readable, and `green` is the calling green thread in a native section, by
+    // this function's contract.
     unsafe { park(green, request, deadline, give_up) }.unwrap_or(Wait::TimedOut)
 }
 
@@ -206,7 +207,8 @@ pub(crate) unsafe fn park<E>(
     };
     {
         let mut queue = bucket(address as usize).queue.lock();
-        // SAFETY: the caller's promise; other threads change the word by atomic operations.
+        // SAFETY: the word is aligned and stays readable, by this function's contract; other threads change it by
+        // atomic operations.
         let current = unsafe { AtomicU32::from_ptr(address.cast_mut()) }.load(Ordering::SeqCst);
         if current != request.expected {
             return Ok(Wait::Changed);

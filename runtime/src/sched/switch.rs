@@ -45,7 +45,8 @@ impl Green {
     ///
     /// `f` does not switch away from this green thread.
     pub(crate) unsafe fn on_workers_stack<F: FnOnce() -> T, T>(&self, f: F) -> T {
-        // SAFETY: as in `suspend`.
+        // SAFETY: null, or set by `begin` on this green thread's stack; then it lives as long as the coroutine's
+        // function.
         let Some(yielder) = (unsafe { self.yielder.get().as_ref() }) else {
             return match self.words_before_adoption.get().green() {
                 // SAFETY: the caller's `f` switches away from neither of the two green threads, and the one that was adopted

@@ -96,7 +96,7 @@ impl<T: Copy> Wheel<T> {
         deadline: u64,
         owner: T,
     ) -> u64 {
-        // SAFETY: the caller's promise.
+        // SAFETY: the timer is in place, by this function's contract.
         let entry = unsafe { timer.as_ref() };
         entry.owner.set(Some(owner));
         // Beyond half the range (292 years) there is nothing to tell apart.
@@ -155,7 +155,7 @@ impl<T: Copy> Wheel<T> {
                 self.occupied[level] &= !(1 << slot);
             }
         } else {
-            // SAFETY: as above.
+            // SAFETY: a linked timer is in place.
             unsafe { (*previous).next.set(next) };
         }
     }
@@ -361,7 +361,7 @@ mod tests {
             assert!(wheel.next_deadline() <= now, "the rest must be asked for");
             if parts == 2 {
                 // Between two parts timers come and go as ever.
-                // SAFETY: as above.
+                // SAFETY: the timer is in no wheel, and outlives its stay in this one.
                 unsafe { wheel.insert(NonNull::from(&timers[0]), deadline, 0) };
                 for timer in &timers[1..10] {
                     // SAFETY: the timers are in this wheel.

@@ -63,7 +63,8 @@ pub unsafe fn park_green(
     deadline: Option<Deadline>,
 ) -> Wait {
     let request = ParkRequest::new(address, expected).with_bitset(bitset);
-    // SAFETY: the caller's promise.
+    // SAFETY: the word is aligned and stays readable, by this function's contract; a section stands for the calling
+    // green thread, which is native meanwhile.
     unsafe { park_at(section.green(), request, deadline) }
 }
 
@@ -81,6 +82,7 @@ pub unsafe fn park_green_for_mutex(
     owner: *const AtomicI32,
 ) -> Wait {
     let request = ParkRequest::new(address, expected).for_mutex(owner);
-    // SAFETY: the caller's promise.
+    // SAFETY: the word and the owner's are aligned and stay readable, by this function's contract; a section stands for
+    // the calling green thread, which is native meanwhile.
     unsafe { park_at(section.green(), request, deadline) }
 }

@@ -122,7 +122,8 @@ impl Section {
     ///
     /// `f` uses no [`Section`].
     pub unsafe fn blocking_on_workers_stack<F: FnOnce() -> T, T>(&self, f: F) -> T {
-        // SAFETY: the caller's promise; without a section nothing on another stack can switch green threads.
+        // SAFETY: `f` uses no section, by this function's contract, and without one nothing on another stack can switch
+        // green threads.
         self.blocking(|| unsafe { self.green.on_workers_stack(f) })
     }
 

@@ -43,7 +43,8 @@ pub(crate) fn stack_pointer() -> usize {
 #[inline]
 pub unsafe fn system_call(number: libc::c_long, arguments: [usize; 6]) -> isize {
     let result: isize;
-    // SAFETY: the caller's promise; the kernel changes rax, rcx and r11 only.
+    // SAFETY: the arguments are right for the call, by this function's contract; the kernel changes rax, rcx and r11
+    // only.
     unsafe {
         asm!(
             "syscall",
@@ -68,7 +69,8 @@ pub unsafe fn system_call(number: libc::c_long, arguments: [usize; 6]) -> isize 
 ///
 /// `context` is the third argument of a signal handler.
 pub(crate) unsafe fn interrupted(context: *const c_void) -> (usize, usize) {
-    // SAFETY: the caller's promise.
+    // SAFETY: `context` is a signal handler's third argument, by this function's contract, which points to a
+    // `ucontext_t`.
     let registers = unsafe { &(*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
     let register = |name: libc::c_int| registers[name as usize] as usize;
     (register(libc::REG_RIP), register(libc::REG_RSP))
@@ -419,7 +421,8 @@ impl ThreadPointer {
             // block is not marked `nomem`, so no memory access moves across it.
             unsafe { asm!("wrfsbase {}", in(reg) address, options(nostack, preserves_flags)) };
         } else {
-            // SAFETY: as above; the system call changes nothing else.
+            // SAFETY: the control block is complete and no other kernel thread runs on it, by this function's contract;
+            // the system call changes nothing else.
             unsafe { set_by_kernel(address) };
         }
     }

@@ -39,8 +39,8 @@ impl Block {
     ///
     /// # Safety
     ///
-    /// The [`Layout::block_size`] bytes below `top` are zeroed memory that nobody else uses and
-    /// that is never unmapped.
+    /// The [`Layout::block_size`] bytes below `top` are memory that nobody else uses and that is never unmapped, zeroed but
+    /// for what a call for the same `top` wrote before it failed.
     pub(crate) unsafe fn create(layout: &Layout, top: usize) -> Option<Block> {
         let Block(address) = layout.block_below(top);
         let distance = address.wrapping_sub(layout.template_address);

@@ -33,7 +33,8 @@ pub(crate) unsafe fn start_thread() {
 /// Runs on a green thread's own block, after all other code of that thread.
 pub(crate) unsafe fn run_exit_destructors(wake: fn(*const u32)) {
     let layout = layout();
-    // SAFETY: the caller's promise.
+    // SAFETY: the block is the green thread's own and no other code of it runs any more, by this function's contract.
+    // The resolver's state stands at this offset in every block.
     unsafe {
         run_key_destructors(layout);
         let state = (arch::thread_pointer() + layout.resolver.state) as *mut ResolverState;
@@ -60,8 +61,8 @@ unsafe fn run_key_destructors(layout: &Layout) {
             return;
         }
     }
-    // SAFETY: as above. What key destructors registered must not wait for the block's next owner, nor may
-    // values that they set again.
+    // SAFETY: the block is the calling thread's own, by this function's contract. What key destructors registered must
+    // not wait for the block's next owner, nor may values that they set again.
     unsafe {
         (layout.call_tls_dtors)();
         take_keys_used(layout);
@@ -101,7 +102,7 @@ unsafe fn for_key_values(layout: &Layout, act: fn(*mut KeyValue, &Key) -> bool) 
             continue;
         }
         for second in 0..layout.level2_count {
-            // SAFETY: as above; libc's table has an entry for each key there can be.
+            // SAFETY: the block has `level2_count` values, and libc's table an entry for each key there can be.
             any |= unsafe {
                 let value = block.add(second);
                 !(*value).data.is_null()

@@ -75,11 +75,11 @@ impl Layout {
                     needed(c"_dl_allocate_tls")?,
                 )
             },
-            // SAFETY: as above.
+            // SAFETY: the symbol is libc's function of this type.
             ctype_init: unsafe {
                 std::mem::transmute::<*mut c_void, unsafe extern "C" fn()>(needed(c"__ctype_init")?)
             },
-            // SAFETY: as above.
+            // SAFETY: the symbol is libc's function of this type.
             call_tls_dtors: unsafe {
                 std::mem::transmute::<*mut c_void, unsafe extern "C-unwind" fn()>(needed(
                     c"__call_tls_dtors",

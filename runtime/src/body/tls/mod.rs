@@ -117,7 +117,7 @@ pub(crate) struct Layout {
 // SAFETY: written once by `Layout::detect`, only read afterwards; the pointers are to data of
 // libc and of loaded modules that stays where it is.
 unsafe impl Send for Layout {}
-// SAFETY: as above.
+// SAFETY: nobody writes to it once `Layout::detect` has made it, and what its pointers lead to stays where it is.
 unsafe impl Sync for Layout {}
 
 static LAYOUT: OnceLock<Layout> = OnceLock::new();

@@ -104,7 +104,7 @@ impl Queue {
         if next.is_null() {
             self.tail = previous;
         } else {
-            // SAFETY: as above.
+            // SAFETY: a queued waiter is in place.
             unsafe { (*next).previous.set(previous) };
         }
     }
@@ -188,7 +188,8 @@ pub(super) struct CanBeWoken<'a>(pub(super) &'a (dyn Fn() -> bool + Sync));
 /// No green thread exists in this process, and no other thread looks at the table: the process is passive.
 pub(crate) unsafe fn reset_after_fork() {
     for bucket in &TABLE {
-        // SAFETY: the caller's promise.
+        // SAFETY: no other thread uses the lock, and no green thread exists that could hold it, by this function's
+        // contract.
         unsafe {
             spin::seize(&bucket.queue, |queue| {
                 queue.head = ptr::null();

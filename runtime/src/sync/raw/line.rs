@@ -98,7 +98,7 @@ impl<T> Line<T> {
         // SAFETY: a waiter in the list is in place.
         let waiter = unsafe { self.head.as_ref() }?;
         let waiter: *const Queued<T> = waiter;
-        // SAFETY: as above.
+        // SAFETY: the waiter is still in the list, and so in place.
         self.remove(unsafe { &*waiter });
         Some(Handoff {
             waiter,
@@ -123,7 +123,7 @@ impl<T> Line<T> {
             Some(previous) => previous.next.set(next),
             None => self.head = next,
         }
-        // SAFETY: as above.
+        // SAFETY: a waiter in the list is in place.
         match unsafe { next.as_ref() } {
             Some(next) => next.previous.set(previous),
             None => self.tail = previous,

@@ -53,7 +53,7 @@ unsafe fn wait_for(
     timeout: Option<Duration>,
 ) -> Result<c_int, Errno> {
     let attempt = || {
-        // SAFETY: the caller's promise.
+        // SAFETY: `events` has `room` for so many, by this function's contract.
         match unsafe { kernel_call!(libc::SYS_epoll_wait, set, events, room, 0) }? {
             0 => Err(Errno::AGAIN),
             count => Ok(count as c_int),

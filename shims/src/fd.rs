@@ -81,7 +81,7 @@ pub(crate) unsafe fn telling(
         libc::SYS_dup3 if flags & !libc::O_CLOEXEC == 0 => replacing(fd, to, call),
         _ => {
             let value = call()?;
-            // SAFETY: the caller's promise; the call has succeeded.
+            // SAFETY: `call` has made the call with these arguments, by this function's contract, and it has succeeded.
             keeping_errno(|| unsafe { opened_by(number, arguments, value) });
             Ok(value)
         }

@@ -58,7 +58,7 @@ pub(crate) unsafe fn set_record_lock(
     trying: c_int,
     lock: usize,
 ) -> Result<c_int, Errno> {
-    // SAFETY: the caller's promise.
+    // SAFETY: `lock` is right for fcntl with either command, by this function's contract.
     let call = |command: c_int| unsafe { kernel_call!(libc::SYS_fcntl, fd, command, lock) };
     wait_for_lock(section, || call(trying), || call(waiting))
 }

@@ -68,7 +68,7 @@ impl FutexCall {
     ///
     /// What futex(2) asks of its caller.
     unsafe fn in_kernel(&self) -> Result<usize, Errno> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the arguments are right for futex, by this function's contract.
         unsafe { kernel::call(libc::SYS_futex, self.arguments) }
     }
 
@@ -99,7 +99,7 @@ impl FutexCall {
 ///
 /// As for futex.
 pub(crate) unsafe fn call(arguments: [usize; 6]) -> c_long {
-    // SAFETY: the caller's promise.
+    // SAFETY: the arguments are right for futex, by this function's contract.
     unsafe { futex_call(FutexCall::new(arguments)) }
 }
 
@@ -111,11 +111,11 @@ unsafe fn futex_call(call: FutexCall) -> c_long {
     let is_ours = call.flags & libc::FUTEX_PRIVATE_FLAG != 0 && usable(call.word);
     let outcome = match call.operation {
         libc::FUTEX_WAIT if is_ours && call.flags & libc::FUTEX_CLOCK_REALTIME == 0 => {
-            // SAFETY: the caller's promise.
+            // SAFETY: the call is right for futex, by this function's contract, and its word is aligned.
             return unsafe { wait(&call, ANY) };
         }
         libc::FUTEX_WAIT_BITSET if is_ours && call.third_value != 0 => {
-            // SAFETY: the caller's promise.
+            // SAFETY: the call is right for futex, by this function's contract, and its word is aligned.
             return unsafe { wait(&call, call.third_value) };
         }
         libc::FUTEX_WAKE if is_ours => Ok(wake(call.word, FutexCall::count(call.value), ANY)),
@@ -126,7 +126,7 @@ unsafe fn futex_call(call: FutexCall) -> c_long {
         )),
         libc::FUTEX_REQUEUE if is_ours && usable(call.second_word) => Ok(requeue(&call)),
         libc::FUTEX_CMP_REQUEUE if is_ours && usable(call.second_word) => {
-            // SAFETY: the caller's promise.
+            // SAFETY: the word is aligned, and it is readable, by this function's contract.
             if unsafe { load(call.word) } == call.third_value {
                 Ok(requeue(&call))
             } else {
@@ -135,16 +135,16 @@ unsafe fn futex_call(call: FutexCall) -> c_long {
         }
         libc::FUTEX_WAKE_OP if is_ours && usable(call.second_word) => {
             match WakeOp::decode(call.third_value) {
-                // SAFETY: the caller's promise.
+                // SAFETY: both words are aligned, and the second can be written to, by this function's contract.
                 Some(op) => Ok(unsafe { wake_op(&call, op) }),
-                // SAFETY: the caller's promise.
+                // SAFETY: the call is right for futex, by this function's contract.
                 None => unsafe { call.in_kernel() }.map(|count| count as u32),
             }
         }
         _ => {
             // It may be a wait that the kernel alone knows.
             let _waiter = KernelWaiter::register(call.word);
-            // SAFETY: the caller's promise.
+            // SAFETY: the call is right for futex, by this function's contract.
             let wait = || unsafe { call.in_kernel() }.map(|count| count as u32);
             match hook::enter(Patch::LOCK).filter(|_| call.can_block()) {
                 Some(section) => section.blocking(wait),
@@ -159,13 +159,13 @@ unsafe fn futex_call(call: FutexCall) -> c_long {
 ///
 /// The word is aligned and readable.
 unsafe fn load(word: *const u32) -> u32 {
-    // SAFETY: the caller's promise.
+    // SAFETY: the word is aligned and readable, by this function's contract.
     unsafe { AtomicU32::from_ptr(word.cast_mut()) }.load(Ordering::SeqCst)
 }
 
 /// # Safety
 ///
-/// As for futex.
+/// As for futex; the word is aligned.
 unsafe fn wait(call: &FutexCall, bitset: u32) -> c_long {
     let Some(section) = hook::enter(Patch::LOCK) else {
         let _waiter = if call.timeout.is_null() {
@@ -173,19 +173,19 @@ unsafe fn wait(call: &FutexCall, bitset: u32) -> c_long {
         } else {
             KernelWaiter::register(call.word)
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: the call is right for futex, by this function's contract.
         return returned(unsafe { call.in_kernel() }.map(|value| value as c_long));
     };
-    // SAFETY: the caller's promise.
+    // SAFETY: the call is right for futex and its word is aligned, by this function's contract.
     let outcome = unsafe { park(&section, call, bitset) };
     finish(section, outcome.map(|()| 0))
 }
 
 /// # Safety
 ///
-/// As for futex.
+/// As for futex; the word is aligned.
 unsafe fn park(section: &Section, call: &FutexCall, bitset: u32) -> Result<(), Errno> {
-    // SAFETY: the caller's promise.
+    // SAFETY: the time-out is null or points to a time, by this function's contract.
     let duration = unsafe { call.timeout.as_ref() }
         .map(|time| kernel::checked(*time))
         .transpose()?;
@@ -198,7 +198,7 @@ unsafe fn park(section: &Section, call: &FutexCall, bitset: u32) -> Result<(), E
     });
     loop {
         let deadline = fixed.or(until.map(Until::deadline));
-        // SAFETY: the caller's promise.
+        // SAFETY: the word is aligned and stays readable, by this function's contract.
         match unsafe { futex::park_green(section, call.word, call.value, bitset, deadline) } {
             Wait::Woken => return Ok(()),
             Wait::Changed => return Err(Errno::AGAIN),
@@ -281,7 +281,7 @@ impl WakeOp {
 ///
 /// Both words are aligned; the second can be written to.
 unsafe fn wake_op(call: &FutexCall, op: WakeOp) -> u32 {
-    // SAFETY: the caller's promise.
+    // SAFETY: the second word is aligned and can be written to, by this function's contract.
     let second = unsafe { AtomicU32::from_ptr(call.second_word.cast_mut()) };
     let mut old = second.load(Ordering::Relaxed);
     while let Err(current) = second.compare_exchange_weak(

@@ -32,7 +32,7 @@ struct FutexWaitv {
 ///
 /// As for the call.
 pub(crate) unsafe fn call(number: c_long, arguments: [usize; 6]) -> c_long {
-    // SAFETY: the caller's promise.
+    // SAFETY: the arguments are right for the call, by this function's contract.
     let classic = unsafe {
         match number {
             FUTEX_WAKE => wake(arguments),
@@ -42,9 +42,9 @@ pub(crate) unsafe fn call(number: c_long, arguments: [usize; 6]) -> c_long {
         }
     };
     match classic {
-        // SAFETY: the caller's promise; the same in other words.
+        // SAFETY: the arguments are right for the call, by this function's contract; these are the same in other words.
         Some(arguments) => unsafe { futex::call(arguments) },
-        // SAFETY: the caller's promise.
+        // SAFETY: the arguments are right for the call, by this function's contract.
         None => unsafe { in_kernel(number, arguments) },
     }
 }
@@ -55,7 +55,7 @@ pub(crate) unsafe fn call(number: c_long, arguments: [usize; 6]) -> c_long {
 ///
 /// As for the call.
 unsafe fn in_kernel(number: c_long, arguments: [usize; 6]) -> c_long {
-    // SAFETY: the caller's promise.
+    // SAFETY: the arguments are right for the call, by this function's contract.
     let call = || unsafe { kernel::call(number, arguments) };
     let is_wait = number == FUTEX_WAIT || number == FUTEX_WAITV;
     let outcome = if is_wait {
@@ -102,7 +102,7 @@ fn wait([word, value, mask, flags, time, clock]: [usize; 6]) -> Option<[usize; 6
 ///
 /// As for the call.
 unsafe fn requeue([waiters, flags, wakes, moves, ..]: [usize; 6]) -> Option<[usize; 6]> {
-    // SAFETY: the caller's promise: two, or a bad address, which the kernel is to refuse.
+    // SAFETY: `waiters` points to two, by this function's contract, or is null, which the kernel is to refuse.
     let [from, to] = unsafe { (waiters as *const [FutexWaitv; 2]).as_ref() }?;
     let is_ours = flags == 0
         && [from, to].iter().all(|waiter| waiter.is_ours())
@@ -122,7 +122,7 @@ unsafe fn wait_for_one([waiters, count, flags, time, clock, _]: [usize; 6]) -> O
     if count as u32 != 1 || flags != 0 {
         return None;
     }
-    // SAFETY: the caller's promise: one, or a bad address, which the kernel is to refuse.
+    // SAFETY: `waiters` points to one, by this function's contract, or is null, which the kernel is to refuse.
     let waiter =
         unsafe { (waiters as *const FutexWaitv).as_ref() }.filter(|waiter| waiter.is_ours())?;
     let (word, value) = (waiter.word as usize, waiter.value as usize);

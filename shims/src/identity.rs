@@ -248,7 +248,7 @@ unsafe extern "C-unwind" fn pthread_getcpuclockid(
 /// Whether this is a green thread other than the caller. A signal to oneself goes to the kernel
 /// thread that runs the caller, as glibc does it.
 fn is_other_green(thread: pthread_t) -> bool {
-    // SAFETY: always sound.
+    // SAFETY: `pthread_self` asks nothing of its caller.
     is_green(thread) && thread != unsafe { libc::pthread_self() }
 }
 

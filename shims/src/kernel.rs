@@ -30,7 +30,7 @@ pub(crate) unsafe fn call<const N: usize>(
 ) -> Result<usize, Errno> {
     let mut all = [0; 6];
     all[..N].copy_from_slice(&arguments);
-    // SAFETY: the caller's promise.
+    // SAFETY: the arguments are right for the call, by this function's contract.
     let result = unsafe { raw(number, all) };
     if (-4095..0).contains(&result) {
         Err(Errno::from_raw_os_error(-result as i32))
@@ -49,7 +49,7 @@ pub(crate) fn errno() -> c_int {
 /// Sets the calling thread's `errno`.
 #[inline]
 pub(crate) fn set_errno(code: c_int) {
-    // SAFETY: as in `errno`.
+    // SAFETY: always the address of the calling thread's variable.
     unsafe { *libc::__errno_location() = code }
 }
 
@@ -109,7 +109,7 @@ pub(crate) fn checked(time: timespec) -> Result<Duration, Errno> {
 ///
 /// `time` is null or points to a `timespec`.
 pub(crate) unsafe fn timeout(time: *const timespec) -> Result<Option<Duration>, Errno> {
-    // SAFETY: the caller's promise.
+    // SAFETY: `time` is null or points to a time, by this function's contract.
     unsafe { time.as_ref() }
         .map(|time| checked(*time))
         .transpose()

@@ -27,7 +27,7 @@ pub(crate) fn opened(fd: c_int) -> c_int {
 /// The call that gave `status` has written both.
 pub(crate) unsafe fn opened_pair(status: c_int, pair: *const c_int) -> c_int {
     if status == 0 {
-        // SAFETY: the caller's promise.
+        // SAFETY: the call has written both, by this function's contract.
         let [one, other] = unsafe { *pair.cast::<[c_int; 2]>() };
         opened(one);
         opened(other);
@@ -42,7 +42,7 @@ pub(crate) unsafe fn opened_pair(status: c_int, pair: *const c_int) -> c_int {
 /// `stream` is null or open.
 pub(crate) unsafe fn opened_stream(stream: *mut FILE) -> *mut FILE {
     if !stream.is_null() {
-        // SAFETY: the caller's promise.
+        // SAFETY: the stream is not null, and so open, by this function's contract.
         opened(unsafe { number_of(stream) });
     }
     stream
@@ -54,7 +54,7 @@ pub(crate) unsafe fn opened_stream(stream: *mut FILE) -> *mut FILE {
 ///
 /// `stream` is open.
 pub(crate) unsafe fn number_of(stream: *mut FILE) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: the stream is open, by this function's contract.
     keeping_errno(|| unsafe { libc::fileno(stream) })
 }
 
@@ -69,12 +69,12 @@ pub(crate) unsafe fn opened_with(message: *const libc::msghdr) {
     const SCM_PIDFD: c_int = 4;
     // SAFETY: the kernel has written the control messages, and the length of all.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
-    // SAFETY: as above.
+    // SAFETY: null, or a header that the kernel has written whole.
     while let Some(control) = unsafe { next.as_ref() } {
         if control.cmsg_level == libc::SOL_SOCKET
             && matches!(control.cmsg_type, libc::SCM_RIGHTS | SCM_PIDFD)
         {
-            // SAFETY: as above; these consist of descriptors.
+            // SAFETY: the kernel has written as many bytes as the header says; these consist of descriptors.
             unsafe {
                 let fds = libc::CMSG_DATA(control).cast::<c_int>();
                 let length = control.cmsg_len - libc::CMSG_LEN(0) as usize;
@@ -83,7 +83,7 @@ pub(crate) unsafe fn opened_with(message: *const libc::msghdr) {
                 }
             }
         }
-        // SAFETY: as above.
+        // SAFETY: the kernel has written the control messages, and the length of all; `next` is one of them.
         next = unsafe { libc::CMSG_NXTHDR(message, next) };
     }
 }
@@ -96,7 +96,7 @@ pub(crate) unsafe fn opened_with(message: *const libc::msghdr) {
 #[cfg(any(feature = "socket", feature = "lock"))]
 pub(crate) unsafe fn opened_with_each(messages: *const libc::mmsghdr, count: usize) {
     for index in 0..count {
-        // SAFETY: the caller's promise.
+        // SAFETY: so many messages have been received, by this function's contract.
         unsafe { opened_with(&raw const (*messages.add(index)).msg_hdr) };
     }
 }
@@ -114,7 +114,7 @@ pub(crate) fn gives_out(command: c_int) -> bool {
 #[cfg(feature = "lock")]
 pub(crate) unsafe fn opened_by(number: c_long, arguments: [usize; 6], value: usize) {
     let [one, two, _, four, ..] = arguments;
-    // SAFETY: the caller's promise: the kernel has written what these point to.
+    // SAFETY: the call has succeeded, by this function's contract, so the kernel has written what these point to.
     unsafe {
         match number {
             libc::SYS_pipe | libc::SYS_pipe2 => {

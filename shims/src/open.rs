@@ -57,14 +57,14 @@ unsafe fn open_at(
     mode: mode_t,
 ) -> Result<c_int, Errno> {
     let call = |flags: c_int| {
-        // SAFETY: the caller's promise.
+        // SAFETY: `path` is right for openat, by this function's contract.
         let fd = unsafe { kernel_call!(libc::SYS_openat, directory, path, flags, mode) }?;
         // SAFETY: given out just now.
         Ok(unsafe { OwnedFd::from_raw_fd(fd as c_int) })
     };
     // A signal handler may open files.
     let call = |flags| section.blocking_in_place(|| call(flags));
-    // SAFETY: the caller's promise.
+    // SAFETY: `path` is null or a C string, as openat has it, by this function's contract.
     let is_fifo = || section.blocking_in_place(|| unsafe { is_fifo(directory, path, flags) });
     let fd = if waits_for_other_end(flags) && is_fifo() {
         match flags & libc::O_ACCMODE {
@@ -96,7 +96,7 @@ unsafe fn is_fifo(directory: c_int, path: *const c_char, flags: c_int) -> bool {
     } else {
         libc::AT_SYMLINK_NOFOLLOW
     };
-    // SAFETY: the caller's promise; the result is ours.
+    // SAFETY: `path` is null or a C string, by this function's contract; the result is ours.
     let outcome = unsafe { kernel_call!(libc::SYS_newfstatat, directory, path, place, follow) };
     // SAFETY: written on success.
     outcome.is_ok() && unsafe { status.assume_init() }.st_mode & libc::S_IFMT == libc::S_IFIFO

@@ -47,7 +47,7 @@ unsafe fn poll_until(
     count: nfds_t,
     timeout: Option<Duration>,
 ) -> Result<c_int, Errno> {
-    // SAFETY: the caller's promise.
+    // SAFETY: `entries` and `count` are right for poll, by this function's contract.
     let ready = unsafe { kernel_call!(libc::SYS_poll, entries, count, 0) }?;
     if ready > 0 {
         section.give_way();
@@ -59,7 +59,7 @@ unsafe fn poll_until(
     }
     let entries = match count {
         0 => &mut [],
-        // SAFETY: the caller's promise; the kernel has accepted them.
+        // SAFETY: `entries` points to `count` of them, by this function's contract, and the kernel has accepted them.
         _ => unsafe { std::slice::from_raw_parts_mut(entries, count as usize) },
     };
     let ready = section.poll(entries, timeout.map(Deadline::after))?;

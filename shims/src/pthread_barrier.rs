@@ -51,7 +51,7 @@ impl Barrier {
     ///
     /// `barrier` points to an initialised barrier, which stays in place for `'a`.
     unsafe fn ours<'a>(barrier: *mut pthread_barrier_t) -> Option<&'a Barrier> {
-        // SAFETY: the caller's promise; every field is an atomic.
+        // SAFETY: the barrier is initialised and stays in place, by this function's contract; every field is an atomic.
         let barrier = unsafe { &*barrier.cast::<Barrier>() };
         (barrier.sharing.load(Ordering::Relaxed) == 0).then_some(barrier)
     }

@@ -109,7 +109,7 @@ impl Mutex {
     ///
     /// `mutex` points to an initialised mutex, which stays in place for `'a`.
     unsafe fn ours<'a>(mutex: *mut pthread_mutex_t) -> Option<(&'a Mutex, MutexKind)> {
-        // SAFETY: the caller's promise; every field is an atomic.
+        // SAFETY: the mutex is initialised and stays in place, by this function's contract; every field is an atomic.
         let mutex = unsafe { &*mutex.cast::<Mutex>() };
         let kind = mutex.kind.load(Ordering::Relaxed);
         if kind & !(KIND_MASK | ELISION_FLAGS | INHERITS) != 0 {
@@ -262,7 +262,8 @@ impl Foreign {
         let Some(section) = hook::enter(Patch::LOCK) else {
             return original();
         };
-        // SAFETY: the caller's promise; every field is an atomic.
+        // SAFETY: the mutex is initialised, by this function's contract, and stays in place while somebody locks it;
+        // every field is an atomic.
         let mutex = unsafe { &*self.0.cast::<Mutex>() };
         let kind = mutex.kind.load(Ordering::Relaxed);
         if has_priority(kind) {
@@ -273,7 +274,7 @@ impl Foreign {
         let mut pause = FIRST;
         loop {
             let before = mutex.lock.load(Ordering::Relaxed);
-            // SAFETY: the caller's promise.
+            // SAFETY: the mutex is initialised, by this function's contract.
             match unsafe { original::pthread_mutex_trylock(self.0) } {
                 libc::EBUSY => {}
                 outcome => return outcome,
@@ -293,7 +294,7 @@ impl Foreign {
             let next = Deadline::after(pause);
             let next = limit.map_or(next, |limit| limit.deadline().min(next));
             let (word, owner) = (mutex.lock.as_ptr(), &raw const mutex.owner);
-            // SAFETY: the caller's promise keeps word and id in place.
+            // SAFETY: word and id are in the mutex, which stays in place while somebody locks it.
             unsafe { park_green_for_mutex(&section, word, before, Some(next), owner) };
             pause = (pause * 2).min(LONGEST);
         }
@@ -303,14 +304,14 @@ impl Foreign {
     ///
     /// As for `pthread_mutex_trylock`.
     unsafe fn try_lock(&self) -> c_int {
-        // SAFETY: the caller's promise; every field is an atomic.
+        // SAFETY: the mutex is initialised, by this function's contract; every field is an atomic.
         let kind = unsafe { &*self.0.cast::<Mutex>() }
             .kind
             .load(Ordering::Relaxed);
         if has_priority(kind) && hook::enter(Patch::LOCK).is_some() {
             return libc::ENOTSUP;
         }
-        // SAFETY: the caller's promise.
+        // SAFETY: the mutex is initialised, by this function's contract.
         unsafe { original::pthread_mutex_trylock(self.0) }
     }
 
@@ -319,7 +320,7 @@ impl Foreign {
     /// As for `pthread_mutex_unlock`.
     unsafe fn unlock(&self) -> c_int {
         let word = self.0.cast::<u32>();
-        // SAFETY: the caller's promise.
+        // SAFETY: the mutex is initialised and the caller's to unlock, by this function's contract.
         let error = unsafe { original::pthread_mutex_unlock(self.0) };
         // Glibc has woken whoever waits in the kernel. From here on the mutex may be gone.
         wake_green(word, 1, ANY);
@@ -344,7 +345,7 @@ enum Users {
 ///
 /// `time` is null or points to a `timespec`.
 pub(crate) unsafe fn limit(clock: clockid_t, time: *const timespec) -> Limit {
-    // SAFETY: the caller's promise.
+    // SAFETY: `time` is null or points to a time, by this function's contract.
     let mut time = *unsafe { time.as_ref() }.ok_or(libc::EINVAL)?;
     time.tv_sec = time.tv_sec.max(0);
     kernel::checked(time)
@@ -358,7 +359,7 @@ unsafe extern "C-unwind" fn pthread_mutex_lock(mutex: *mut pthread_mutex_t) -> c
     // SAFETY: POSIX asks the caller for an initialised mutex, in place until it is destroyed.
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.lock(kind, || Ok(None), Users::Change),
-        // SAFETY: as above: the mutex is initialised and stays in place.
+        // SAFETY: the mutex is initialised and stays in place, as POSIX asks of the caller.
         None => unsafe { Foreign(mutex).lock(|| original::pthread_mutex_lock(mutex), || Ok(None)) },
     }
 }
@@ -368,7 +369,7 @@ unsafe extern "C-unwind" fn pthread_mutex_trylock(mutex: *mut pthread_mutex_t) -
     // SAFETY: POSIX asks the caller for an initialised mutex, in place until it is destroyed.
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.try_lock(kind),
-        // SAFETY: as above: the mutex is initialised and stays in place.
+        // SAFETY: the mutex is initialised and stays in place, as POSIX asks of the caller.
         None => unsafe { Foreign(mutex).try_lock() },
     }
 }
@@ -380,13 +381,13 @@ unsafe extern "C-unwind" fn pthread_mutex_timedlock(
 ) -> c_int {
     // SAFETY: POSIX asks the caller for an initialised mutex, in place until it is destroyed.
     match unsafe { Mutex::ours(mutex) } {
-        // SAFETY: as above.
+        // SAFETY: the caller gives null or a time.
         Some((mutex, kind)) => mutex.lock(
             kind,
             || unsafe { limit(libc::CLOCK_REALTIME, time) },
             Users::Change,
         ),
-        // SAFETY: as above: the mutex is initialised and stays in place, and the time, if there is one, is valid.
+        // SAFETY: the mutex is initialised and stays in place, as POSIX asks of the caller, who gives null or a time.
         None => unsafe {
             Foreign(mutex).lock(
                 || original::pthread_mutex_timedlock(mutex, time),
@@ -405,9 +406,9 @@ unsafe extern "C-unwind" fn pthread_mutex_clocklock(
     // SAFETY: POSIX asks the caller for an initialised mutex, in place until it is destroyed.
     match unsafe { Mutex::ours(mutex) } {
         Some(_) if clock != libc::CLOCK_REALTIME && clock != libc::CLOCK_MONOTONIC => libc::EINVAL,
-        // SAFETY: as above.
+        // SAFETY: the caller gives null or a time.
         Some((mutex, kind)) => mutex.lock(kind, || unsafe { limit(clock, time) }, Users::Change),
-        // SAFETY: as above: the mutex is initialised and stays in place, and the time, if there is one, is valid.
+        // SAFETY: the mutex is initialised and stays in place, as POSIX asks of the caller, who gives null or a time.
         None => unsafe {
             Foreign(mutex).lock(
                 || original::pthread_mutex_clocklock(mutex, clock, time),
@@ -422,7 +423,7 @@ unsafe extern "C-unwind" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) ->
     // SAFETY: POSIX asks the caller for an initialised mutex, in place until it is destroyed.
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.unlock(kind, Users::Change),
-        // SAFETY: as above: the mutex is initialised and stays in place.
+        // SAFETY: the mutex is initialised and the caller's to unlock, as POSIX asks of the caller.
         None => unsafe { Foreign(mutex).unlock() },
     }
 }
@@ -433,10 +434,10 @@ unsafe extern "C-unwind" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) ->
 ///
 /// As for `pthread_mutex_unlock`.
 pub(crate) unsafe fn unlock_to_wait(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: the mutex is initialised and stays in place, by this function's contract.
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.unlock(kind, Users::Stay),
-        // SAFETY: the caller's promise.
+        // SAFETY: the mutex is initialised and the caller's to unlock, by this function's contract.
         None => unsafe { Foreign(mutex).unlock() },
     }
 }
@@ -447,10 +448,10 @@ pub(crate) unsafe fn unlock_to_wait(mutex: *mut pthread_mutex_t) -> c_int {
 ///
 /// As for `pthread_mutex_lock`.
 pub(crate) unsafe fn lock_after_wait(mutex: *mut pthread_mutex_t) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: the mutex is initialised and stays in place, by this function's contract.
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.lock(kind, || Ok(None), Users::Stay),
-        // SAFETY: the caller's promise.
+        // SAFETY: the mutex is initialised and stays in place, by this function's contract.
         None => unsafe { Foreign(mutex).lock(|| original::pthread_mutex_lock(mutex), || Ok(None)) },
     }
 }

@@ -61,7 +61,7 @@ unsafe fn call_once_with(control: &AtomicU32, routine: Routine) {
         }
     }
     let unwound = Finish { control, state: 0 };
-    // SAFETY: the caller's promise.
+    // SAFETY: `routine` may be called, by this function's contract.
     unsafe { routine() };
     std::mem::forget(unwound);
     drop(Finish {

@@ -58,7 +58,8 @@ impl RwLock {
     ///
     /// `lock` points to an initialised lock, which stays in place for `'a`.
     unsafe fn ours<'a>(lock: *mut pthread_rwlock_t) -> Option<ReadWrite<'a>> {
-        // SAFETY: the caller's promise; every field that anyone writes is an atomic.
+        // SAFETY: the lock is initialised and stays in place, by this function's contract; every field that anyone
+        // writes is an atomic.
         let lock = unsafe { &*lock.cast::<RwLock>() };
         (lock.is_shared.load(Ordering::Relaxed) == 0).then(|| ReadWrite {
             state: &lock.state,
@@ -78,7 +79,7 @@ unsafe fn until(
     time: *const timespec,
     lock: impl FnOnce(Option<Until>) -> c_int,
 ) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: `time` is null or points to a time, by this function's contract.
     match unsafe { limit(clock, time) } {
         Ok(until) => lock(until),
         Err(error) => error,
@@ -110,7 +111,7 @@ unsafe extern "C-unwind" fn pthread_rwlock_timedrdlock(
 ) -> c_int {
     // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
-        // SAFETY: as above.
+        // SAFETY: the caller gives null or a time.
         Some(lock) => unsafe { until(libc::CLOCK_REALTIME, time, |until| lock.read(until)) },
         None => blocking(|| pass_on!(original::pthread_rwlock_timedrdlock(lock, time))),
     }
@@ -124,7 +125,7 @@ unsafe extern "C-unwind" fn pthread_rwlock_clockrdlock(
 ) -> c_int {
     // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
-        // SAFETY: as above.
+        // SAFETY: the caller gives null or a time.
         Some(lock) => unsafe { until(clock, time, |until| lock.read(until)) },
         None => blocking(|| pass_on!(original::pthread_rwlock_clockrdlock(lock, clock, time))),
     }
@@ -155,7 +156,7 @@ unsafe extern "C-unwind" fn pthread_rwlock_timedwrlock(
 ) -> c_int {
     // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
-        // SAFETY: as above.
+        // SAFETY: the caller gives null or a time.
         Some(lock) => unsafe { until(libc::CLOCK_REALTIME, time, |until| lock.write(until)) },
         None => blocking(|| pass_on!(original::pthread_rwlock_timedwrlock(lock, time))),
     }
@@ -169,7 +170,7 @@ unsafe extern "C-unwind" fn pthread_rwlock_clockwrlock(
 ) -> c_int {
     // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
-        // SAFETY: as above.
+        // SAFETY: the caller gives null or a time.
         Some(lock) => unsafe { until(clock, time, |until| lock.write(until)) },
         None => blocking(|| pass_on!(original::pthread_rwlock_clockwrlock(lock, clock, time))),
     }

@@ -89,7 +89,7 @@ unsafe fn without_waiting(
     if operations.is_null() || count > MOST_OPERATIONS {
         return None;
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: `operations` is not null, and so points to `count`, by this function's contract.
     let given = unsafe { std::slice::from_raw_parts(operations, count) };
     let nothing = sembuf {
         sem_num: 0,

@@ -80,7 +80,7 @@ pub(crate) unsafe fn receive(
     let fd = call.number();
     let once = |done: usize, flags: c_int| {
         let (buffer, length) = (buffer.wrapping_byte_add(done), length - done);
-        // SAFETY: the caller's promise; the first `done` bytes are filled.
+        // SAFETY: the arguments are right for recvfrom, by this function's contract; the first `done` bytes are filled.
         unsafe {
             kernel_call!(
                 libc::SYS_recvfrom,
@@ -125,16 +125,16 @@ unsafe fn receive_message(
     flags: c_int,
 ) -> Result<usize, Errno> {
     let fd = call.number();
-    // SAFETY: the caller's promise. After EAGAIN the message is as it was.
+    // SAFETY: `message` is right for recvmsg, by this function's contract. After EAGAIN it is as it was.
     let once = |flags: c_int| unsafe { kernel_call!(libc::SYS_recvmsg, fd, message, flags) };
     if flags & NEVER_WAITS != 0 || message.is_null() {
         let outcome = once(flags);
         call.section().give_way();
         return outcome;
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: `message` is not null, and so points to a header, by this function's contract.
     let header = unsafe { *message };
-    // SAFETY: the caller's promise.
+    // SAFETY: the header's array has that many buffers, by this function's contract.
     let Some(vectors) = (unsafe { Vectors::new(header.msg_iov, header.msg_iovlen) }) else {
         return once(flags);
     };
@@ -145,7 +145,7 @@ unsafe fn receive_message(
     if header.msg_controllen == 0 && fills_buffer(fd, flags) {
         move_all(call, Interest::Read, length, patience, |done| match done {
             0 => attempt(),
-            // SAFETY: the caller's promise.
+            // SAFETY: the header's buffers may be written to, by this function's contract.
             _ => unsafe { receive_part(fd, vectors, done, flags) },
         })
     } else if length == 0 || flags & LEAVES_DATA != 0 {
@@ -169,7 +169,7 @@ unsafe fn receive_part(
     let rest = vectors.after(done);
     let mut message = rest.message();
     let flags = flags | libc::MSG_DONTWAIT;
-    // SAFETY: the caller's promise; the message is ours.
+    // SAFETY: the buffers may be written to, by this function's contract; the message is ours.
     unsafe { kernel_call!(libc::SYS_recvmsg, fd, &raw mut message, flags) }
 }
 
@@ -180,11 +180,11 @@ unsafe fn receive_part(
 /// The buffers may be written to.
 pub(crate) unsafe fn receive_vectors(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errno> {
     if let Some(iovec { iov_base, iov_len }) = vectors.only() {
-        // SAFETY: the caller's promise.
+        // SAFETY: the only buffer may be written to, by this function's contract; there is no place for an address.
         return unsafe { receive(call, iov_base, iov_len, 0, ptr::null_mut(), ptr::null_mut()) };
     }
     let mut message = vectors.message();
-    // SAFETY: the caller's promise; the message is ours.
+    // SAFETY: the buffers may be written to, by this function's contract; the message is ours.
     unsafe { receive_message(call, &raw mut message, 0) }
 }
 
@@ -215,7 +215,8 @@ unsafe fn receive_messages(
         let attempt = || {
             let (at, left) = (messages.wrapping_add(done), count - done);
             let flags = flags | libc::MSG_DONTWAIT;
-            // SAFETY: the caller's promise.
+            // SAFETY: `messages` points to `count` headers that are right for recvmmsg, by this function's contract,
+            // and `done` of them are filled.
             unsafe { kernel_call!(libc::SYS_recvmmsg, fd, at, left, flags, 0) }
         };
         let step = if done == 0 { *call } else { call.rest() };
@@ -325,7 +326,7 @@ unsafe fn recvmmsg_as_it_is(
     flags: c_int,
     timeout: *mut timespec,
 ) -> c_int {
-    // SAFETY: the caller's promise; so many were received.
+    // SAFETY: the arguments are right for recvmmsg, by this function's contract; so many were received.
     unsafe {
         let received = original::recvmmsg(fd, messages, count, flags, timeout);
         opened_with_each(messages, usize::try_from(received).unwrap_or(0));
@@ -359,7 +360,7 @@ unsafe extern "C-unwind" fn recvmmsg(
     });
     // SAFETY: so many were received.
     unsafe { opened_with_each(messages, outcome.unwrap_or(0)) };
-    // SAFETY: as above.
+    // SAFETY: `timeout` is null or the caller's time, into which recvmmsg(2) writes what is left.
     if let (Some(end), Ok(_), Some(left)) = (end, outcome, unsafe { timeout.as_mut() }) {
         let remaining = end.remaining();
         left.tv_sec = remaining.as_secs() as libc::time_t;

@@ -55,7 +55,7 @@ unsafe fn attempt_on_pipe(
     count: usize,
 ) -> Result<usize, Errno> {
     let (low, high, flags) = (AT_POSITION, AT_POSITION, libc::RWF_NOWAIT);
-    // SAFETY: the caller's promise.
+    // SAFETY: the buffers may be written to or read, whichever the call does, by this function's contract.
     unsafe { kernel_call!(number, fd, buffers, count, low, high, flags) }
 }
 
@@ -67,15 +67,15 @@ unsafe fn attempt_on_pipe(
 unsafe fn read_vectors(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errno> {
     let fd = call.number();
     let (buffers, count) = (vectors.as_ptr(), vectors.count());
-    // SAFETY: the caller's promise.
+    // SAFETY: the buffers may be written to, by this function's contract.
     let once = || unsafe { kernel_call!(libc::SYS_readv, fd, buffers, count) };
-    // SAFETY: the caller's promise.
+    // SAFETY: the buffers may be written to, by this function's contract.
     let attempt = || unsafe { attempt_on_pipe(libc::SYS_preadv2, fd, buffers, count) };
     if vectors.total() == 0 {
         return once();
     }
     by_kind(call, once, |call, kind| match kind {
-        // SAFETY: the caller's promise.
+        // SAFETY: the buffers may be written to, by this function's contract.
         #[cfg(feature = "socket")]
         Kind::Socket => unsafe { receive_vectors(call, vectors) },
         #[cfg(not(feature = "socket"))]
@@ -100,20 +100,20 @@ unsafe fn read_vectors(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errno
 unsafe fn write_vectors(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errno> {
     let fd = call.number();
     let (buffers, count) = (vectors.as_ptr(), vectors.count());
-    // SAFETY: the caller's promise.
+    // SAFETY: the buffers may be read, by this function's contract.
     let once = || unsafe { kernel_call!(libc::SYS_writev, fd, buffers, count) };
     if vectors.total() == 0 {
         return once();
     }
     by_kind(call, once, |call, kind| match kind {
-        // SAFETY: the caller's promise.
+        // SAFETY: the buffers may be read, by this function's contract.
         #[cfg(feature = "socket")]
         Kind::Socket => unsafe { transmit_vectors(call, vectors) },
         #[cfg(not(feature = "socket"))]
         Kind::Socket => once(),
-        // SAFETY: the caller's promise.
+        // SAFETY: the buffers may be read, by this function's contract.
         Kind::Pipe => match unsafe { write_to_pipe(call, vectors) } {
-            // SAFETY: the caller's promise.
+            // SAFETY: the buffers may be read, by this function's contract.
             Err(Errno::OPNOTSUPP) => unsafe { write_to_fifo(&call.rest(), vectors) },
             Err(Errno::PERM) => on_file(&call.rest(), once),
             outcome => outcome,
@@ -148,7 +148,7 @@ unsafe fn write_to_pipe(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errn
             rest = vectors.after(done);
             (rest.as_ptr(), rest.count())
         };
-        // SAFETY: the caller's promise.
+        // SAFETY: the buffers may be read, by this function's contract.
         unsafe { attempt_on_pipe(libc::SYS_pwritev2, fd, buffers, count) }
     })
 }
@@ -168,7 +168,7 @@ unsafe fn write_to_fifo(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errn
         let rest = vectors.after(done).limited_to(libc::PIPE_BUF);
         // Another writer that got there first makes the call block.
         call.section().blocking_in_place(|| {
-            // SAFETY: the caller's promise.
+            // SAFETY: the buffers may be read, by this function's contract, and `rest` is a part of them.
             unsafe { kernel_call!(libc::SYS_writev, fd, rest.as_ptr(), rest.count()) }
         })
     })
@@ -238,7 +238,7 @@ unsafe extern "C-unwind" fn readv(fd: c_int, vectors: *const iovec, count: c_int
     carry_out(FAMILIES, fd, original, |call| {
         // SAFETY: the caller gives so many buffers. A negative count is too large.
         match unsafe { Vectors::new(vectors, count as usize) } {
-            // SAFETY: as above.
+            // SAFETY: the caller gives so many buffers, which can be written to.
             Some(vectors) => unsafe { read_vectors(call, vectors) },
             // SAFETY: the kernel refuses it.
             None => unsafe { kernel_call!(libc::SYS_readv, fd, vectors, count) },
@@ -265,7 +265,7 @@ unsafe extern "C-unwind" fn writev(fd: c_int, vectors: *const iovec, count: c_in
     carry_out(FAMILIES, fd, original, |call| {
         // SAFETY: the caller gives so many buffers. A negative count is too large.
         match unsafe { Vectors::new(vectors, count as usize) } {
-            // SAFETY: as above.
+            // SAFETY: the caller gives so many buffers, which can be read.
             Some(vectors) => unsafe { write_vectors(call, vectors) },
             // SAFETY: the kernel refuses it.
             None => unsafe { kernel_call!(libc::SYS_writev, fd, vectors, count) },

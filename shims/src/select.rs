@@ -74,7 +74,7 @@ impl Set {
     /// The set is none, or has this bit.
     unsafe fn contains(&self, fd: c_int) -> bool {
         let (word, mask) = self.place(fd);
-        // SAFETY: the caller's promise.
+        // SAFETY: a set that is not none has this bit, by this function's contract.
         !self.words.is_null() && unsafe { *word } & mask != 0
     }
 
@@ -83,7 +83,7 @@ impl Set {
     /// The set has this bit.
     unsafe fn keep(&self, fd: c_int, keeps: bool) {
         let (word, mask) = self.place(fd);
-        // SAFETY: the caller's promise.
+        // SAFETY: the set has this bit, by this function's contract.
         unsafe { *word = if keeps { *word | mask } else { *word & !mask } }
     }
 }
@@ -103,7 +103,7 @@ unsafe fn select_until(
     for fd in 0..count {
         let wanted = sets
             .iter()
-            // SAFETY: the caller's promise.
+            // SAFETY: each set is none, or has `count` bits, by this function's contract.
             .filter(|set| unsafe { set.contains(fd) })
             .map(|set| set.events)
             .reduce(|all, events| all | events);
@@ -124,14 +124,16 @@ unsafe fn select_until(
         }
         let mut kept = 0;
         for entry in &entries {
-            // SAFETY: the caller's promise.
+            // SAFETY: each set is none, or has `count` bits, by this function's contract, and no entry's descriptor is
+            // beyond them.
             kept += unsafe { sets.iter().filter(|set| is_kept(set, entry)).count() };
         }
         if kept > 0 || ready == 0 {
             if ready == 0 && timeout == Some(Duration::ZERO) {
                 section.yield_outside_handlers();
             }
-            // SAFETY: the caller's promise.
+            // SAFETY: each set is none, or has `count` bits, by this function's contract, and no entry's descriptor is
+            // beyond them.
             unsafe { write_back(sets, &entries) };
             return Ok(kept as c_int);
         }
@@ -146,7 +148,8 @@ unsafe fn select_until(
 ///
 /// The set is none, or has this descriptor's bit.
 unsafe fn is_kept(set: &Set, entry: &pollfd) -> bool {
-    // SAFETY: the caller's promise. An entry that was put aside has a negative number.
+    // SAFETY: the set is none, or has this descriptor's bit, by this function's contract. An entry that was put aside
+    // has a negative number.
     entry.fd >= 0 && entry.revents & set.answers != 0 && unsafe { set.contains(entry.fd) }
 }
 
@@ -157,7 +160,8 @@ unsafe fn write_back(sets: &[Set; 3], entries: &[pollfd]) {
     for entry in entries {
         let fd = entry.fd.max(!entry.fd);
         for set in sets {
-            // SAFETY: the caller's promise.
+            // SAFETY: each set is none, or has the bits of all entries, by this function's contract; one that contains
+            // a bit is not none.
             unsafe {
                 if set.contains(fd) {
                     set.keep(fd, is_kept(set, entry));

@@ -75,7 +75,8 @@ impl Semaphore {
     ///
     /// `semaphore` points to an initialised semaphore, which stays in place for `'a`.
     unsafe fn new<'a>(semaphore: *mut sem_t) -> &'a Semaphore {
-        // SAFETY: the caller's promise; every field is an atomic.
+        // SAFETY: the semaphore is initialised and stays in place, by this function's contract; every field is an
+        // atomic.
         unsafe { &*semaphore.cast::<Semaphore>() }
     }
 
@@ -85,7 +86,7 @@ impl Semaphore {
     ///
     /// As for `new`.
     unsafe fn ours<'a>(semaphore: *mut sem_t) -> Option<&'a Semaphore> {
-        // SAFETY: the caller's promise.
+        // SAFETY: the semaphore is initialised and stays in place, by this function's contract.
         let semaphore = unsafe { Semaphore::new(semaphore) };
         (semaphore.sharing.load(Ordering::Relaxed) == 0).then_some(semaphore)
     }
@@ -106,7 +107,8 @@ impl Semaphore {
     }
 
     fn wait(&self, until: Option<Until>) -> Result<(), Errno> {
-        // SAFETY: always sound; POSIX has every wait act upon a cancellation, not only one that blocks.
+        // SAFETY: nothing is held here that an unwinding would have to give back. POSIX has every wait act upon a
+        // cancellation, not only one that blocks.
         unsafe { pthread_testcancel() };
         if self.try_take(1) {
             return Ok(());
@@ -190,7 +192,8 @@ unsafe fn wait_for_shared(
         return yielding(section, original);
     };
     let outcome = until().map_err(Errno::from_raw_os_error).and_then(|until| {
-        // SAFETY: the caller's promise.
+        // SAFETY: the semaphore is initialised, by this function's contract, and stays in place while somebody waits
+        // for it.
         let semaphore = unsafe { Semaphore::new(semaphore) };
         semaphore.wait_by_trying(&section, &waiter, until)
     });
@@ -203,7 +206,7 @@ unsafe extern "C-unwind" fn sem_wait(semaphore: *mut sem_t) -> c_int {
     // SAFETY: POSIX asks the caller for an initialised semaphore, in place until it is destroyed.
     match unsafe { Semaphore::ours(semaphore) } {
         Some(semaphore) => status(semaphore.wait(None)),
-        // SAFETY: as above: the semaphore is initialised.
+        // SAFETY: the semaphore is initialised, as POSIX asks of the caller.
         None => unsafe {
             wait_for_shared(semaphore, || original::sem_wait(semaphore), || Ok(None))
         },
@@ -228,9 +231,9 @@ unsafe extern "C-unwind" fn sem_trywait(semaphore: *mut sem_t) -> c_int {
 unsafe extern "C-unwind" fn sem_timedwait(semaphore: *mut sem_t, time: *const timespec) -> c_int {
     // SAFETY: POSIX asks the caller for an initialised semaphore, in place until it is destroyed.
     match unsafe { Semaphore::ours(semaphore) } {
-        // SAFETY: as above.
+        // SAFETY: the caller gives null or a time.
         Some(semaphore) => unsafe { wait_until(semaphore, libc::CLOCK_REALTIME, time) },
-        // SAFETY: as above: the semaphore is initialised, and the caller gives a valid time.
+        // SAFETY: the semaphore is initialised, as POSIX asks of the caller, who gives null or a time.
         None => unsafe {
             wait_for_shared(
                 semaphore,
@@ -249,9 +252,9 @@ unsafe extern "C-unwind" fn sem_clockwait(
 ) -> c_int {
     // SAFETY: POSIX asks the caller for an initialised semaphore, in place until it is destroyed.
     match unsafe { Semaphore::ours(semaphore) } {
-        // SAFETY: as above.
+        // SAFETY: the caller gives null or a time.
         Some(semaphore) => unsafe { wait_until(semaphore, clock, time) },
-        // SAFETY: as above: the semaphore is initialised, and the caller gives a valid time.
+        // SAFETY: the semaphore is initialised, as POSIX asks of the caller, who gives null or a time.
         None => unsafe {
             wait_for_shared(
                 semaphore,
@@ -268,7 +271,7 @@ unsafe extern "C-unwind" fn sem_clockwait(
 ///
 /// As for `sem_clockwait`.
 unsafe fn wait_until(semaphore: &Semaphore, clock: clockid_t, time: *const timespec) -> c_int {
-    // SAFETY: the caller's promise.
+    // SAFETY: `time` is null or points to a time, by this function's contract.
     let until = unsafe { limit(clock, time) }.map_err(Errno::from_raw_os_error);
     status(until.and_then(|until| semaphore.wait(until)))
 }

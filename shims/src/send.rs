@@ -77,7 +77,7 @@ unsafe fn transmit(
     let fd = call.number();
     let once = |done: usize, flags: c_int| {
         let (buffer, length) = (buffer.wrapping_byte_add(done), length - done);
-        // SAFETY: the caller's promise; the first `done` bytes are sent.
+        // SAFETY: the arguments are right for sendto, by this function's contract; the first `done` bytes are sent.
         unsafe {
             kernel_call!(
                 libc::SYS_sendto,
@@ -93,7 +93,7 @@ unsafe fn transmit(
     let attempt = |done| once(done, flags | attempt_flags(done));
     if flags & AS_IT_CAME != 0 {
         as_it_came(call.section(), flags, || once(0, flags))
-    // SAFETY: the caller's promise.
+    // SAFETY: `address` is null or has `address_length` bytes, as sendto has it, by this function's contract.
     } else if unsafe { is_unix_address(address.cast(), address_length) } {
         // If the peer's queue is full, poll(2) calls the socket writable all the same.
         call.retry_by_timer(Interest::Write, Call::socket_patience, || attempt(0))
@@ -119,19 +119,19 @@ unsafe fn transmit_message(
     flags: c_int,
 ) -> Result<usize, Errno> {
     let fd = call.number();
-    // SAFETY: the caller's promise.
+    // SAFETY: `message` is right for sendmsg, by this function's contract.
     let once = |flags: c_int| unsafe { kernel_call!(libc::SYS_sendmsg, fd, message, flags) };
     if flags & AS_IT_CAME != 0 || message.is_null() {
         return as_it_came(call.section(), flags, || once(flags));
     }
-    // SAFETY: the caller's promise.
+    // SAFETY: `message` is not null, and so points to a header, by this function's contract.
     let header = unsafe { *message };
-    // SAFETY: the caller's promise.
+    // SAFETY: the header's array has that many buffers, by this function's contract.
     let Some(vectors) = (unsafe { Vectors::new(header.msg_iov, header.msg_iovlen) }) else {
         return once(flags);
     };
     let patience = Call::socket_patience;
-    // SAFETY: the caller's promise.
+    // SAFETY: the header's name is null or has that many bytes, by this function's contract.
     if unsafe { is_unix_address(header.msg_name, header.msg_namelen) } {
         // As in `transmit`.
         return call.retry_by_timer(Interest::Write, patience, || once(flags | attempt_flags(0)));
@@ -143,7 +143,7 @@ unsafe fn transmit_message(
         patience,
         |done| match done {
             0 => once(flags | attempt_flags(0)),
-            // SAFETY: the caller's promise.
+            // SAFETY: the header's buffers may be read, by this function's contract.
             _ => unsafe { transmit_part(fd, header, vectors, done, flags) },
         },
     )
@@ -166,7 +166,7 @@ unsafe fn transmit_part(
     message.msg_name = header.msg_name;
     message.msg_namelen = header.msg_namelen;
     let flags = flags | attempt_flags(done);
-    // SAFETY: the caller's promise; the message is ours.
+    // SAFETY: the buffers may be read, by this function's contract; the message is ours.
     unsafe { kernel_call!(libc::SYS_sendmsg, fd, &raw const message, flags) }
 }
 
@@ -177,11 +177,11 @@ unsafe fn transmit_part(
 /// The buffers may be read.
 pub(crate) unsafe fn transmit_vectors(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errno> {
     if let Some(iovec { iov_base, iov_len }) = vectors.only() {
-        // SAFETY: the caller's promise.
+        // SAFETY: the only buffer may be read, by this function's contract; there is no address.
         return unsafe { transmit(call, iov_base, iov_len, 0, ptr::null(), 0) };
     }
     let message = vectors.message();
-    // SAFETY: the caller's promise.
+    // SAFETY: the buffers may be read, by this function's contract; the message is ours.
     unsafe { transmit_message(call, &raw const message, 0) }
 }
 
@@ -198,7 +198,7 @@ unsafe fn transmit_messages(
 ) -> Result<usize, Errno> {
     let fd = call.number();
     if flags & libc::MSG_FASTOPEN != 0 {
-        // SAFETY: the caller's promise.
+        // SAFETY: `messages` points to `count` headers that are right for sendmmsg, by this function's contract.
         return as_it_came(call.section(), flags, || unsafe {
             kernel_call!(libc::SYS_sendmmsg, fd, messages, count, flags)
         });
@@ -207,22 +207,23 @@ unsafe fn transmit_messages(
     while done < count {
         let next = messages.wrapping_add(done);
         let (left, now) = (count - done, flags | libc::MSG_DONTWAIT);
-        // SAFETY: the caller's promise.
+        // SAFETY: `messages` points to `count` headers that are right for sendmmsg, by this function's contract, and
+        // `done` of them are sent.
         let attempt = || unsafe { kernel_call!(libc::SYS_sendmmsg, fd, next, left, now) };
         let step = if done == 0 { *call } else { call.rest() };
         let outcome = match step.retry(Interest::Write, |_, _| Err(Errno::AGAIN), attempt) {
             Ok(0) => break,
             Ok(sent) => {
                 done += sent;
-                // SAFETY: the caller's promise; it is the last that the kernel took.
+                // SAFETY: it is the last message that the kernel took, and the kernel has written how much of it.
                 unsafe { complete(&call.rest(), next.wrapping_add(sent - 1), flags) }
             }
             Err(Errno::AGAIN) if flags & libc::MSG_DONTWAIT == 0 => {
                 // Others may have had their turn since the attempt.
                 let call = call.rest();
-                // SAFETY: the caller's promise.
+                // SAFETY: `next` is one of `count` headers that are right for sendmsg, by this function's contract.
                 unsafe { transmit_message(&call, &raw const (*next).msg_hdr, flags) }.map(|sent| {
-                    // SAFETY: the caller's promise.
+                    // SAFETY: `next` is one of the caller's headers, into whose lengths sendmmsg(2) writes.
                     unsafe { (*next).msg_len = sent as c_uint };
                     done += 1;
                 })
@@ -245,12 +246,12 @@ unsafe fn transmit_messages(
 /// A message of which the kernel has sent `msg_len` bytes.
 unsafe fn complete(call: &Call<'_>, message: *mut mmsghdr, flags: c_int) -> Result<(), Errno> {
     let fd = call.number();
-    // SAFETY: the caller's promise.
+    // SAFETY: the kernel has sent from this message, by this function's contract, so it can be read.
     let mmsghdr {
         msg_hdr: header,
         msg_len: gone,
     } = unsafe { *message };
-    // SAFETY: the caller's promise.
+    // SAFETY: the kernel has sent from the header's buffers, by this function's contract, so there are that many.
     let vectors = unsafe { Vectors::new(header.msg_iov, header.msg_iovlen) };
     let (gone, vectors) = (gone as usize, vectors.ok_or(Errno::INVAL)?);
     let left = vectors.total().saturating_sub(gone);
@@ -264,10 +265,10 @@ unsafe fn complete(call: &Call<'_>, message: *mut mmsghdr, flags: c_int) -> Resu
         call.socket_patience(interest)
     };
     let sent = move_all(call, Interest::Write, left, patience, |done| {
-        // SAFETY: the caller's promise.
+        // SAFETY: the kernel has sent from the header's buffers, by this function's contract, so they may be read.
         unsafe { transmit_part(fd, header, vectors, gone + done, flags) }
     })?;
-    // SAFETY: the caller's promise.
+    // SAFETY: the kernel has written `msg_len`, by this function's contract, so it can be written to.
     unsafe { (*message).msg_len = (gone + sent) as c_uint };
     if sent == left {
         Ok(())

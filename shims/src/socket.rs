@@ -74,7 +74,7 @@ pub(crate) unsafe fn is_unix_address(address: *const c_void, length: socklen_t) 
     let family = address.cast::<libc::sa_family_t>();
     !family.is_null()
         && length as usize >= size_of::<libc::sa_family_t>()
-        // SAFETY: the caller's promise.
+        // SAFETY: `address` is not null and has `length` bytes, by this function's contract, which are enough.
         && c_int::from(unsafe { family.read_unaligned() }) == libc::AF_UNIX
 }
 
@@ -140,7 +140,7 @@ unsafe fn accept_on(
     length: *mut socklen_t,
     flags: c_int,
 ) -> Result<c_int, Errno> {
-    // SAFETY: the caller's promise.
+    // SAFETY: `address` and `length` are right for accept4, by this function's contract.
     let call = || unsafe { kernel_call!(libc::SYS_accept4, fd, address, length, flags) };
     // What does not listen never becomes readable in this sense; the kernel has the right error for
     // it.
@@ -180,7 +180,7 @@ unsafe fn connect_on(
     address: *const sockaddr,
     length: socklen_t,
 ) -> Result<usize, Errno> {
-    // SAFETY: the caller's promise.
+    // SAFETY: `address` and `length` are right for connect, by this function's contract.
     let call = || unsafe { kernel_call!(libc::SYS_connect, fd, address, length) };
     let waits = |kind| kind == libc::SOCK_STREAM || kind == libc::SOCK_SEQPACKET;
     if !socket_type(fd).is_ok_and(waits) || hook::is_nonblocking(fd) {
@@ -193,7 +193,7 @@ unsafe fn connect_on(
         set_nonblocking(fd, false)?;
         outcome
     };
-    // SAFETY: the caller's promise.
+    // SAFETY: `address` is null or has `length` bytes, as connect has it, by this function's contract.
     if unsafe { is_unix_address(address.cast(), length) } {
         // If the listener's queue is full, nothing tells of its end.
         return whole.retry_by_timer(Interest::Write, Call::socket_patience, attempt);

@@ -371,7 +371,7 @@ unsafe fn send_file(
         let part = readiness.and_then(|()| {
             step(section, &sides, || {
                 let length = limited(length - sent, to);
-                // SAFETY: the caller's promise; the kernel moves the offset along.
+                // SAFETY: `offset` is right for sendfile, by this function's contract; the kernel moves it along.
                 unsafe { kernel_call!(libc::SYS_sendfile, to, from, offset, length) }
             })
         });

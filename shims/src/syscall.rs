@@ -99,7 +99,8 @@ macro_rules! by_functions {
 ///
 /// As for the call.
 unsafe fn by_function(number: c_long, a: [usize; 6]) -> Option<c_long> {
-    // SAFETY: the caller's promise. The functions take what the calls take, but where it is said.
+    // SAFETY: the arguments are right for the call, by this function's contract. The functions take what the calls
+    // take, but where it is said.
     let value = unsafe {
         match number {
             // The kernel has the sizes of the masks, too, and where it gives back the time left.

@@ -196,7 +196,7 @@ unsafe fn join_native(
     const FIRST: Duration = Duration::from_micros(50);
     const LONGEST: Duration = Duration::from_millis(10);
 
-    // SAFETY: always sound.
+    // SAFETY: `pthread_self` asks nothing of its caller.
     if thread == unsafe { libc::pthread_self() } {
         return libc::EDEADLK;
     }
@@ -383,7 +383,7 @@ unsafe extern "C-unwind" fn __pthread_unwind_next(buffer: *mut CleanupBuffer) ->
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn sched_yield() -> c_int {
     let Some(section) = hook::enter(Patch::THREAD) else {
-        // SAFETY: always sound.
+        // SAFETY: `sched_yield` asks nothing of its caller.
         return unsafe { original::sched_yield() };
     };
     section.yield_now();
@@ -392,19 +392,19 @@ unsafe extern "C-unwind" fn sched_yield() -> c_int {
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn __sched_yield() -> c_int {
-    // SAFETY: always sound.
+    // SAFETY: `sched_yield` asks nothing of its caller.
     unsafe { sched_yield() }
 }
 
 /// The old name of sched_yield.
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn pthread_yield() -> c_int {
-    // SAFETY: always sound.
+    // SAFETY: `sched_yield` asks nothing of its caller.
     unsafe { sched_yield() }
 }
 
 #[unsafe(no_mangle)]
 unsafe extern "C-unwind" fn thrd_yield() {
-    // SAFETY: always sound.
+    // SAFETY: `sched_yield` asks nothing of its caller.
     unsafe { sched_yield() };
 }

@@ -77,7 +77,7 @@ fn sleep_until(section: &Section, clock: clockid_t, time: Duration) {
 ///
 /// `request` is null or points to a `timespec`.
 unsafe fn accepted(request: *const timespec) -> Option<Duration> {
-    // SAFETY: the caller's promise.
+    // SAFETY: `request` is null or points to a time, by this function's contract.
     checked(unsafe { *request.as_ref()? }).ok()
 }
 

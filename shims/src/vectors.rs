@@ -62,7 +62,7 @@ impl Vectors {
         if self.count == 0 {
             return &[];
         }
-        // SAFETY: the promise made to `new`.
+        // SAFETY: `first` points to `count` buffers, which stay as they are, by the contract of `new`.
         unsafe { std::slice::from_raw_parts(self.first, self.count) }
     }
 
@@ -182,7 +182,7 @@ mod tests {
             iov_base: std::ptr::null_mut(),
             iov_len: 0,
         };
-        // SAFETY: as above.
+        // SAFETY: refused before it is read.
         assert!(unsafe { Vectors::new(&buffer, libc::UIO_MAXIOV as usize + 1) }.is_none());
     }
 }

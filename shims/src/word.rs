@@ -202,7 +202,7 @@ fn call_kernel(
     let result = match cancellation {
         // SAFETY: the word and the time outlive the call.
         Cancellation::Ignored => unsafe { crate::kernel::raw(libc::SYS_futex, arguments) },
-        // SAFETY: as above; the frames from here up to the caller can be unwound.
+        // SAFETY: the word and the time outlive the call; the frames from here up to the caller can be unwound.
         Cancellation::Point => unsafe { call_cancellable(libc::SYS_futex, &arguments) },
     };
     match -result as c_int {
@@ -230,13 +230,14 @@ const CANCEL_ASYNCHRONOUS: c_int = 1;
 #[inline(never)]
 unsafe fn call_cancellable(number: c_long, arguments: &[usize; 6]) -> isize {
     let mut before = 0;
-    // SAFETY: the caller's promise.
-    unsafe { pthread_setcanceltype(CANCEL_ASYNCHRONOUS, &mut before) };
-    // SAFETY: the caller's promise.
-    let result = unsafe { crate::kernel::raw(number, *arguments) };
-    // SAFETY: puts back what was there.
-    unsafe { pthread_setcanceltype(before, &mut before) };
-    result
+    // SAFETY: the arguments are right for the call, and the frames above may be unwound, by this function's contract; this
+    // frame has nothing to clean up. The second change of the type puts back what was there.
+    unsafe {
+        pthread_setcanceltype(CANCEL_ASYNCHRONOUS, &mut before);
+        let result = crate::kernel::raw(number, *arguments);
+        pthread_setcanceltype(before, &mut before);
+        result
+    }
 }
 
 /// Wakes up to `count` waiters of `word` whose bitset meets `bitset`, and gives how many. One that was woken in vain for long

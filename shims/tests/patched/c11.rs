@@ -108,7 +108,7 @@ fn join(thread: usize) -> c_int {
 ///
 /// `argument` is a `Shared` that lives.
 unsafe fn shared<'a>(argument: *mut c_void) -> &'a Shared {
-    // SAFETY: the caller's promise.
+    // SAFETY: `argument` is a `Shared` that lives, by this function's contract.
     unsafe { &*argument.cast::<Shared>() }
 }
 

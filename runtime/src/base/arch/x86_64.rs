@@ -5,11 +5,14 @@
 //! `pthread_self()` at once. `wrfsbase` does it in user mode in some 12 ns; kernels before 5.9
 //! do not allow it, there `arch_prctl(ARCH_SET_FS)` does the same in some 170 ns.
 
+mod switch;
+
 use std::arch::{asm, naked_asm};
-use std::cell::Cell;
 use std::ffi::c_void;
 
 use rustix::param::linux_hwcap;
+
+pub(crate) use switch::StackSwitch;
 
 /// The bit of `AT_HWCAP2` by which the kernel says that user code may write the FS base.
 const HWCAP2_FSGSBASE: usize = 1 << 1;
@@ -197,127 +200,6 @@ pub(crate) unsafe extern "C" fn return_from_outermost(way_back: usize, value: *m
         "pop rbx",
         "pop rbp",
         "ret",
-    )
-}
-
-/// Where two sides stand that take turns: code on a stack that it has already, and whoever runs that code.
-///
-/// A coroutine starts on a stack of its own, so corosensei cannot make one of code that runs. Its call for the other way
-/// round, with the roles exchanged, takes what ought to be a return for a call, and a call for a return: a processor
-/// guesses where returns lead to by counting both, so that afterwards it guesses each of the caller's returns wrong (ten
-/// to twenty times some 4 ns). Here, as in corosensei, [`enter`](Self::enter) is a call, and [`leave`](Self::leave) a return.
-#[repr(C)]
-pub(crate) struct StackSwitch {
-    /// The stack pointer of the code while it has left. The word there is the address at which it goes on.
-    inside: Cell<usize>,
-    /// The stack pointer of whoever runs the code, while it runs.
-    outside: Cell<usize>,
-}
-
-impl StackSwitch {
-    pub(crate) const fn new() -> StackSwitch {
-        StackSwitch {
-            inside: Cell::new(0),
-            outside: Cell::new(0),
-        }
-    }
-
-    /// Makes the next [`leave`](Self::leave) call `f(argument)` as the outermost frame of a stack.
-    ///
-    /// # Safety
-    ///
-    /// `stack_top` is aligned to 16 bytes, and what is mapped below it is nobody's. `f` may be called so.
-    pub(crate) unsafe fn start(
-        &self,
-        stack_top: usize,
-        f: unsafe extern "C" fn(*mut c_void) -> !,
-        argument: *mut c_void,
-    ) {
-        let words: [usize; 3] = [
-            start_outside as *const () as usize,
-            argument as usize,
-            f as usize,
-        ];
-        let stack_pointer = (stack_top - size_of_val(&words)) as *mut [usize; 3];
-        // SAFETY: the top of a stack that nobody uses.
-        unsafe { stack_pointer.write(words) };
-        self.outside.set(stack_pointer as usize);
-    }
-
-    /// Switches to where the code left, and returns what it leaves with the next time.
-    ///
-    /// # Safety
-    ///
-    /// The code has left, and nobody else enters. This function's caller uses no thread-local variable if the two sides have
-    /// different thread pointers.
-    #[inline(always)]
-    pub(crate) unsafe fn enter(&self) -> usize {
-        let value;
-        // SAFETY: the stack pointer is as `leave` has saved it; all registers are saved or given up.
-        unsafe {
-            asm!(
-                "push rbx",
-                "push rbp",
-                "mov rax, [rsi]",
-                "call [rax]",
-                // By the return in `leave`.
-                "pop rbp",
-                "pop rbx",
-                inlateout("rsi") self => _,
-                lateout("rdi") value,
-                lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
-                clobber_abi("sysv64"),
-            );
-        }
-        value
-    }
-
-    /// Switches to who runs the code, with a value, and returns when it is entered again.
-    ///
-    /// # Safety
-    ///
-    /// Runs in the code, which was entered, or for which [`start`](Self::start) was called.
-    #[inline(always)]
-    pub(crate) unsafe fn leave(&self, value: usize) {
-        // SAFETY: the stack pointer is as `enter`'s call or `start` has left it; all registers are saved or given up.
-        unsafe {
-            asm!(
-                "push rbx",
-                "push rbp",
-                "lea rax, [rip + 2f]",
-                "push rax",
-                "mov [rsi], rsp",
-                "mov rsp, [rsi + 8]",
-                "ret",
-                // By the call in `enter`, which may be for another kernel's thread. rsi is the same.
-                "2:",
-                "mov [rsi + 8], rsp",
-                "mov rsp, [rsi]",
-                "add rsp, 8",
-                "pop rbp",
-                "pop rbx",
-                inlateout("rsi") self => _,
-                inlateout("rdi") value => _,
-                lateout("r12") _, lateout("r13") _, lateout("r14") _, lateout("r15") _,
-                clobber_abi("sysv64"),
-            );
-        }
-    }
-}
-
-/// What the first `leave` after `start` returns to.
-#[unsafe(naked)]
-unsafe extern "C" fn start_outside() {
-    naked_asm!(
-        ".cfi_startproc",
-        // There is no return address, by which unwinders know the outermost frame.
-        ".cfi_undefined rip",
-        "xor ebp, ebp",
-        "pop rdi",
-        "pop rax",
-        "call rax",
-        "ud2",
-        ".cfi_endproc",
     )
 }
 

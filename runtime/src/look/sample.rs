@@ -20,7 +20,8 @@
 //! `_dl_find_object`); before, it takes the dynamic linker's, which the interrupted code or somebody who waits for it may
 //! hold. Therefore the handler first looks where the interrupted instruction stands. In the unwinder itself and
 //! in the dynamic linker, and with an older unwinder in libc too, it leaves the stack alone and says so; the asker
-//! tries again a little later. (As the pprof crate does, with a list of the same kind.)
+//! tries again a little later. (As the pprof crate does, with a list of the same kind.) Nor does it touch the stack of a green
+//! thread that is just being switched to or from.
 //!
 //! The signal is SIGURG, for Go's reasons: ignored by default, not used by libc, and whoever uses it must expect to be
 //! sent it for nothing. It is sent with a value that only ours have; others go to the handler that was there before.
@@ -60,7 +61,7 @@ const PAUSE: Duration = Duration::from_millis(1);
 /// Why a stack was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Missing {
-    /// The turn had ended.
+    /// The turn had ended, or was ending or beginning.
     Over,
     /// Whenever it was asked, the green thread was in this library.
     Inside(&'static str),
@@ -249,6 +250,9 @@ fn look(stack: &mut CallStack, instruction: usize, stack_pointer: usize) -> Resu
     let green = shard.running().ok_or(Missing::Over)?;
     if !green.holds_stack(stack_pointer) {
         return Err(Missing::Elsewhere);
+    }
+    if green.is_switching() {
+        return Err(Missing::Over);
     }
     let zones = INSTALLED
         .get()

@@ -18,6 +18,7 @@
 //! | `yielder`, `words_before_adoption`, `entry_frame`, `budget`, `vain_wakes`, `owes_yield`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
 //! | `pin` | written by its own green thread in its first turn, by the worker after the last; read by anyone |
 //! | `next_due`, `due` | whoever holds the lock of the due queue it stands in |
+//! | `is_switching` | written by the spawner, then by its own green thread; read by a signal handler that has interrupted it |
 //! | `is_early` | its own green thread; while it is parked or queued, read by whoever queues it |
 //! | `floating_point` | written by the spawner, then by the worker that runs it |
 //! | `wait` | written by its own green thread, read by anyone |
@@ -31,7 +32,7 @@ use std::ffi::c_void;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use corosensei::Yielder;
 
@@ -99,6 +100,8 @@ pub(crate) struct Green {
     pub(crate) is_early: Cell<bool>,
     /// It has woken one that starves, and lets others run before it goes on.
     pub(crate) owes_yield: Cell<bool>,
+    /// It leaves its stack or comes back to it, by corosensei; see `switch.rs`.
+    pub(super) is_switching: AtomicBool,
     /// The last park may have returned for a probe only.
     pub(super) probed: Cell<bool>,
     /// `None` if it is adopted.
@@ -222,6 +225,7 @@ impl Green {
             is_early: Cell::new(false),
             vain_wakes: VainWakes::default(),
             owes_yield: Cell::new(false),
+            is_switching: AtomicBool::new(false),
             timer: Timer::new(),
             wheel: Cell::new(ptr::null()),
             probe: probe::ProbeCell::empty(),

@@ -125,6 +125,7 @@ impl GreenRef {
             slot.block,
             (slot.stack_limit, slot.stack_base),
         );
+        green.is_switching.store(true, Ordering::Relaxed);
         // SAFETY: the slot is ours until the green thread is queued.
         unsafe { *green.coroutine.get() = Some(coroutine) };
         Ok(green)
@@ -143,6 +144,7 @@ impl GreenRef {
         let green = GreenRef::acquire(stack_size)?;
         green.occupy(life, join_state::CLAIMED, block, stack);
         green.yielder.set(ptr::null());
+        green.is_switching.store(false, Ordering::Relaxed);
         green.entry_frame.set(entry_frame);
         green.floating_point.set(FloatingPoint::current());
         Ok(green)
@@ -201,6 +203,7 @@ impl GreenRef {
     /// Runs first on the green thread's own stack.
     fn begin(self, yielder: &Yielder<(), Action>) {
         self.yielder.set(yielder);
+        self.is_switching.store(false, Ordering::Relaxed);
         // SAFETY: this is the green thread's own block.
         unsafe { tls::start_thread() };
         context::start_green(self);

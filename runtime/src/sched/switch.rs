@@ -29,7 +29,11 @@ impl Green {
     pub(super) fn suspend(&self, action: Action) {
         // SAFETY: null, or set by `begin` on this stack; then it lives as long as the coroutine's function.
         match unsafe { self.yielder.get().as_ref() } {
-            Some(yielder) => yielder.suspend(action),
+            Some(yielder) => {
+                self.is_switching.store(true, Ordering::Relaxed);
+                yielder.suspend(action);
+                self.is_switching.store(false, Ordering::Relaxed);
+            }
             // SAFETY: a green thread without a yielder is adopted, and was entered or is about to be handed over.
             None => unsafe { self.adopted.leave(action as usize) },
         }
@@ -58,6 +62,12 @@ impl Green {
         let f = SameThread(f);
         // The worker's frames stay as they are until this green thread switches away.
         yielder.on_parent_stack(move || context::as_native(|| f.call()))
+    }
+
+    /// In a signal handler that has interrupted this green thread: whether that is between two stacks, in corosensei's code,
+    /// which does not tell unwinders what it has pushed.
+    pub(crate) fn is_switching(&self) -> bool {
+        self.is_switching.load(Ordering::Relaxed)
     }
 
     /// Lets the other green threads of this worker run first. Runs on this green thread.

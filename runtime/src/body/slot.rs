@@ -159,14 +159,12 @@ pub(super) unsafe fn make(
         stack_base: head.addr() - CONTROL_BLOCK,
         block,
     };
-    // SAFETY: aligned memory between the stack and the static thread-local storage.
+    // SAFETY: aligned memory between the stack and the static thread-local storage. `made` is zero, and stays so for now; it may be
+    // looked at meanwhile.
     let made = unsafe {
-        head.write(SlotHead {
-            made: AtomicU32::new(0),
-            slot,
-            colder: Cell::new(None),
-            hotter: Cell::new(None),
-        });
+        (&raw mut (*head).slot).write(slot);
+        (&raw mut (*head).colder).write(Cell::new(None));
+        (&raw mut (*head).hotter).write(Cell::new(None));
         SlotRef(NonNull::new_unchecked(head))
     };
     // SAFETY: below the thread's block the memory is zeroed, with room for a control block, and nobody knows of the slot yet.

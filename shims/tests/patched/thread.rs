@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::mem::MaybeUninit;
 use std::ptr::{null, null_mut};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -98,6 +98,16 @@ extern "C-unwind" fn sleep_and_next(argument: *mut c_void) -> *mut c_void {
     next(argument)
 }
 
+/// Ends once the word that it is given the address of is true, with 2.
+extern "C-unwind" fn end_when_told(told: *mut c_void) -> *mut c_void {
+    // SAFETY: the test's word, which stays until this thread was joined.
+    let told = unsafe { &*told.cast::<AtomicBool>() };
+    while !told.load(Ordering::SeqCst) {
+        thread::sleep(Duration::from_millis(1));
+    }
+    2 as *mut c_void
+}
+
 fn join_gives_the_value() {
     let threads: Vec<_> = (0..20).map(|n| create(null(), next, n)).collect();
     for (n, thread) in threads.into_iter().enumerate() {
@@ -134,11 +144,13 @@ fn a_detached_thread_cannot_be_joined() {
 }
 
 fn tryjoin_says_busy() {
-    let thread = create(null(), sleep_and_next, 1);
+    let told = AtomicBool::new(false);
+    let thread = create(null(), end_when_told, (&raw const told).addr());
     let mut value = null_mut();
     // SAFETY: a thread not joined yet.
     unsafe {
         assert_eq!(libc::pthread_tryjoin_np(thread, &mut value), libc::EBUSY);
+        told.store(true, Ordering::SeqCst);
         while libc::pthread_tryjoin_np(thread, &mut value) == libc::EBUSY {
             thread::sleep(Duration::from_millis(1));
         }
@@ -147,7 +159,8 @@ fn tryjoin_says_busy() {
 }
 
 fn timed_joins_end_at_their_time() {
-    let thread = create(null(), sleep_and_next, 1);
+    let told = AtomicBool::new(false);
+    let thread = create(null(), end_when_told, (&raw const told).addr());
     let mut value = null_mut();
     let end = on_clock(libc::CLOCK_REALTIME, SHORT / 2);
     let monotonic = on_clock(libc::CLOCK_MONOTONIC, SHORT / 2);
@@ -165,6 +178,7 @@ fn timed_joins_end_at_their_time() {
             clockjoin(&mut value, libc::CLOCK_TAI, &monotonic),
             libc::EINVAL
         );
+        told.store(true, Ordering::SeqCst);
         assert_eq!(clockjoin(&mut value, clock, &far), 0);
     }
     assert_eq!(value as usize, 2);

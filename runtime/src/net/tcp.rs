@@ -134,7 +134,7 @@ impl TcpStream {
     }
 
     /// Whether what comes is acknowledged at once, until the kernel thinks otherwise; that of
-    /// [`TcpStreamExt`](std::os::linux::net::TcpStreamExt).
+    /// [`std::os::linux::net::TcpStreamExt`].
     pub fn set_quickack(&self, quickack: bool) -> io::Result<()> {
         self.0.std().set_quickack(quickack)
     }

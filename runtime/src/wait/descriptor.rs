@@ -4,7 +4,7 @@
 //! freed. An entry is registered with the reactor of the first runtime that has to wait on it,
 //! once, edge-triggered in both directions.
 //!
-//! Who waits, and whom an edge wakes, is the matter of [`line`].
+//! Who waits, and whom an edge wakes, is the matter of [`line`](mod@line).
 //!
 //! **Closing.** Numbers are used again at once, so each entry has a generation, which the token in
 //! the epoll set carries too: events of an earlier generation are dropped. [`closing`] comes before

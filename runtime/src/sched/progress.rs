@@ -20,6 +20,8 @@ pub(crate) struct Progress {
     looking_around: AtomicBool,
     /// Whether the worker sleeps, in the reactor or on standby.
     asleep: AtomicBool,
+    /// The processor on which the worker went to sleep.
+    processor: AtomicU32,
     /// The kernel's number for the OS thread that serves, or served last; 0 while one is being started.
     os_thread: AtomicI32,
     /// How often the worker has found what to do next as soon as it looked for it; see `standby.rs`.
@@ -51,6 +53,7 @@ impl Progress {
             running: AtomicPtr::new(ptr::null_mut()),
             looking_around: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
+            processor: AtomicU32::new(0),
             os_thread: AtomicI32::new(0),
             prompt: AtomicU32::new(0),
             look_due: AtomicBool::new(false),
@@ -130,6 +133,17 @@ impl Progress {
 
     pub(crate) fn is_looking_around(&self) -> bool {
         self.looking_around.load(Ordering::Relaxed)
+    }
+
+    /// The worker goes to sleep on this processor.
+    pub(crate) fn falls_asleep(&self, processor: u32) {
+        self.processor.store(processor, Ordering::Relaxed);
+        self.set_asleep(true);
+    }
+
+    /// Whether the worker sleeps, and went to sleep on this processor.
+    pub(crate) fn sleeps_on(&self, processor: u32) -> bool {
+        self.asleep.load(Ordering::Relaxed) && self.processor.load(Ordering::Relaxed) == processor
     }
 
     pub(crate) fn set_asleep(&self, asleep: bool) {

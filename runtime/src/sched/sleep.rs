@@ -1,5 +1,7 @@
 //! How a worker sleeps: in the reactor or on standby, as `idle.rs` and `standby.rs` say.
 
+use rustix::thread::sched_getcpu;
+
 use crate::base::deadline::Deadline;
 use crate::sched::green::GreenRef;
 use crate::sched::idle::SleepPlace;
@@ -33,7 +35,7 @@ impl Worker {
             shared.idle.wake(place, false);
             return None;
         }
-        self.shard.progress.set_asleep(true);
+        self.shard.progress.falls_asleep(sched_getcpu() as u32);
         shared.worker_sleeps();
         // No notification here: this worker still counts as a sleeper. As a searcher that finds work
         // it will look whether there is more.

@@ -138,13 +138,7 @@ impl<'a> Call<'a> {
         let mut step = Step::of(self, interest, &waiter);
         let mut patience = LazyDeadline::Unasked(|| patience(self, interest));
         loop {
-            let snapshot = step.look()?;
-            if step.is_behind_others()
-                && let Ok(deadline) = patience.ask()
-                && step.wait_behind_others(snapshot, deadline)?
-            {
-                continue;
-            }
+            let snapshot = step.come_to_turn(&mut patience)?;
             match attempt(&mut step) {
                 Err(Errno::AGAIN) => {}
                 outcome => return step.finish(outcome),
@@ -182,13 +176,7 @@ impl<'a> Call<'a> {
             outcome
         };
         loop {
-            let snapshot = step.look()?;
-            if step.is_behind_others()
-                && let Ok(deadline) = patience.ask()
-                && step.wait_behind_others(snapshot, deadline)?
-            {
-                continue;
-            }
+            let snapshot = step.come_to_turn(&mut patience)?;
             // Who was woken tries in any case: the bit may have been cleared by one that has use only for more than there is,
             // or the event may still be to come.
             let is_unready = !waiter.is_woken() && descriptor.is_known_unready(snapshot, interest);
@@ -292,6 +280,24 @@ impl<'a, 'w> Step<'a, 'w> {
             interest,
             waiter,
             pause: first_pause(),
+        }
+    }
+
+    /// Waits behind others who wait already, if there are any and the call may wait. Gives what is known of the descriptor then.
+    #[inline]
+    fn come_to_turn(
+        &mut self,
+        patience: &mut LazyDeadline<impl FnOnce() -> Patience>,
+    ) -> Result<ReadinessSnapshot, Errno> {
+        loop {
+            let snapshot = self.look()?;
+            if self.is_behind_others()
+                && let Ok(deadline) = patience.ask()
+                && self.wait_behind_others(snapshot, deadline)?
+            {
+                continue;
+            }
+            return Ok(snapshot);
         }
     }
 

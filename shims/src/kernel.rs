@@ -6,8 +6,8 @@
 use std::ffi::{c_int, c_long};
 use std::time::Duration;
 
-use greenpatch_runtime::hook::Section;
 pub(crate) use greenpatch_runtime::hook::system_call as raw;
+use greenpatch_runtime::hook::{Interest, Section};
 use libc::timespec;
 use rustix::io::Errno;
 
@@ -84,11 +84,14 @@ pub(crate) fn keeping_errno<T>(act: impl FnOnce() -> T) -> T {
     value
 }
 
-/// poll(2) on one descriptor without waiting: whether there are events, errors among them.
-pub(crate) fn is_ready(fd: c_int, events: i16) -> bool {
+/// poll(2) on one descriptor without waiting: whether it is ready for `interest`, be it for an error.
+pub(crate) fn is_ready(fd: c_int, interest: Interest) -> bool {
     let mut entry = libc::pollfd {
         fd,
-        events,
+        events: match interest {
+            Interest::Read => libc::POLLIN,
+            Interest::Write => libc::POLLOUT,
+        },
         revents: 0,
     };
     // SAFETY: one entry, and it is ours.

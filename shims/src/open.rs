@@ -129,7 +129,7 @@ fn open_to_read(
 
 /// Whether a FIFO has, or has had since it was opened, somebody who writes to it.
 fn has_writer(fifo: &OwnedFd, scratch: &OwnedFd) -> bool {
-    if crate::kernel::is_ready(fifo.as_raw_fd(), libc::POLLIN) {
+    if crate::kernel::is_ready(fifo.as_raw_fd(), hook::Interest::Read) {
         return true;
     }
     let (from, to) = (fifo.as_raw_fd(), scratch.as_raw_fd());

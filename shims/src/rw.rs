@@ -162,7 +162,7 @@ unsafe fn write_to_fifo(call: &Call<'_>, vectors: Vectors) -> Result<usize, Errn
     let fd = call.number();
     let total = vectors.total();
     move_all(call, Interest::Write, total, Call::patience, |done| {
-        if !is_ready(fd, libc::POLLOUT) {
+        if !is_ready(fd, Interest::Write) {
             return Err(Errno::AGAIN);
         }
         let rest = vectors.after(done).limited_to(libc::PIPE_BUF);

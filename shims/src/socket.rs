@@ -209,7 +209,7 @@ unsafe fn connect_on(
     let outcome = whole
         .rest()
         .retry(Interest::Write, Call::socket_patience, || {
-            if !is_ready(fd, libc::POLLOUT) {
+            if !is_ready(fd, Interest::Write) {
                 return Err(Errno::AGAIN);
             }
             match call() {

@@ -59,13 +59,7 @@ impl<'a> Side<'a> {
     }
 
     fn is_ready(&self) -> bool {
-        is_ready(
-            self.fd(),
-            match self.interest {
-                Interest::Read => libc::POLLIN,
-                Interest::Write => libc::POLLOUT,
-            },
-        )
+        is_ready(self.fd(), self.interest)
     }
 
     /// Parks until poll(2) calls it ready, unless the caller does not want to wait.

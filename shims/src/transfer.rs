@@ -81,12 +81,8 @@ pub(crate) fn when_ready(
 ) -> Result<usize, Errno> {
     let fd = call.number();
     let once = || call.section().blocking_in_place(&once);
-    let events = match interest {
-        Interest::Read => libc::POLLIN,
-        Interest::Write => libc::POLLOUT,
-    };
     let attempt = || {
-        if is_ready(fd, events) {
+        if is_ready(fd, interest) {
             once()
         } else {
             Err(Errno::AGAIN)

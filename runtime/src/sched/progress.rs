@@ -138,16 +138,17 @@ impl Progress {
     /// The worker goes to sleep on this processor.
     pub(crate) fn falls_asleep(&self, processor: u32) {
         self.processor.store(processor, Ordering::Relaxed);
-        self.set_asleep(true);
+        self.asleep.store(true, Ordering::Relaxed);
+    }
+
+    /// The worker sleeps no longer.
+    pub(crate) fn wakes(&self) {
+        self.asleep.store(false, Ordering::Relaxed);
     }
 
     /// Whether the worker sleeps, and went to sleep on this processor.
     pub(crate) fn sleeps_on(&self, processor: u32) -> bool {
         self.asleep.load(Ordering::Relaxed) && self.processor.load(Ordering::Relaxed) == processor
-    }
-
-    pub(crate) fn set_asleep(&self, asleep: bool) {
-        self.asleep.store(asleep, Ordering::Relaxed);
     }
 
     fn open_mark(&self) -> u64 {

@@ -105,6 +105,7 @@ impl Shared {
     pub(crate) fn notify_next(&self, run_next: &RunNext<Green>, turn: u32) {
         if self.idle.notify_next() {
             run_next.announce(turn);
+            // Asked before: once it is signalled, the sleeper may not sleep any more.
             let is_in_the_way = self.sleeper_shares_processor();
             self.reactor.signal();
             if is_in_the_way {

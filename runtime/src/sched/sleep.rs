@@ -45,7 +45,7 @@ impl Worker {
         }
         self.count_turn();
         shared.worker_wakes();
-        self.shard.progress.set_asleep(false);
+        self.shard.progress.wakes();
         stolen
     }
 

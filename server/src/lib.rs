@@ -39,7 +39,10 @@
 #![forbid(unsafe_code)]
 #![allow(rustdoc::private_intra_doc_links)]
 
+mod application;
+mod arbiter;
 mod buffer;
+mod command;
 mod connection;
 #[cfg(test)]
 mod corpus;
@@ -49,7 +52,9 @@ mod framing;
 mod handler;
 mod head;
 pub mod log;
+mod observe;
 mod presence;
+mod protocol;
 mod refusal;
 mod server;
 mod settings;

@@ -29,6 +29,7 @@ fn limits() -> Limits {
         request_fields: 8,
         request_field_size: 80,
         request_body: 40,
+        ..Limits::default()
     }
 }
 

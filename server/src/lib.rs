@@ -57,12 +57,18 @@ mod presence;
 mod protocol;
 mod refusal;
 mod server;
-mod settings;
 mod worker;
 
+use command::settings;
+
 pub use bytes::Bytes;
+pub use command::bind::{Bind, InvalidBind};
+pub use command::networks::{Networks, UnknownNetwork};
 pub use handler::{AsyncHandler, AsyncRequest, Body, Handler, Request, Response, ResponseFuture};
 pub use http;
 pub use server::{BindError, ServeError, Server, StopHandle};
-pub use settings::{Limits, Settings, Timeouts};
+pub use settings::{
+    ClientCerts, Group, Limits, LogFile, LogFormat, LogLevel, Logging, Process, Proxy,
+    ProxyProtocol, Recycling, Settings, Timeouts, Tls, User,
+};
 pub use worker::{UnknownClass, WorkerClass};

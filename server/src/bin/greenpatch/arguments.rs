@@ -116,6 +116,7 @@ impl ServeArguments {
                 request_fields: self.limit_request_fields,
                 request_field_size: self.limit_request_field_size,
                 request_body: self.limit_request_body,
+                ..Limits::default()
             },
             timeouts: Timeouts {
                 header: self.header_timeout,
@@ -125,6 +126,7 @@ impl ServeArguments {
             },
             worker_connections: self.worker_connections,
             backlog: self.backlog,
+            ..Settings::default()
         }
     }
 }

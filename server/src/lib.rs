@@ -39,7 +39,7 @@
 #![forbid(unsafe_code)]
 #![allow(rustdoc::private_intra_doc_links)]
 
-mod application;
+pub mod application;
 mod arbiter;
 mod buffer;
 mod command;

@@ -1,13 +1,14 @@
 //! The applications that come with the server: ordinary handlers, with nothing in them that knows
 //! of green threads.
 
-use std::io::Read;
+use std::fmt::Write as _;
+use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use greenpatch_server::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use greenpatch_server::http::{Method, StatusCode};
+use greenpatch_server::http::{self, Method, StatusCode};
 use greenpatch_server::{AsyncRequest, Bytes, Handler, Request, Response};
 
 use crate::arguments::{App, AsyncSleep};
@@ -45,6 +46,37 @@ fn echo(request: Request<'_>) -> Response {
     }
 }
 
+/// Answers with the request as it was understood.
+fn inspect(head: &http::request::Parts, content: io::Result<&[u8]>) -> Response {
+    let mut answer = format!("{} {} {:?}\n", head.method, head.uri, head.version);
+    for (name, value) in &head.headers {
+        let line = format!("{name}: {}", value.as_bytes().escape_ascii());
+        // Writing to a string does not fail.
+        let _ = writeln!(answer, "{}", line.trim_end());
+    }
+    let _ = match content {
+        Ok([]) => writeln!(answer, "no content"),
+        Ok(content) => {
+            let length = content.len();
+            writeln!(answer, "{length} bytes: {}", content.escape_ascii())
+        }
+        Err(error) => writeln!(answer, "faulty content: {error}"),
+    };
+    text(answer)
+}
+
+fn inspect_blocking(request: Request<'_>) -> Response {
+    let (head, mut body) = request.into_parts();
+    let mut content = Vec::new();
+    let outcome = body.read_to_end(&mut content).map(|_| &content[..]);
+    inspect(&head, outcome)
+}
+
+fn inspect_async(request: AsyncRequest) -> Response {
+    let (head, content) = request.into_parts();
+    inspect(&head, Ok(&content))
+}
+
 /// The application for the blocking worker classes.
 pub(crate) fn handler(app: App, sleep: Duration) -> impl Handler {
     move |request: Request<'_>| match refusal(app, request.method(), request.uri().path()) {
@@ -53,6 +85,7 @@ pub(crate) fn handler(app: App, sleep: Duration) -> impl Handler {
             App::Hello => hello(sleep),
             App::Plain => plain(),
             App::Echo => echo(request),
+            App::Inspect => inspect_blocking(request),
             App::Panic => panic!("the application panic was asked for"),
         },
     }
@@ -72,6 +105,7 @@ pub(crate) async fn handle_async(
             (App::Hello, AsyncSleep::Async) => hello_async(sleep).await,
             (App::Plain, _) => plain(),
             (App::Echo, _) => Response::new(request.into_body()),
+            (App::Inspect, _) => inspect_async(request),
             (App::Panic, _) => panic!("the application panic was asked for"),
         },
     }
@@ -79,6 +113,9 @@ pub(crate) async fn handle_async(
 
 /// What is answered to a path other than `/`, or a method that the application does not know.
 fn refusal(app: App, method: &Method, path: &str) -> Option<Response> {
+    if app == App::Inspect {
+        return None;
+    }
     if path != "/" {
         return Some(refuse(
             StatusCode::NOT_FOUND,

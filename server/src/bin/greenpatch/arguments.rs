@@ -140,6 +140,8 @@ pub(crate) enum App {
     Plain,
     /// Answers with the content of the request
     Echo,
+    /// Answers with the request as it was understood
+    Inspect,
     /// Panics
     Panic,
 }

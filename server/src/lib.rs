@@ -51,7 +51,7 @@ mod exchange;
 mod framing;
 mod handler;
 mod head;
-pub mod log;
+#[allow(dead_code, unused_imports, reason = "the worker will be built on it")]
 mod observe;
 mod presence;
 mod protocol;
@@ -63,13 +63,10 @@ use command::settings;
 
 pub use bytes::Bytes;
 pub use command::bind::{Bind, InvalidBind};
-pub use command::generate::Page;
-pub use command::line::CommandLine;
-pub use command::load::Loaded;
 pub use command::networks::{Networks, UnknownNetwork};
-pub use command::origin::{Origin, SettingsError};
 pub use handler::{AsyncHandler, AsyncRequest, Body, Handler, Request, Response, ResponseFuture};
 pub use http;
+pub use observe::{RequestId, log};
 pub use server::{BindError, ServeError, Server, StopHandle};
 pub use settings::{
     ClientCerts, Group, Limits, LogFile, LogFormat, LogLevel, Logging, Process, Proxy,

@@ -4,6 +4,7 @@
 //! are the only place where a default is written: the [table](super::table) of settings, and with it help, reference page and
 //! man page, shows what stands here. A library that serves without a command line fills in a [`Settings`] by hand.
 
+use std::fmt;
 use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -302,10 +303,9 @@ words! {
 pub struct Proxy {
     /// Whether connections begin with the PROXY protocol.
     pub protocol: ProxyProtocol,
-    /// Who may send it (gunicorn's `proxy_allow_ips`, and its default and Unix sockets).
+    /// Who may send it (gunicorn's `proxy_allow_ips`, and its default).
     pub allow_from: Networks,
-    /// Who may say for whom it forwards, by `X-Forwarded-For` and its kin (gunicorn's `forwarded_allow_ips`, and
-    /// its default; Unix sockets, which gunicorn always trusts, are in the list).
+    /// Who may say for whom it forwards, by `X-Forwarded-For` and its kin (gunicorn's `forwarded_allow_ips`, and its default).
     pub forwarded_allow_ips: Networks,
 }
 
@@ -313,8 +313,8 @@ impl Default for Proxy {
     fn default() -> Proxy {
         Proxy {
             protocol: ProxyProtocol::Off,
-            allow_from: Networks::local(),
-            forwarded_allow_ips: Networks::local(),
+            allow_from: Networks::loopback(),
+            forwarded_allow_ips: Networks::loopback(),
         }
     }
 }
@@ -326,6 +326,16 @@ pub enum LogFile {
     Standard,
     /// The end of a file.
     Path(PathBuf),
+}
+
+/// As it is set: a path, or `-`.
+impl fmt::Display for LogFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LogFile::Standard => f.write_str("-"),
+            LogFile::Path(path) => write!(f, "{}", path.display()),
+        }
+    }
 }
 
 /// What is logged, and where.

@@ -66,7 +66,7 @@ pub use command::bind::{Bind, InvalidBind};
 pub use command::networks::{Networks, UnknownNetwork};
 pub use handler::{AsyncHandler, AsyncRequest, Body, Handler, Request, Response, ResponseFuture};
 pub use http;
-pub use observe::{RequestId, log};
+pub use observe::{RequestId, Route, access, log};
 pub use server::{BindError, ServeError, Server, StopHandle};
 pub use settings::{
     ClientCerts, Group, Limits, LogFile, LogFormat, LogLevel, Logging, Process, Proxy,

@@ -129,7 +129,7 @@ pub use greenpatch_runtime::{Interrupted, checkpoint, is_cancellation, shield};
 pub use greenpatch_runtime::{OnDeadlock, dump, dump_all, dump_on_signal, metrics};
 pub use greenpatch_runtime::{SETTINGS, Setting, UnknownFamily};
 pub use greenpatch_runtime::{block_on, blocking, run, scope, spawn, spawn_after, yield_now};
-pub use greenpatch_runtime::{interrupt, net, platform, sync, thread, time};
+pub use greenpatch_runtime::{future, interrupt, net, platform, sync, thread, time};
 #[doc(inline)]
 pub use greenpatch_shims as shims;
 pub use shims::is_patched;

@@ -27,6 +27,7 @@
 //! | `hook` | the door for the shims |
 //! | `runtime` | building, configuring and ending a runtime |
 //! | `look` | what is said about it, asked or not |
+//! | `future` | what futures use, and those who poll them |
 //! | `thread`, `net`, `time`, `sync` | what blocking code uses |
 //! | `wait` | how a call waits |
 //! | `sched` | who runs what, when |
@@ -35,6 +36,7 @@
 
 mod base;
 mod body;
+pub mod future;
 pub mod hook;
 mod look;
 pub mod net;

@@ -118,6 +118,22 @@ mod kernel_futex {
         crate::futex::wake(unsafe { &*word }, count);
     }
 }
+/// Nobody here is a green thread with native sections.
+mod context {
+    use crate::green::GreenRef;
+
+    pub(crate) struct UserSection;
+
+    impl UserSection {
+        pub(crate) fn enter(_: GreenRef) -> UserSection {
+            UserSection
+        }
+    }
+
+    pub(crate) fn green() -> Option<GreenRef> {
+        None
+    }
+}
 mod section {
     pub(crate) fn give_way() {
         loom::thread::yield_now();
@@ -125,10 +141,10 @@ mod section {
 }
 // The modules above, where the files under test look for them.
 mod base {
-    pub(crate) use crate::{atomic, interest, kernel_futex, spin};
+    pub(crate) use crate::{atomic, interest, kernel_futex, spin, task_waker};
 }
 mod sched {
-    pub(crate) use crate::green;
+    pub(crate) use crate::{context, green};
 }
 mod wait {
     pub(crate) use crate::{futex, section};
@@ -151,8 +167,12 @@ mod run_next;
 mod spare_workers;
 #[path = "../src/base/spin/word.rs"]
 mod spin_word;
+#[path = "../src/base/task_waker.rs"]
+mod task_waker;
 #[path = "../src/base/wait_flag.rs"]
 mod wait_flag;
+#[path = "../src/wait/descriptor/wakers.rs"]
+mod wakers;
 
 use idle::SleepPlace;
 

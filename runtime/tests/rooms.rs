@@ -11,10 +11,11 @@ use std::{fs, mem};
 use proc_macro2::{TokenStream, TokenTree};
 
 /// The rooms from the top to the bottom, and which of those below each uses.
-const ROOMS: [(&str, &str); 11] = [
+const ROOMS: [(&str, &str); 12] = [
     ("hook", "runtime wait sched body base"),
     ("runtime", "look thread time wait sched body base"),
     ("look", "sync wait sched body base"),
+    ("future", "net thread wait sched base"),
     ("thread", "time sync wait sched base"),
     ("net", "wait sched base"),
     ("time", "wait base"),

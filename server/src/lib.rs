@@ -63,7 +63,11 @@ use command::settings;
 
 pub use bytes::Bytes;
 pub use command::bind::{Bind, InvalidBind};
+pub use command::generate::Page;
+pub use command::line::CommandLine;
+pub use command::load::Loaded;
 pub use command::networks::{Networks, UnknownNetwork};
+pub use command::origin::{Origin, SettingsError};
 pub use handler::{AsyncHandler, AsyncRequest, Body, Handler, Request, Response, ResponseFuture};
 pub use http;
 pub use observe::{RequestId, Route, access, log};

@@ -14,6 +14,7 @@
 //! | what the place of each worker counts, steals among it (added up and shown by `look/metrics`) | `counters` |
 //! | choices of settings, and the families of shims | `policy`, `patch` |
 //! | what is said to people: errors, warnings, spans, bare call stacks | `error`, `report`, `span`, `call_stack` |
+//! | waking futures' tasks, whose wakers are user code | `task_waker` |
 //! | OS threads and signals that can wake nobody, for the deadlock report | `thread_counts` |
 
 pub(crate) mod arch;
@@ -35,6 +36,7 @@ pub(crate) mod report;
 pub(crate) mod signal;
 pub(crate) mod span;
 pub(crate) mod spin;
+pub(crate) mod task_waker;
 pub(crate) mod thread_counts;
 pub(crate) mod wait_flag;
 

@@ -6,6 +6,8 @@
 //!
 //! - no green thread of any runtime runs, is ready to, sleeps, or waits for a descriptor or with a deadline;
 //! - no green thread is in [`block_on`](crate::block_on()) while a waker of its future is left anywhere;
+//! - no waker is left for an event of a descriptor or for a timer ([`future`](crate::future)): what polls the task then, and how
+//!   that is woken, is its executor's affair;
 //! - every OS thread is either the runtime's own and at rest (a worker asleep or retired, a monitor, the
 //!   thread that dumps on a signal), or waits by the runtime's futexes, or a shim's, without deadline (in `Runtime::run`,
 //!   most often; in `block_on` with no waker left), and the kernel says that it sleeps;
@@ -37,11 +39,13 @@ use crate::base::reason::WaitReason;
 use crate::base::report;
 use crate::base::thread_counts::{self, Counts};
 use crate::look::dump::{self, DumpOptions};
+use crate::sched::alarm;
 use crate::sched::context::OwnWork;
 use crate::sched::green::GreenRef;
 use crate::sched::park::ThreadState;
 use crate::sched::parking_lot;
 use crate::sched::scheduler::Shared;
+use crate::wait::descriptor;
 
 /// Green threads that a report lists.
 const LISTED: usize = 1000;
@@ -113,7 +117,12 @@ fn endless_waits(shared: &Shared) -> Option<Waits> {
             (id, waiting.reason.word(), waiting.since.as_nanos()).hash(&mut hasher);
         }
     }
-    (count > 0).then(|| Waits(hasher.finish()))
+    (count > 0 && !may_wake_tasks()).then(|| Waits(hasher.finish()))
+}
+
+/// Whether an event or a timer may wake a future's task, whoever polls it, and whomever that wakes.
+fn may_wake_tasks() -> bool {
+    alarm::is_any_set() || descriptor::has_wakers()
 }
 
 /// Whether only another thread can end such a wait, which is under way: neither the kernel nor time.

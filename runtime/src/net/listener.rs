@@ -22,7 +22,8 @@ use rustix::net::{SocketAddrAny, SocketFlags};
 
 use super::socket::{Socket, fresh, retry_on_os_thread};
 use crate::base::interest::Interest;
-use crate::wait::accept::{accept_under_lock, lock_to_wait, of_late_lock};
+use crate::sched::context::NativeSection;
+use crate::wait::accept::{accept_at_once, accept_under_lock, lock_to_wait, of_late_lock};
 use crate::wait::descriptor;
 use crate::wait::section::{self, Section};
 
@@ -122,6 +123,16 @@ impl<S: AsFd> Listener<S> {
             },
             || self.accept_now(),
         )
+    }
+
+    /// Accepts if there is a connection, and does not wait, whatever the mode.
+    pub(super) fn accept_at_once(&self) -> Result<(OwnedFd, Option<SocketAddrAny>), Errno> {
+        let _native = NativeSection::enter();
+        if self.mode.load(Ordering::SeqCst) == AS_IT_IS {
+            accept_at_once(self.socket.as_fd(), || self.accept_now())
+        } else {
+            self.accept_now()
+        }
     }
 
     /// On a descriptor in blocking mode.

@@ -260,6 +260,12 @@ macro_rules! listener {
                 Ok((fd.into(), $peer(peer)?))
             }
 
+            /// Accepts a connection if there is one, whatever the mode; else `WouldBlock`.
+            pub(crate) fn accept_at_once(&self) -> ::std::io::Result<($stream, $address)> {
+                let (fd, peer) = self.0.accept_at_once()?;
+                Ok((fd.into(), $peer(peer)?))
+            }
+
             /// The connections, one after the other; never ends.
             pub fn incoming(&self) -> Incoming<'_> {
                 Incoming { listener: self }

@@ -63,6 +63,7 @@
 //! |---|---|
 //! | `socket` | how a call waits; reading, writing and closing |
 //! | `listener` | accepting |
+//! | `accept` | accepting without waiting, for futures |
 //! | `address` | resolving names, and Unix addresses |
 //! | `mirror` | the methods that several types share |
 //! | `tcp`, `udp`, `unix` | the types |
@@ -71,6 +72,7 @@
 // the methods that several types share, those of both listeners among them; `socket` has what a socket does; `listener` how
 // accepting waits, by the listener's mode.
 
+pub(crate) mod accept;
 mod address;
 mod listener;
 #[macro_use]

@@ -59,11 +59,12 @@ impl Shared {
     }
 
     /// A worker leaves for good, and wakes the next one in the reactor. The last one gives up the registered descriptors, which
-    /// green threads of other runtimes may wait on.
+    /// green threads of other runtimes may wait on, and wakes the futures that wait for timers.
     pub(crate) fn worker_leaves(&self) {
         self.reactor.signal();
         if self.worker_count.leave() {
             self.reactor.abandon();
+            self.shards.iter().for_each(|shard| shard.abandon_timers());
         }
     }
 }

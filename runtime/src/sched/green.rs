@@ -44,6 +44,7 @@ use crate::base::reason::Packed;
 use crate::base::spin::SpinLock;
 use crate::body::slot::{self, SlotRef};
 use crate::body::tls::Block;
+use crate::sched::alarm::TimerOwner;
 use crate::sched::coroutine::{Action, GreenCoroutine};
 use crate::sched::due_queue::Due;
 use crate::sched::park::{ParkState, ThreadState};
@@ -125,7 +126,7 @@ pub(crate) struct Green {
     next_due: Cell<Option<GreenRef>>,
     due: Cell<u32>,
     pub(crate) vain_wakes: VainWakes,
-    pub(crate) timer: Timer<GreenRef>,
+    pub(crate) timer: Timer<TimerOwner<GreenRef>>,
     pub(super) wheel: Cell<*const Shard>,
     pub(crate) probe: probe::ProbeCell,
     pub(super) life: UnsafeCell<Option<Life>>,
@@ -350,6 +351,19 @@ impl Green {
         let left = self.budget.get();
         self.budget.set(left.saturating_sub(1));
         left == 0
+    }
+
+    /// Before an operation of a future, which must not park: whether the budget is spent, and the future should let its task be
+    /// polled later. The green thread then owes others a turn, which whoever polls futures gives them; the next operations go
+    /// through, whosever they are.
+    #[inline]
+    pub(crate) fn puts_off(&self) -> bool {
+        let is_spent = self.budget.get() == 0;
+        if is_spent {
+            self.budget.set(BUDGET);
+            self.owes_yield.set(true);
+        }
+        is_spent
     }
 
     pub(crate) fn set_thread_name(&self, name: [u8; 16]) {

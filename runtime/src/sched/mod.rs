@@ -18,9 +18,11 @@
 //! | sections that block a worker | `blocking_section` |
 //! | what all workers of a runtime share; its end; the values that it goes by | `scheduler`, `ending`, `settings` |
 //! | what wakes: descriptors' events and the next timer, all timers, words | `reactor`, `wheel`, `parking_lot` |
+//! | timers that wake futures (set in `wait/alarm`) | `alarm` |
 //! | whether one is woken in vain again and again | `vain_wakes` |
 //! | who watches the workers, and sees that free slots give memory back; how a parked green thread is asked for its stack | `monitor`, `probe` |
 
+pub(crate) mod alarm;
 pub(crate) mod blocking_section;
 mod compensation;
 pub(crate) mod context;
@@ -64,6 +66,7 @@ mod worker_thread;
 ///
 /// The process is passive: it has no green thread and no worker, and no other thread looks at the tables.
 pub(crate) unsafe fn reset_after_fork() {
+    alarm::reset_after_fork();
     // SAFETY: no green thread exists and no other thread looks at the table, by this function's contract.
     unsafe { parking_lot::reset_after_fork() };
 }

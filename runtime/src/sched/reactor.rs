@@ -14,7 +14,7 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use mio::unix::SourceFd;
@@ -68,6 +68,8 @@ pub(crate) struct Reactor {
     /// The deadline the timerfd is set to, in nanoseconds; `u64::MAX` when it is not.
     armed: AtomicU64,
     arming: SpinLock<()>,
+    /// Nobody looks any more.
+    abandoned: AtomicBool,
 }
 
 /// A buffer for events.
@@ -98,6 +100,7 @@ impl Reactor {
                 timer,
                 armed: AtomicU64::new(u64::MAX),
                 arming: SpinLock::new(()),
+                abandoned: AtomicBool::new(false),
             })
         };
         made().map_err(|error| BuildError::io("set up epoll, eventfd and timerfd", error))
@@ -235,7 +238,13 @@ impl Reactor {
 
     /// The last worker has left.
     pub(crate) fn abandon(self: &Arc<Reactor>) {
+        self.abandoned.store(true, Ordering::SeqCst);
         (self.duty.abandon)(self);
+    }
+
+    /// Whether the last worker has left, or is about to leave.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
     }
 
     /// Takes a descriptor out; it may be out already.

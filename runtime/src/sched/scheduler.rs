@@ -149,6 +149,13 @@ impl Shared {
         }
     }
 
+    /// As [`timer_inserted`](Self::timer_inserted), by no worker of this runtime: a single one may be in the reactor, too.
+    pub(crate) fn timer_inserted_outside(&self, fires: u64) {
+        if self.idle.has_pollers() && !self.reactor.arm(fires) {
+            self.notify();
+        }
+    }
+
     /// A worker goes on to run something: if it was the one to take the timer's event, and another one
     /// is in the reactor, the timer must be set for the next deadline.
     pub(crate) fn keep_timer_armed(&self) {

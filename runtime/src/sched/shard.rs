@@ -27,7 +27,9 @@ use std::sync::{Arc, OnceLock};
 
 use crate::base::counters::Counters;
 use crate::base::deadline::Deadline;
-use crate::base::spin::SpinLock;
+use crate::base::spin::{SpinGuard, SpinLock};
+use crate::base::task_waker;
+use crate::sched::alarm::{AlarmCount, Expired, TimerOwner};
 use crate::sched::due_queue::DueQueue;
 use crate::sched::green::{Green, GreenRef};
 use crate::sched::notifier::Notifier;
@@ -66,7 +68,7 @@ pub(crate) struct Shard {
     /// Green threads that many others depend on: behind those that accept connections stand all the clients that have
     /// connected, who would otherwise wait for a round of the queue for every few of them.
     pub(crate) early: DueQueue<GreenRef>,
-    wheel: SpinLock<Wheel<GreenRef>>,
+    wheel: SpinLock<Wheel<TimerOwner<GreenRef>>>,
     /// When the wheel's next timer is due, or earlier.
     next_timer: AtomicU64,
 }
@@ -167,20 +169,45 @@ impl Shard {
         self.run_next.is_occupied()
     }
 
+    /// The lock of the wheel.
+    pub(crate) fn wheel(&self) -> SpinGuard<'_, Wheel<TimerOwner<GreenRef>>> {
+        self.wheel.lock()
+    }
+
+    /// How many alarms are set in this wheel, and in some others.
+    pub(crate) fn alarms(&self) -> &'static AlarmCount {
+        AlarmCount::of(ptr::from_ref(self).addr())
+    }
+
     /// Gives when the timer will fire, in nanoseconds.
     pub(crate) fn insert_timer(&self, green: GreenRef, deadline: Deadline) -> u64 {
-        let mut wheel = self.wheel.lock();
-        // SAFETY: control blocks stay in place, and a green thread waits for one timer at a time,
-        // which it cancels after each wait.
-        let fires =
-            unsafe { wheel.insert(ptr::NonNull::from(&green.timer), deadline.as_nanos(), green) };
+        let owner = TimerOwner::Thread(green);
+        // SAFETY: control blocks stay in place, and a green thread waits for one timer at a time, which it cancels after each
+        // wait.
+        unsafe { self.insert_into(&mut self.wheel(), &green.timer, deadline, owner) }
+    }
+
+    /// As [`insert_timer`](Self::insert_timer), into the wheel that was locked.
+    ///
+    /// # Safety
+    ///
+    /// The timer is in no wheel, and stays where it is until it was cancelled or has expired. `wheel` is this shard's.
+    pub(crate) unsafe fn insert_into(
+        &self,
+        wheel: &mut Wheel<TimerOwner<GreenRef>>,
+        timer: &Timer<TimerOwner<GreenRef>>,
+        deadline: Deadline,
+        owner: TimerOwner<GreenRef>,
+    ) -> u64 {
+        // SAFETY: the timer is in no wheel, and stays in place, by this function's contract.
+        let fires = unsafe { wheel.insert(ptr::NonNull::from(timer), deadline.as_nanos(), owner) };
         if fires < self.next_timer.load(Ordering::SeqCst) {
             self.next_timer.store(fires, Ordering::SeqCst);
         }
         fires
     }
 
-    pub(crate) fn cancel_timer(&self, timer: &Timer<GreenRef>) {
+    pub(crate) fn cancel_timer(&self, timer: &Timer<TimerOwner<GreenRef>>) {
         // SAFETY: the caller remembers this shard as that of the timer.
         unsafe { self.wheel.lock().cancel(timer) };
     }
@@ -194,28 +221,49 @@ impl Shard {
         self.next_timer.load(Ordering::SeqCst)
     }
 
-    /// Unparks the green threads whose deadline has come; if there are very many, some of them.
+    /// Wakes the green threads and tasks whose deadline has come; if there are very many, some of them.
     pub(crate) fn expire_timers(&self, now: Deadline) {
         for _ in 0..LOOKS {
             if self.next_timer() > now.as_nanos() {
                 return;
             }
-            let mut expired = [None; EXPIRED];
+            let mut expired = [const { None }; EXPIRED];
             let mut count = 0;
             {
                 let mut wheel = self.wheel.lock();
-                wheel.advance(now.as_nanos(), |green| {
-                    expired[count] = Some(green);
+                wheel.advance(now.as_nanos(), |owner| {
+                    // SAFETY: it has just left the wheel, whose lock is held.
+                    expired[count] = unsafe { owner.expire(self.alarms()) };
                     count += 1;
                     count < EXPIRED
                 });
                 self.next_timer
                     .store(wheel.next_deadline(), Ordering::SeqCst);
             }
-            for green in expired.into_iter().flatten() {
-                green.unpark();
-            }
+            expired.into_iter().flatten().for_each(wake);
         }
+    }
+
+    /// No worker looks at the timers any more: wakes all tasks that wait for one. No green thread does.
+    pub(super) fn abandon_timers(&self) {
+        loop {
+            let mut wheel = self.wheel();
+            let Some(owner) = wheel.pop() else {
+                return;
+            };
+            // SAFETY: it has just left the wheel, whose lock is held.
+            let expired = unsafe { owner.expire(self.alarms()) };
+            drop(wheel);
+            expired.into_iter().for_each(wake);
+        }
+    }
+}
+
+/// Wakes whom an expired timer was for.
+fn wake(expired: Expired<GreenRef>) {
+    match expired {
+        Expired::Thread(green) => green.unpark(),
+        Expired::Task(waker) => task_waker::wake(waker),
     }
 }
 

@@ -31,7 +31,7 @@ const SCANNED: usize = 16;
 /// Timers that move down in one go, before [`Wheel::advance`] asks to be called again.
 const MOVES: usize = 256;
 
-/// One timer: the links and the deadline live in the waiting thread's control block.
+/// One timer: the links and the deadline live in the waiting thread's control block, or in the waiting future.
 pub(crate) struct Timer<T> {
     owner: Cell<Option<T>>,
     tick: Cell<u64>,
@@ -99,10 +99,7 @@ impl<T: Copy> Wheel<T> {
         // SAFETY: the timer is in place, by this function's contract.
         let entry = unsafe { timer.as_ref() };
         entry.owner.set(Some(owner));
-        // Beyond half the range (292 years) there is nothing to tell apart.
-        entry
-            .tick
-            .set(deadline.min(u64::MAX >> 1).div_ceil(1 << TICK_BITS));
+        entry.tick.set(tick_of(deadline));
         self.link(entry, self.tick + 1);
         entry.tick.get() << TICK_BITS
     }
@@ -138,6 +135,21 @@ impl<T: Copy> Wheel<T> {
         }
         self.unlink(timer);
         true
+    }
+
+    /// Whether `timer` is in, and fires no later than one that is due at `deadline`. It is in no other wheel.
+    pub(crate) fn fires_by(&self, timer: &Timer<T>, deadline: u64) -> bool {
+        timer.place.get() != NOWHERE && timer.tick.get() <= tick_of(deadline)
+    }
+
+    /// Takes some timer out, and gives its owner; `None` if none is left.
+    pub(crate) fn pop(&mut self) -> Option<T> {
+        let level = self.occupied.iter().position(|&slots| slots != 0)?;
+        let slot = self.occupied[level].trailing_zeros() as usize;
+        // SAFETY: a linked timer is in place.
+        let timer = unsafe { &*self.slots[level][slot] };
+        self.unlink(timer);
+        timer.owner.take()
     }
 
     fn unlink(&mut self, timer: &Timer<T>) {
@@ -240,6 +252,12 @@ impl<T: Copy> Wheel<T> {
         }
         due << TICK_BITS
     }
+}
+
+/// The tick at whose end a timer fires that is due at `deadline` nanoseconds. Beyond half the range (292 years) there is nothing
+/// to tell apart.
+fn tick_of(deadline: u64) -> u64 {
+    deadline.min(u64::MAX >> 1).div_ceil(1 << TICK_BITS)
 }
 
 fn slot_of(tick: u64, level: usize) -> usize {

@@ -6,7 +6,8 @@
 //! wait for connections before they take it, in the descriptor's line. OS threads wait by poll(2), which would wake them
 //! all, so a second lock lets one of them wait at a time.
 
-use std::os::fd::RawFd;
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::event::PollFlags;
@@ -18,7 +19,7 @@ use crate::base::deadline::Deadline;
 use crate::base::interest::Interest;
 use crate::base::process;
 use crate::sched::green::GreenRef;
-use crate::wait::descriptor::{Descriptor, is_ready};
+use crate::wait::descriptor::{self, Descriptor, is_ready};
 use crate::wait::futex;
 use crate::wait::interrupt::{Limits, WaitEnd};
 
@@ -145,6 +146,34 @@ pub(crate) fn accept_under_lock<T>(
 ) -> Result<T, Errno> {
     let _lock = lock(&listener.accepting, deadline, || {})?;
     accept_if_ready(fd, accept)
+}
+
+/// Accepts without waiting: `accept` if the listener has a connection, else `EAGAIN`. While another thread accepts, which
+/// takes a moment, this gives another error, of which [`is_taken`] knows.
+///
+/// # Errors
+///
+/// What `accept` gives, and these.
+pub(crate) fn accept_at_once<T>(
+    listener: BorrowedFd<'_>,
+    accept: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    let fd = listener.as_raw_fd();
+    if descriptor::is_nonblocking(fd) {
+        return accept();
+    }
+    let _lock = if process::owns_tables() {
+        let word = &descriptor::entry(fd)?.accepting;
+        Some(AcceptLock::try_acquire(word).ok_or(LATE)?)
+    } else {
+        None
+    };
+    accept_if_ready(fd, accept)
+}
+
+/// Whether [`accept_at_once`] could not look, because another thread accepts.
+pub(crate) fn is_taken(error: &io::Error) -> bool {
+    Errno::from_io_error(error) == Some(LATE)
 }
 
 fn accept_if_ready<T>(fd: RawFd, accept: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {

@@ -444,7 +444,7 @@ impl<F: FnOnce() -> Patience> LazyDeadline<F> {
 }
 
 /// Whether nothing will come any more.
-fn is_shut(fd: RawFd) -> bool {
+pub(super) fn is_shut(fd: RawFd) -> bool {
     let mut entry = [PollFd::from_borrowed_fd(borrow(fd), PollFlags::RDHUP)];
     poll(&mut entry, Some(&NO_TIME)).is_ok() && entry[0].revents().contains(PollFlags::RDHUP)
 }

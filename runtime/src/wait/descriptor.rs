@@ -4,7 +4,7 @@
 //! freed. An entry is registered with the reactor of the first runtime that has to wait on it,
 //! once, edge-triggered in both directions.
 //!
-//! Who waits, and whom an edge wakes, is the matter of [`line`](mod@line).
+//! Who waits, and whom an edge wakes, is the matter of [`line`](mod@line), and for futures of [`wakers`].
 //!
 //! **Closing.** Numbers are used again at once, so each entry has a generation, which the token in
 //! the epoll set carries too: events of an earlier generation are dropped. [`closing`] comes before
@@ -19,11 +19,14 @@ mod close;
 mod kind;
 mod line;
 mod opening;
+mod wakers;
 
+use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::task::Waker;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
@@ -43,6 +46,7 @@ use line::{EDGE, Line, Queued, Tried};
 pub use opening::GoingOn;
 pub(crate) use opening::Opening;
 use opening::Openings;
+pub(crate) use wakers::Place;
 
 /// One descriptor number.
 pub(crate) struct Descriptor {
@@ -224,26 +228,93 @@ impl Descriptor {
         } else {
             Tried::Not
         };
-        let prepare = |registered: &mut Option<Arc<Reactor>>| {
-            if self.generation.load(Ordering::SeqCst) != snapshot.generation {
-                return Ok::<bool, Errno>(false);
-            }
-            if registered.is_none() {
-                self.openings.mark_used();
-                let token = u64::from(snapshot.generation & TOKEN_GENERATION) << 32 | fd as u64;
-                reactor
-                    .register(fd, token)
-                    .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::BADF))?;
-                *registered = Some(reactor.clone());
-            }
-            Ok(true)
-        };
+        let prepare = |registered: &mut _| self.register(registered, fd, snapshot, reactor);
         // SAFETY: the waiter stays in place until it has left, by this function's contract.
         let queued = unsafe { self.line.join(waiter, tried, prepare) }?;
         if queued == Queued::WaitingBefore && self.is_ready(fd, waiter.edges()) {
             self.line.pass_on_to_untried(waiter);
         }
         Ok(queued != Queued::TryAgain)
+    }
+
+    /// Registers with epoll, if it is not registered. False if the generation has ended since `snapshot`. Called under the lock.
+    fn register(
+        &self,
+        registered: &mut Option<Arc<Reactor>>,
+        fd: RawFd,
+        snapshot: ReadinessSnapshot,
+        reactor: &Arc<Reactor>,
+    ) -> Result<bool, Errno> {
+        if self.generation.load(Ordering::SeqCst) != snapshot.generation {
+            return Ok(false);
+        }
+        if registered.is_none() {
+            self.openings.mark_used();
+            let token = u64::from(snapshot.generation & TOKEN_GENERATION) << 32 | fd as u64;
+            reactor
+                .register(fd, token)
+                .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::BADF))?;
+            *registered = Some(reactor.clone());
+        }
+        Ok(true)
+    }
+
+    /// Registers with epoll for a future that is to wait, if it is not registered.
+    ///
+    /// # Errors
+    ///
+    /// What epoll refuses a descriptor with; `ESHUTDOWN` if nobody looks at the reactor any more.
+    pub(crate) fn prepare(&self, fd: RawFd, reactor: &Arc<Reactor>) -> Result<(), Errno> {
+        loop {
+            let snapshot = self.snapshot();
+            let mut guarded = self.line.guarded().lock();
+            if self.register_for_task(&mut guarded.own, fd, snapshot, reactor)? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Leaves a waker in `place` for the next edge of this kind, unless there was one since `snapshot`. False means: try again.
+    ///
+    /// # Errors
+    ///
+    /// As [`prepare`](Self::prepare).
+    ///
+    /// # Safety
+    ///
+    /// The place stays where it is until [`withdraw_place`](Self::withdraw_place) has returned, and is used with this entry only.
+    pub(crate) unsafe fn leave_waker(
+        &self,
+        fd: RawFd,
+        snapshot: ReadinessSnapshot,
+        place: &Place,
+        kind: Edges,
+        waker: &Waker,
+        reactor: &Arc<Reactor>,
+    ) -> Result<bool, Errno> {
+        let prepare =
+            |registered: &mut _| self.register_for_task(registered, fd, snapshot, reactor);
+        // SAFETY: the place stays where it is, by this function's contract.
+        unsafe { (self.line).leave_waker(place, kind, waker, snapshot.readiness, prepare) }
+    }
+
+    /// Asked under the lock, which [`abandon`] takes after the mark: whoever has seen the reactor in use is still put out of line.
+    fn register_for_task(
+        &self,
+        registered: &mut Option<Arc<Reactor>>,
+        fd: RawFd,
+        snapshot: ReadinessSnapshot,
+        reactor: &Arc<Reactor>,
+    ) -> Result<bool, Errno> {
+        if reactor.is_abandoned() {
+            return Err(Errno::SHUTDOWN);
+        }
+        self.register(registered, fd, snapshot, reactor)
+    }
+
+    /// Takes the place of a future out.
+    pub(crate) fn withdraw_place(&self, place: &Place) {
+        self.line.withdraw(place);
     }
 
     /// A call ends: takes its waiter out, and passes on what it was woken for.
@@ -279,6 +350,11 @@ pub(crate) struct ReadinessSnapshot {
 }
 
 impl ReadinessSnapshot {
+    /// The count of edges seen.
+    pub(crate) fn edges(self) -> u32 {
+        self.readiness / EDGE
+    }
+
     /// Whether the latest edges told of more than data: an end, an error, urgent data.
     pub(crate) fn is_unusual(self) -> bool {
         self.readiness & Edges::UNUSUAL.bits() != 0
@@ -302,6 +378,19 @@ fn ready(token: u64, edges: Edges) {
         let generation = descriptor.generation.load(Ordering::SeqCst);
         u64::from(generation & TOKEN_GENERATION) == token >> 32
     });
+}
+
+/// Whether an event of some descriptor would wake a future's task.
+pub(crate) fn has_wakers() -> bool {
+    let found = Cell::new(false);
+    for_range(0, u32::MAX, |fd| {
+        if !found.get()
+            && let Some(descriptor) = touched(fd)
+        {
+            found.set(descriptor.line.has_wakers());
+        }
+    });
+    found.get()
 }
 
 /// The entry of this number, if there is one and it is this process's.

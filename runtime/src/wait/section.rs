@@ -61,10 +61,11 @@ pub(crate) fn enter_own() -> Option<Section> {
     })
 }
 
-/// Counts against the budget of a green thread that did not have to wait; if that is spent, lets others run.
+/// Counts against the budget of a green thread that did not have to wait; if that is spent, or the green thread owes others a
+/// turn, lets others run.
 pub(crate) fn give_way() {
     if let Some(section) = enter_own()
-        && section.green.spend_budget()
+        && (section.green.owes_yield.take() || section.green.spend_budget())
     {
         section.yield_now();
     }

@@ -5,16 +5,31 @@
 //!
 //! | file | what |
 //! |---|---|
+//! | `service` | what can be served: tower services, async functions, plain functions |
+//! | `handler` | plain functions |
+//! | `router` | plain functions by path and method |
 //! | `body` | the content of requests and responses |
 //! | `producer` | content that is made while it is sent: readers and writer closures |
+//! | `response`, `error` | what handlers return |
 
-pub mod body;
+mod body;
+mod error;
+mod handler;
 mod producer;
+pub mod response;
+mod router;
+mod service;
 
 pub use body::{BadContent, Body, BoxError};
+pub use error::HttpError;
+pub use handler::{Handler, function};
 pub use producer::Writer;
 #[allow(unused_imports, reason = "for the worker classes")]
 pub(crate) use producer::{Producer, Streams};
+pub use response::{IntoResponse, Json, ResponseExt};
+pub use router::{BadParameter, Next, RequestExt, Router};
+pub use service::{Application, IntoApplication, marker};
+pub use service::{Async, AsyncCall, Blocking, Call, TowerApplication, TowerFuture};
 
 /// A request: its content is read as it arrives, by `Read` in blocking code or as an [`http_body::Body`].
 pub type Request = http::Request<Body>;

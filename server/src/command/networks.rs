@@ -28,14 +28,14 @@ pub struct Networks {
 }
 
 impl Networks {
-    /// The two addresses of this machine itself.
-    pub fn loopback() -> Networks {
+    /// This machine itself: its loopback addresses, and who comes over a Unix socket.
+    pub fn local() -> Networks {
         Networks {
             networks: vec![
                 IpNet::from(IpAddr::from([127, 0, 0, 1])),
                 IpNet::from(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1])),
             ],
-            unix: false,
+            unix: true,
             all: false,
         }
     }
@@ -180,7 +180,7 @@ mod tests {
         for list in ["", "*", "unix,10.0.0.0/8", "127.0.0.1,::1", "2001:db8::/32"] {
             assert_eq!(networks(list).to_string(), list);
         }
-        assert_eq!(networks("127.0.0.1,::1"), Networks::loopback());
+        assert_eq!(networks("unix,127.0.0.1,::1"), Networks::local());
     }
 
     #[test]

@@ -303,9 +303,10 @@ words! {
 pub struct Proxy {
     /// Whether connections begin with the PROXY protocol.
     pub protocol: ProxyProtocol,
-    /// Who may send it (gunicorn's `proxy_allow_ips`, and its default).
+    /// Who may send it (gunicorn's `proxy_allow_ips`, and its default and Unix sockets).
     pub allow_from: Networks,
-    /// Who may say for whom it forwards, by `X-Forwarded-For` and its kin (gunicorn's `forwarded_allow_ips`, and its default).
+    /// Who may say for whom it forwards, by `X-Forwarded-For` and its kin (gunicorn's `forwarded_allow_ips`, and
+    /// its default; Unix sockets, which gunicorn always trusts, are in the list).
     pub forwarded_allow_ips: Networks,
 }
 
@@ -313,8 +314,8 @@ impl Default for Proxy {
     fn default() -> Proxy {
         Proxy {
             protocol: ProxyProtocol::Off,
-            allow_from: Networks::loopback(),
-            forwarded_allow_ips: Networks::loopback(),
+            allow_from: Networks::local(),
+            forwarded_allow_ips: Networks::local(),
         }
     }
 }

@@ -46,11 +46,15 @@
 //! Rejected: waking all, who then try (500 receivers wake for one datagram, and whoever runs first gets everything); handing
 //! over the right to try with no exception (a waiter whose condition is stricter than the others' would block them for ever).
 //!
+//! **Futures** do not stand in line: an edge wakes the wakers of all that wait for it ([`wakers`](super::wakers)), and each tries.
+//!
 //! The loom model is `tests/loom.rs`. The file is long because the word, the lines and the rules about them are one
 //! protocol, under one lock: no part of it can be understood, or changed, without the others.
 
+use std::task::Waker;
 use std::{mem, ptr};
 
+use super::wakers::{Place, Wakers};
 use crate::base::atomic::{AtomicU32, Cell, Ordering};
 use crate::base::interest::Edges;
 use crate::base::spin::{self, SpinGuard, SpinLock};
@@ -176,10 +180,12 @@ pub(crate) struct Guarded<T> {
     /// woken for is void. (Nor must anyone rely on them: the runtime that would run them may be at its end.)
     epoch: u32,
     tickets: u64,
+    wakers: Wakers,
     pub(crate) own: T,
 }
 
-// SAFETY: the lists are followed under the lock only, and a waiter leaves them before its stack frame ends.
+// SAFETY: the lists are followed under the lock only, and a waiter leaves them before its stack frame ends, a place before its
+// future does.
 unsafe impl<T: Send> Send for Guarded<T> {}
 
 #[derive(Clone, Copy)]
@@ -323,6 +329,7 @@ impl<T> Line<T> {
                 woken: [0; DIRECTIONS],
                 epoch: 0,
                 tickets: 0,
+                wakers: Wakers::NONE,
                 own,
             }),
         }
@@ -333,7 +340,7 @@ impl<T> Line<T> {
         &self.guarded
     }
 
-    /// Forgets all waiters, and changes what is kept under the lock, whether or not that is held.
+    /// Forgets all waiters and wakers, and changes what is kept under the lock, whether or not that is held.
     ///
     /// # Safety
     ///
@@ -344,6 +351,7 @@ impl<T> Line<T> {
             spin::seize(&self.guarded, |guarded| {
                 guarded.lists = [List::EMPTY; DIRECTIONS + 1];
                 guarded.woken = [0; DIRECTIONS];
+                guarded.wakers.forget();
                 change(&mut guarded.own);
             });
         }
@@ -514,17 +522,65 @@ impl<T> Line<T> {
         }
     }
 
+    /// Leaves a waker in `place`, for the next edge of this kind, unless `prepare`, which is called under the lock, says false, or
+    /// there was an edge since the word was `seen`. False means: try again.
+    ///
+    /// # Safety
+    ///
+    /// The place stays where it is until [`withdraw`](Self::withdraw) has returned. It is used with this line only.
+    pub(crate) unsafe fn leave_waker<E>(
+        &self,
+        place: &Place,
+        kind: Edges,
+        waker: &Waker,
+        seen: u32,
+        mut prepare: impl FnMut(&mut T) -> Result<bool, E>,
+    ) -> Result<bool, E> {
+        let mut own = (!place.may_hold(kind)).then(|| waker.clone());
+        loop {
+            let mut guarded = self.guarded.lock();
+            if !prepare(&mut guarded.own)? {
+                return Ok(false);
+            }
+            let edges = self.readiness() / EDGE;
+            if seen / EDGE != edges {
+                return Ok(false);
+            }
+            if guarded.wakers.renew(place, kind, waker, edges) {
+                return Ok(true);
+            }
+            if let Some(own) = own.take() {
+                // SAFETY: the place stays where it is, by this function's contract.
+                let before = unsafe { guarded.wakers.leave(place, kind, own, edges) };
+                drop(guarded);
+                drop(before);
+                return Ok(true);
+            }
+            drop(guarded);
+            own = Some(waker.clone());
+        }
+    }
+
+    /// Takes `place` out, with its wakers.
+    pub(crate) fn withdraw(&self, place: &Place) {
+        if place.is_linked() {
+            let wakers = self.guarded.lock().wakers.remove(place);
+            drop(wakers);
+        }
+    }
+
+    /// Whether the next edge would wake a task.
+    pub(crate) fn has_wakers(&self) -> bool {
+        !self.guarded.lock().wakers.is_empty()
+    }
+
     /// An event: the descriptor has seen `edges`. Dropped if `is_meant`, which is called under the lock, says false.
     pub(crate) fn edge(&self, edges: Edges, is_meant: impl FnOnce(&T) -> bool) {
         let guarded = self.guarded.lock();
         if !is_meant(&guarded.own) {
             return;
         }
-        let _ = self
-            .readiness
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| {
-                Some(counted(word, edges) | word & BITS)
-            });
+        let count = self.count(|word| counted(word, edges) | word & BITS);
         let is_unusual = edges.contains(Edges::UNUSUAL);
         let ways = edges - Edges::UNUSUAL;
         let wake = Wake {
@@ -533,7 +589,17 @@ impl<T> Line<T> {
             all: if is_unusual { ways } else { Edges::empty() },
             released: None,
         };
-        self.wake(guarded, wake);
+        self.wake(guarded, wake, edges, count);
+    }
+
+    /// Changes the readiness word, and gives the count of edges that it has then. The lock is held.
+    fn count(&self, change: impl Fn(u32) -> u32) -> u32 {
+        let order = Ordering::SeqCst;
+        let before = self
+            .readiness
+            .fetch_update(order, order, |word| Some(change(word)))
+            .unwrap_or_else(|word| word);
+        change(before) / EDGE
     }
 
     /// What is known of the descriptor is void: puts all waiters out of line, to find that it was closed, or to try again.
@@ -543,11 +609,7 @@ impl<T> Line<T> {
         // As if there had been an edge for both: the count goes on, so that no word seen before
         // matches, and whoever comes next tries first.
         let both = Edges::READ | Edges::WRITE;
-        let _ = self
-            .readiness
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |word| {
-                Some(counted(word, both))
-            });
+        let count = self.count(|word| counted(word, both));
         guarded.epoch = guarded.epoch.wrapping_add(1);
         guarded.woken = [0; DIRECTIONS];
         let (is_closed, result) = change(&mut guarded.own);
@@ -557,21 +619,34 @@ impl<T> Line<T> {
             all: both,
             released: Some(if is_closed { CLOSED } else { RELEASED }),
         };
-        self.wake(guarded, wake);
+        self.wake(guarded, wake, Edges::all(), count);
         result
     }
 
-    /// Wakes those whom `wake` means: takes a batch of them out under the lock, and wakes them outside it.
-    fn wake<'a>(&'a self, mut guarded: SpinGuard<'a, Guarded<T>>, mut wake: Wake) {
+    /// Wakes those whom `wake` means, and the wakers of `kinds` that were left before the edge that was counted as `count`: takes
+    /// a batch of them out under the lock, and wakes them outside it.
+    fn wake<'a>(
+        &'a self,
+        mut guarded: SpinGuard<'a, Guarded<T>>,
+        mut wake: Wake,
+        kinds: Edges,
+        count: u32,
+    ) {
+        let has_places = !guarded.wakers.has_no_place();
+        let mut tasks = has_places.then(|| guarded.wakers.take(kinds, count));
         let mut batch = [None; BATCH];
         loop {
             let filled = self.fill(&mut guarded, &mut wake, &mut batch);
             drop(guarded);
             unpark(&mut batch);
             if filled < BATCH {
-                return;
+                break;
             }
             guarded = self.guarded.lock();
+        }
+        while let Some(batch) = tasks {
+            let may_be_more = batch.wake();
+            tasks = may_be_more.then(|| self.guarded.lock().wakers.take(kinds, count));
         }
     }
 

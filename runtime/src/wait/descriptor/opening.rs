@@ -30,7 +30,7 @@ use crate::base::atomic::{AtomicU32, Ordering, order_after_exchange};
 pub(crate) struct Opening(u32);
 
 impl Opening {
-    fn is_being_closed(self) -> bool {
+    pub(crate) fn is_being_closed(self) -> bool {
         self.0 & 1 != 0
     }
 }

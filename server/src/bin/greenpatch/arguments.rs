@@ -1,18 +1,20 @@
 //! The command line.
 
 use std::ffi::OsString;
-use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use greenpatch::Patch;
-use greenpatch_server::{Limits, Settings, Timeouts, WorkerClass};
+use greenpatch_server::{CommandLine, Page};
 
 /// Blocking code on green threads, unchanged: an HTTP server, a demonstration, and any other program.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "greenpatch", version)]
 pub(crate) struct Arguments {
+    /// Print the man page, the page of a server's settings, or a shell's completions, and do no more
+    #[arg(long, value_name = "PAGE")]
+    pub(crate) generate: Option<Page>,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
@@ -30,72 +32,14 @@ pub(crate) enum Command {
     Doctor(DoctorArguments),
 }
 
-/// What `greenpatch serve` takes; the names are gunicorn's where gunicorn has the setting.
+/// What `greenpatch serve` takes: a server's settings, and an application.
 #[derive(Args, Debug)]
 pub(crate) struct ServeArguments {
-    /// Where to listen; port 0 takes a free one
-    #[arg(
-        short,
-        long,
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:8000"
-    )]
-    pub(crate) bind: String,
-    /// sync, gthread, green or async
-    #[arg(short = 'k', long, value_name = "CLASS", default_value_t = WorkerClass::Sync)]
-    pub(crate) worker_class: WorkerClass,
-    /// OS threads of class gthread; more than one turns sync into gthread
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub(crate) threads: NonZeroUsize,
-    /// Workers of class green: OS threads that run its green threads
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub(crate) green_workers: NonZeroUsize,
-    /// Connections open at once in the classes green and async
-    #[arg(long, value_name = "N", default_value_t = Settings::default().worker_connections)]
-    pub(crate) worker_connections: usize,
-    /// Connections that wait in the kernel to be accepted
-    #[arg(long, value_name = "N", default_value_t = Settings::default().backlog)]
-    pub(crate) backlog: u32,
-    /// Which blocking calls of the handler yield in the classes green and sync: all, none, or a
-    /// list of time, socket, select, lock, thread, os, dns, process; by default all for green, none for sync
-    #[arg(long, value_name = "FAMILIES")]
-    pub(crate) patch: Option<Patch>,
-
-    /// Seconds that a connection may stay idle between two requests; 0 closes it after each
-    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = seconds)]
-    pub(crate) keep_alive: Duration,
-    /// Seconds that a request's head may take
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds)]
-    pub(crate) header_timeout: Duration,
-    /// Seconds that a request's content may take, plus one for every 500 bytes of it
-    #[arg(long, value_name = "SECONDS", default_value = "20", value_parser = seconds)]
-    pub(crate) body_timeout: Duration,
-    /// Seconds that requests under way may take to finish after SIGTERM or SIGINT
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
-    pub(crate) graceful_timeout: Duration,
-
-    /// Bytes in a request line
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().request_line)]
-    pub(crate) limit_request_line: usize,
-    /// Header fields in a request
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = Limits::default().request_fields,
-    )]
-    pub(crate) limit_request_fields: usize,
-    /// Bytes in a header field
-    #[arg(
-        long = "limit-request-field_size",
-        visible_alias = "limit-request-field-size",
-        value_name = "BYTES",
-        default_value_t = Limits::default().request_field_size
-    )]
-    pub(crate) limit_request_field_size: usize,
-    /// Bytes of content in a request
-    #[arg(long, value_name = "BYTES", default_value_t = Limits::default().request_body)]
-    pub(crate) limit_request_body: u64,
-
+    #[command(flatten)]
+    pub(crate) server: CommandLine,
+    /// Print the man page, the page of settings, or a shell's completions, and do no more
+    #[arg(long, value_name = "PAGE", help_heading = "Settings")]
+    pub(crate) generate: Option<Page>,
     /// What to serve
     #[arg(long, value_enum, default_value_t = App::Hello)]
     pub(crate) app: App,
@@ -107,27 +51,13 @@ pub(crate) struct ServeArguments {
     pub(crate) async_sleep: AsyncSleep,
 }
 
-impl ServeArguments {
-    /// The settings of the server itself.
-    pub(crate) fn settings(&self) -> Settings {
-        Settings {
-            limits: Limits {
-                request_line: self.limit_request_line,
-                request_fields: self.limit_request_fields,
-                request_field_size: self.limit_request_field_size,
-                request_body: self.limit_request_body,
-                ..Limits::default()
-            },
-            timeouts: Timeouts {
-                header: self.header_timeout,
-                body: self.body_timeout,
-                keep_alive: self.keep_alive,
-                ..Timeouts::default()
-            },
-            worker_connections: self.worker_connections,
-            backlog: self.backlog,
-            ..Settings::default()
-        }
+/// The command that a page about `greenpatch serve` is made of: for shells the whole, to people `serve` alone.
+pub(crate) fn serve_command(page: Page) -> clap::Command {
+    let mut command = Arguments::command();
+    command.build();
+    match (page, command.find_subcommand("serve")) {
+        (Page::Man, Some(serve)) => serve.clone(),
+        _ => Arguments::command(),
     }
 }
 

@@ -18,17 +18,29 @@ mod signals;
 use std::error::Error;
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::CommandFactory;
+use greenpatch_server::CommandLine;
 
 use arguments::{Arguments, Command, DemoArguments};
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments: Arguments = match CommandLine::parse_as_part() {
+        Ok(arguments) => arguments,
+        Err(code) => return code,
+    };
+    if let Some(page) = arguments.generate {
+        return CommandLine::print_page(&Arguments::command(), page);
+    }
+    if let Some(Command::Serve(serve)) = &arguments.command
+        && let Some(page) = serve.generate
+    {
+        return CommandLine::print_page(&arguments::serve_command(page), page);
+    }
     let command = arguments
         .command
         .unwrap_or(Command::Demo(DemoArguments::default()));
     let result = match command {
-        Command::Serve(arguments) => serve::run(&arguments).map(|()| ExitCode::SUCCESS),
+        Command::Serve(arguments) => serve::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Run(arguments) => Ok(run::run(&arguments)),

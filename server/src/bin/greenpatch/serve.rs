@@ -1,9 +1,8 @@
 //! `greenpatch serve`.
 
 use std::error::Error;
-use std::process;
+use std::process::{self, ExitCode};
 
-use greenpatch::Patch;
 use greenpatch_server::{Server, WorkerClass, log};
 
 use crate::applications;
@@ -11,23 +10,26 @@ use crate::arguments::ServeArguments;
 use crate::signals;
 
 /// Serves until a signal comes.
-pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Box<dyn Error>> {
-    log::info(concat!("Starting greenpatch ", env!("CARGO_PKG_VERSION")));
-    let server = Server::bind(&arguments.bind, arguments.settings())?;
-    signals::stop_server(server.stop_handle(), arguments.graceful_timeout)?;
-    let pid = process::id();
-    // As in gunicorn, where more threads than one make a gthread worker of a sync one.
-    let class = match arguments.worker_class {
-        WorkerClass::Sync if arguments.threads.get() > 1 => WorkerClass::Gthread,
-        class => class,
+pub(crate) fn run(arguments: &ServeArguments) -> Result<ExitCode, Box<dyn Error>> {
+    let settings = match arguments.server.begin() {
+        Ok(loaded) => loaded.settings,
+        Err(code) => return Ok(code),
     };
+    log::info(concat!("Starting greenpatch ", env!("CARGO_PKG_VERSION")));
+    let address = settings.bind[0].to_string();
+    let (class, patch) = (settings.effective_class(), settings.effective_patch());
+    let (threads, green_workers) = (settings.threads, settings.green_workers);
+    let (is_patch_set, graceful) = (settings.patch.is_some(), settings.timeouts.graceful);
+    let server = Server::bind(&address, settings)?;
+    signals::stop_server(server.stop_handle(), graceful)?;
+    let pid = process::id();
     log::info(format_args!(
         "Listening at: http://{} ({pid})",
         server.local_addr()
     ));
     log::info(format_args!("Using worker: {class}"));
     log::info(format_args!("Booting worker with pid: {pid}"));
-    if arguments.patch.is_some() && matches!(class, WorkerClass::Gthread | WorkerClass::Async) {
+    if is_patch_set && matches!(class, WorkerClass::Gthread | WorkerClass::Async) {
         log::warning(format_args!(
             "--patch changes nothing in worker class {class}, which runs no green threads; \
              use -k green or -k sync with it"
@@ -37,16 +39,13 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Box<dyn Error>> {
     let (app, sleep, way) = (arguments.app, arguments.sleep, arguments.async_sleep);
     let handler = applications::handler(app, sleep);
     match class {
-        WorkerClass::Sync => server.run_sync(handler, arguments.patch.unwrap_or(Patch::none())),
-        WorkerClass::Gthread => server.run_gthread(handler, arguments.threads),
-        WorkerClass::Green => {
-            let patch = arguments.patch.unwrap_or(Patch::all());
-            server.run_green(handler, arguments.green_workers, patch)
-        }
+        WorkerClass::Sync => server.run_sync(handler, patch),
+        WorkerClass::Gthread => server.run_gthread(handler, threads),
+        WorkerClass::Green => server.run_green(handler, green_workers, patch),
         WorkerClass::Async => {
             server.run_async(move |request| applications::handle_async(app, sleep, way, request))
         }
     }?;
     log::info("Shutting down");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }

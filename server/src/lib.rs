@@ -49,6 +49,8 @@ mod corpus;
 mod encoding;
 mod exchange;
 mod framing;
+#[doc(hidden)]
+pub mod fuzzing;
 mod handler;
 mod head;
 #[allow(dead_code, unused_imports, reason = "the worker will be built on it")]

@@ -37,6 +37,8 @@ impl fmt::Display for Bind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Bind::Tcp { host, port } if host.contains(':') => write!(f, "[{host}]:{port}"),
+            // Without the prefix it would be a path.
+            Bind::Tcp { host, port } if host == "unix" => write!(f, "tcp://{host}:{port}"),
             Bind::Tcp { host, port } => write!(f, "{host}:{port}"),
             Bind::Unix(path) => write!(f, "unix:{}", path.display()),
             Bind::Fd(number) => write!(f, "fd://{number}"),

@@ -25,6 +25,13 @@ pub struct Loaded {
 }
 
 impl Loaded {
+    /// As [`Settings::from_toml`].
+    pub(crate) fn from_toml(text: &str, path: &Path) -> Result<Loaded, SettingsError> {
+        let mut faults = Vec::new();
+        let given = file::parse(text, path, &mut faults);
+        resolve(given, Path::new(""), faults)
+    }
+
     /// The settings as a file that sets them all again, each with its origin: what `--print-config` prints.
     pub fn to_toml(&self) -> String {
         show::toml(self)
@@ -58,9 +65,7 @@ impl Settings {
     /// # Ok::<(), greenpatch_server::SettingsError>(())
     /// ```
     pub fn from_toml(text: &str, path: impl AsRef<Path>) -> Result<Settings, SettingsError> {
-        let mut faults = Vec::new();
-        let given = file::parse(text, path.as_ref(), &mut faults);
-        Ok(resolve(given, Path::new(""), faults)?.settings)
+        Ok(Loaded::from_toml(text, path.as_ref())?.settings)
     }
 }
 

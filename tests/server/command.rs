@@ -378,3 +378,56 @@ fn completions_and_the_man_page_know_every_setting() {
         );
     }
 }
+
+/// The files that show how to run a server for good.
+fn deployment_file(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("deploy")
+        .join(name);
+    fs::read_to_string(&path).expect("the file is there")
+}
+
+#[test]
+fn the_options_in_the_deployment_files_are_right() {
+    let directory = Directory::new();
+    let service = deployment_file("app.service");
+    let starts = service
+        .lines()
+        .filter_map(|line| line.strip_prefix("ExecStart="));
+    // In comments, a line of options stands alone.
+    let notes = ["nginx.conf", "app.logrotate"].map(deployment_file);
+    let notes = notes.iter().flat_map(|text| text.lines());
+    let options = notes.filter_map(|line| line.strip_prefix("#   --"));
+    let lines: Vec<String> = starts
+        .filter_map(|start| start.split_once(' ').map(|(_, options)| options.to_owned()))
+        .chain(options.map(|options| format!("--{options}")))
+        .collect();
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    for line in lines {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let arguments = [&["serve", "--check-config"], &words[..]].concat();
+        assert_eq!(
+            printed(greenpatch(&directory, &[], &arguments)),
+            "",
+            "{line}"
+        );
+    }
+}
+
+#[test]
+fn the_variables_in_the_dockerfile_are_right() {
+    let dockerfile = deployment_file("Dockerfile");
+    let code = dockerfile.lines().filter(|line| !line.starts_with('#'));
+    let words = code.flat_map(str::split_whitespace);
+    let variables: Vec<(&str, &str)> = words
+        .filter(|word| word.starts_with("GREENPATCH_"))
+        .filter_map(|word| word.split_once('='))
+        .collect();
+    let set = settings(&Directory::new(), &variables, &[]);
+    let origins: Vec<&str> = set.values().map(|(_, origin)| origin.as_str()).collect();
+    for (name, _) in &variables {
+        let origin = format!("environment {name}");
+        assert!(origins.contains(&origin.as_str()), "{name} sets nothing");
+    }
+    assert!(variables.len() > 3, "{variables:?}");
+}

@@ -6,6 +6,7 @@ use clap::{Command, ValueEnum};
 use clap_complete::Shell;
 use clap_mangen::Man;
 
+use super::absent::ABSENT;
 use super::kinds::Form;
 use super::table::{Group, Setting, TABLE};
 
@@ -80,6 +81,17 @@ Times are seconds, or have units: `1.5`, `500ms`, `5m`, `1h 30m`. Sizes are byte
 `--print-config` prints all settings with where each comes from, as a file; `--check-config` only says what is wrong with them.
 ";
 
+/// How the list of what is not there begins.
+const ABSENT_HEAD: &str = "
+## gunicorn's settings that are not here
+
+An error says the same when one is given. The Python hooks (`on_starting`, `post_fork`, `worker_int` and so on) are not here either:
+an application does in its own `main` what has to be done before and after.
+
+| setting | instead |
+|---|---|
+";
+
 /// The page of settings.
 fn settings() -> String {
     let mut text = HEAD.to_owned();
@@ -89,6 +101,10 @@ fn settings() -> String {
         for setting in TABLE.iter().filter(|setting| setting.group == group) {
             let _ = write!(text, "\n{}", section(setting));
         }
+    }
+    text.push_str(ABSENT_HEAD);
+    for (name, remedy) in ABSENT {
+        let _ = writeln!(text, "| `{name}` | {remedy} |");
     }
     text
 }

@@ -4,11 +4,13 @@ use std::future::poll_fn;
 use std::io::Read;
 use std::net::{Ipv4Addr, TcpListener as StdListener};
 use std::os::unix::process::ExitStatusExt;
+use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use greenpatch::net::{TcpListener, TcpStream};
+use greenpatch::future::{AsyncFd, sleep, timeout};
+use greenpatch::net::{TcpListener, TcpStream, UnixStream};
 use greenpatch::sync::Mutex;
 use greenpatch::{OnDeadlock, Runtime, block_on, dump_on_signal, spawn, thread, time, yield_now};
 use harness::child;
@@ -266,6 +268,84 @@ fn who_keeps_the_waker_of_an_os_thread_could_wake_somebody() {
         let _parked = runtime.spawn(thread::park);
         block_on(never(&KEPT));
     });
+}
+
+/// The waker of a task whose executor, a green thread, parks until it is unparked.
+fn unparks_me() -> Waker {
+    struct Unpark(thread::Thread);
+
+    impl std::task::Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+
+    Arc::new(Unpark(thread::current())).into()
+}
+
+#[test]
+fn a_descriptor_that_a_future_waits_for_could_wake_somebody() {
+    let test = "a_descriptor_that_a_future_waits_for_could_wake_somebody";
+    is_healthy(test, || {
+        runtime(OnDeadlock::Abort).run(|| {
+            let (_ours, theirs) = UnixStream::pair().unwrap();
+            let theirs = AsyncFd::new(theirs).unwrap();
+            let waker = unparks_me();
+            let mut context = Context::from_waker(&waker);
+            assert!(theirs.poll_readable(&mut context).is_pending());
+            thread::park();
+        });
+    });
+}
+
+#[test]
+fn a_sleep_that_is_awaited_could_wake_somebody() {
+    is_healthy("a_sleep_that_is_awaited_could_wake_somebody", || {
+        runtime(OnDeadlock::Abort).run(|| {
+            let mut asleep = pin!(sleep(Duration::from_secs(1000)));
+            let waker = unparks_me();
+            let mut context = Context::from_waker(&waker);
+            assert!(asleep.as_mut().poll(&mut context).is_pending());
+            thread::park();
+        });
+    });
+}
+
+#[test]
+fn futures_in_block_on_are_healthy_as_long_as_they_wait_for_something() {
+    let test = "futures_in_block_on_are_healthy_as_long_as_they_wait_for_something";
+    is_not_reported(test, || {
+        runtime(OnDeadlock::Abort).run(|| {
+            let (_ours, theirs) = UnixStream::pair().unwrap();
+            let theirs = AsyncFd::new(theirs).unwrap();
+            let first = circle();
+            block_on(timeout(LONG, theirs.readable())).unwrap_err();
+            first.unpark();
+        });
+    });
+}
+
+#[test]
+fn what_no_future_waits_for_any_more_wakes_nobody() {
+    let test = "what_no_future_waits_for_any_more_wakes_nobody";
+    let given_up = || {
+        runtime(OnDeadlock::Warn).run(|| {
+            let (_ours, theirs) = UnixStream::pair().unwrap();
+            let theirs = AsyncFd::new(theirs).unwrap();
+            block_on(timeout(Duration::from_millis(1), theirs.readable())).unwrap_err();
+            let waker = unparks_me();
+            let mut context = Context::from_waker(&waker);
+            let mut asleep = Box::pin(sleep(Duration::from_secs(1000)));
+            assert!(asleep.as_mut().poll(&mut context).is_pending());
+            drop(asleep);
+            thread::park();
+        });
+    };
+    let Some(mut child) = child::start(test, given_up) else {
+        return;
+    };
+    let text = child.stderr_until(": unpark");
+    assert!(text.contains("deadlock: "), "{text}");
 }
 
 #[test]

@@ -1052,6 +1052,176 @@ fn a_newcomer_does_not_overtake_who_waits() {
     });
 }
 
+/// The waker of a task that a thread polls, which waits in between.
+struct Unparker(green::GreenRef);
+
+// SAFETY: the parker outlives the model's threads, and any of them may use it.
+unsafe impl Sync for Unparker {}
+
+impl std::task::Wake for Unparker {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.unpark();
+    }
+}
+
+fn waker(parker: &green::Parker) -> Waker {
+    std::sync::Arc::new(Unparker(green::GreenRef(parker))).into()
+}
+
+impl Items {
+    /// `Registration::poll_at`. Whether one was taken.
+    fn poll(&self, place: &wakers::Place, waker: &Waker) -> bool {
+        loop {
+            let seen = self.line.readiness();
+            if self.take().is_some() {
+                return true;
+            }
+            let edge = interest::Edges::READ;
+            let prepare = |(): &mut ()| Ok::<_, ()>(true);
+            // SAFETY: those who poll withdraw the place before it goes.
+            let left = unsafe { self.line.leave_waker(place, edge, waker, seen, prepare) };
+            if left.unwrap() {
+                return false;
+            }
+        }
+    }
+
+    /// A task takes one.
+    fn await_one(&self, parker: &green::Parker) {
+        let place = wakers::Place::new();
+        let waker = waker(parker);
+        while !self.poll(&place, &waker) {
+            parker.park();
+        }
+        self.line.withdraw(&place);
+    }
+}
+
+/// Tasks and a thread in line each take one of the items that come together in `edges` events, and so many there are; another task is
+/// given up after its first poll.
+fn await_all(preemptions: usize, tasks: usize, receivers: usize, edges: &'static [usize]) {
+    check(preemptions, move || {
+        let items = Items::new();
+        let parkers: Arc<[green::Parker; 4]> = Arc::default();
+        let threads: Vec<_> = (0..tasks + receivers)
+            .map(|index| {
+                let (items, parkers) = (items.clone(), parkers.clone());
+                thread::spawn(move || {
+                    let parker = &parkers[index];
+                    if index < tasks {
+                        items.await_one(parker);
+                    } else {
+                        items.receive(parker, Receiver::Reads);
+                    }
+                })
+            })
+            .collect();
+        edges.iter().for_each(|&count| items.come(count));
+        join_all(threads);
+    });
+}
+
+#[test]
+fn a_task_that_finds_nothing_is_woken_by_the_next_edge() {
+    await_all(4, 1, 0, &[1]);
+}
+
+#[test]
+fn an_edge_for_several_items_reaches_as_many_tasks() {
+    await_all(3, 2, 0, &[2]);
+    await_all(3, 2, 0, &[1, 1]);
+}
+
+#[test]
+fn tasks_and_threads_in_line_get_all_items() {
+    await_all(3, 1, 1, &[2]);
+    await_all(3, 1, 1, &[1, 1]);
+}
+
+/// One task is dropped as it waits, or as it is woken, and takes nothing along.
+#[test]
+fn a_task_that_is_given_up_keeps_nothing_from_others() {
+    check(3, || {
+        let items = Items::new();
+        let parkers: Arc<[green::Parker; 2]> = Arc::default();
+        let patient = {
+            let (items, parkers) = (items.clone(), parkers.clone());
+            thread::spawn(move || items.await_one(&parkers[0]))
+        };
+        let fickle = {
+            let (items, parkers) = (items.clone(), parkers.clone());
+            thread::spawn(move || {
+                let place = wakers::Place::new();
+                let took = items.poll(&place, &waker(&parkers[1]));
+                items.line.withdraw(&place);
+                if took {
+                    // Nobody has missed it: it was there.
+                    items.come(1);
+                }
+            })
+        };
+        items.come(1);
+        fickle.join().unwrap();
+        patient.join().unwrap();
+    });
+}
+
+/// A task is polled, is not ready, and goes on on another thread, with another waker.
+#[test]
+fn the_waker_that_was_left_last_is_woken() {
+    check(3, || {
+        let items = Items::new();
+        let parkers: Arc<[green::Parker; 2]> = Arc::default();
+        let place = Arc::new(wakers::Place::new());
+        let polling = {
+            let (items, parkers, place) = (items.clone(), parkers.clone(), place.clone());
+            thread::spawn(move || {
+                if items.poll(&place, &waker(&parkers[0])) {
+                    return;
+                }
+                let waker = waker(&parkers[1]);
+                while !items.poll(&place, &waker) {
+                    parkers[1].park();
+                }
+            })
+        };
+        items.come(1);
+        polling.join().unwrap();
+        items.line.withdraw(&place);
+        assert!(!items.line.has_wakers());
+    });
+}
+
+/// The descriptor is closed while a task leaves its waker: that is either refused, or woken.
+#[test]
+fn a_close_wakes_the_tasks_or_refuses_their_wakers() {
+    check(3, || {
+        let line = Arc::new(line::Line::new(false));
+        let parker: Arc<green::Parker> = Arc::default();
+        let waiting = {
+            let (line, parker) = (line.clone(), parker.clone());
+            thread::spawn(move || {
+                let (place, waker) = (wakers::Place::new(), waker(&parker));
+                loop {
+                    let seen = line.readiness();
+                    let prepare =
+                        |is_closed: &mut bool| if *is_closed { Err(()) } else { Ok(true) };
+                    let edge = interest::Edges::WRITE;
+                    // SAFETY: it is withdrawn below.
+                    match unsafe { line.leave_waker(&place, edge, &waker, seen, prepare) } {
+                        Ok(true) => parker.park(),
+                        Ok(false) => {}
+                        Err(()) => break,
+                    }
+                }
+                line.withdraw(&place);
+            })
+        };
+        line.reset(|is_closed| (true, *is_closed = true));
+        waiting.join().unwrap();
+    });
+}
+
 /// A descriptor number: what it stands for in the kernel, 0 for nothing, and its openings.
 struct Number {
     descriptor: AtomicUsize,

@@ -73,7 +73,7 @@ impl Collector for Figures {
     fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let mut families = Families(encoder);
         let text = env!("CARGO_PKG_VERSION");
-        families.gauges("build", "The version of the server", |each| {
+        families.gauges("build_info", "The version of the server", |each| {
             each(&[("version", text)], 1.0)
         })?;
         self.requests(&mut families)?;

@@ -8,7 +8,8 @@
 //! | `/threads` | what every green thread is doing |
 //!
 //! It is a plain function of a request's head. What it shows comes from a [`Source`]: a worker of its own, or a master that
-//! adds up its workers. It is not for the public: it tells who is served how fast, and where in the code threads wait.
+//! adds up its workers. [`server`] serves it. It is not for the public: it tells who is served how fast, and where in the code
+//! threads wait.
 
 use std::fmt::Write;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -19,6 +20,10 @@ use http::{Method, Request, StatusCode};
 
 use crate::application::{Body, Response};
 use crate::observe::exposition::Exposition;
+
+pub(crate) use server::AdminServer;
+
+mod server;
 
 /// Green threads of a runtime that are listed.
 const LISTED: usize = 10_000;

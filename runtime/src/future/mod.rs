@@ -51,6 +51,8 @@
 mod async_fd;
 mod handle;
 mod sleep;
+#[cfg(feature = "tokio")]
+mod tokio_io;
 
 pub use crate::base::interest::Interest;
 pub use crate::net::accept::Accept;

@@ -73,6 +73,9 @@ pub use command::origin::{Origin, SettingsError};
 pub use handler::{AsyncHandler, AsyncRequest, Body, Handler, Request, Response, ResponseFuture};
 pub use http;
 pub use observe::{RequestId, Route, access, log};
+pub use protocol::EntryError;
+#[cfg(feature = "tls")]
+pub use protocol::{TlsDetails, TlsError};
 pub use server::{BindError, ServeError, Server, StopHandle};
 pub use settings::{
     ClientCerts, Group, Limits, LogFile, LogFormat, LogLevel, Logging, Process, Proxy,

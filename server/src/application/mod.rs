@@ -9,11 +9,13 @@
 //! | `handler` | plain functions |
 //! | `router` | plain functions by path and method |
 //! | `body` | the content of requests and responses |
+//! | `extensions` | what the server knows of a request besides the message |
 //! | `producer` | content that is made while it is sent: readers and writer closures |
 //! | `response`, `error` | what handlers return |
 
 mod body;
 mod error;
+mod extensions;
 mod handler;
 mod producer;
 pub mod response;
@@ -22,6 +24,7 @@ mod service;
 
 pub use body::{BadContent, Body, BoxError};
 pub use error::HttpError;
+pub use extensions::{ForwardedHost, Peer, PeerAddress, Scheme};
 pub use handler::{Handler, function};
 pub use producer::Writer;
 #[allow(unused_imports, reason = "for the worker classes")]

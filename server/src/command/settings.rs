@@ -259,16 +259,18 @@ words! {
 }
 
 words! {
-    /// Which versions of the PROXY protocol connections begin with.
+    /// With which version of the PROXY protocol connections begin.
     ProxyProtocol:
     /// None.
     #[default]
     Off = "off",
-    /// Version 1, as text.
+    /// Version 1, as text; a connection without it is closed.
     V1 = "v1",
-    /// Version 2, in binary.
+    /// Version 2, in binary; a connection without it is closed.
     V2 = "v2",
-    /// Either.
+    /// Either; a connection without it is closed.
+    Required = "required",
+    /// Either, where one is sent by whom it is taken from; other connections are served as they are.
     Auto = "auto",
 }
 

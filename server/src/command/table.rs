@@ -399,13 +399,13 @@ pub(crate) const TABLE: &[Setting] = &[
     ),
     row!(
         "proxy-protocol", Proxies, Choice<ProxyProtocol>, proxy.protocol,
-        "PROXY protocol at the beginning of connections: off, v1, v2 or auto",
-        "auto, and the option without a value, take either version. A connection that does not begin with it is closed."
+        "PROXY protocol at the beginning of connections: off, v1, v2, required or auto",
+        "A connection that must begin with it and does not is closed: with v1 and v2 in that version, with required in either. auto, and the option without a value, take either version where one is sent."
     ),
     row!(
         "proxy-allow-from", Proxies, Networks, proxy.allow_from,
         "Who may send the PROXY protocol: addresses, networks, unix, or * for everybody",
-        "It is a list with commas. Others' connections are closed."
+        "It is a list with commas. Others' connections are closed where the protocol is required, and with auto served as they are."
     )
     .aliases(&["proxy-allow-ips"])
     .unset("nobody"),

@@ -1,2 +1,20 @@
 //! One connection, from its first byte to its last: hyper speaks HTTP, and what stands here is around it — the transport
 //! below, and above it the limits and time-outs that hyper leaves to its user.
+
+#[allow(dead_code, reason = "until the workers use it")]
+mod entry;
+#[allow(dead_code, reason = "until the workers use it")]
+mod forwarded;
+#[allow(dead_code, reason = "until the workers use it")]
+mod io;
+#[allow(dead_code, reason = "until the workers use it")]
+mod proxy;
+#[allow(dead_code, reason = "until the workers use it")]
+mod stream;
+#[cfg(feature = "tls")]
+#[allow(dead_code, reason = "until the workers use it")]
+mod tls;
+
+pub use entry::EntryError;
+#[cfg(feature = "tls")]
+pub use tls::{TlsDetails, TlsError};

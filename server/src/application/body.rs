@@ -26,6 +26,7 @@ use http_body_util::{BodyExt, Full, LengthLimitError, combinators::UnsyncBoxBody
 use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
+use super::BadContent;
 use super::producer::{Pipe, Producer, Source, Streams, Writer};
 
 /// What goes wrong with content, or in a service.
@@ -509,53 +510,6 @@ impl fmt::Debug for Body {
             .field("least", &size.lower())
             .field("most", &size.upper())
             .finish()
-    }
-}
-
-/// Why content could not be had in the form that was asked for.
-///
-/// It is a response as well (413, 400, 408), so a handler passes it on by `?`.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum BadContent {
-    /// It is longer than the caller allows.
-    TooLong {
-        /// The greatest length allowed, in bytes.
-        limit: usize,
-    },
-    /// It is not UTF-8.
-    NotText(std::str::Utf8Error),
-    /// It is not JSON, or not of the form that is asked for.
-    NotJson(serde_json::Error),
-    /// It did not arrive, or could not be made.
-    Broken(io::Error),
-}
-
-impl fmt::Display for BadContent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BadContent::TooLong { limit } => write!(f, "content longer than {limit} bytes"),
-            BadContent::NotText(error) => write!(f, "content is not UTF-8: {error}"),
-            BadContent::NotJson(error) => write!(f, "content is not the JSON expected: {error}"),
-            BadContent::Broken(error) => write!(f, "content is incomplete: {error}"),
-        }
-    }
-}
-
-impl Error for BadContent {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            BadContent::TooLong { .. } => None,
-            BadContent::NotText(error) => Some(error),
-            BadContent::NotJson(error) => Some(error),
-            BadContent::Broken(error) => Some(error),
-        }
-    }
-}
-
-impl From<io::Error> for BadContent {
-    fn from(error: io::Error) -> BadContent {
-        BadContent::Broken(error)
     }
 }
 

@@ -1,4 +1,4 @@
-//! [`HttpError`]: why a handler does not answer as it was asked to.
+//! Why a handler does not answer as it was asked to: [`HttpError`] for all reasons, [`BadContent`] for the commonest.
 
 use std::any::Any;
 use std::borrow::Cow;
@@ -8,7 +8,7 @@ use std::io;
 
 use http::StatusCode;
 
-use super::{BadContent, BadParameter, BoxError, IntoResponse, Response, ResponseExt, response};
+use super::{BadParameter, BoxError, IntoResponse, Response, ResponseExt, response};
 
 /// An error that is answered with a status and a line of text, for handlers that use `?`.
 ///
@@ -122,6 +122,53 @@ impl fmt::Display for HttpError {
             Some(cause) => write!(f, "{}: {cause}", self.status),
             None => write!(f, "{}: {}", self.status, self.text),
         }
+    }
+}
+
+/// Why content could not be had in the form that was asked for.
+///
+/// It is a response as well (413, 400, 408), so a handler passes it on by `?`.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BadContent {
+    /// It is longer than the caller allows.
+    TooLong {
+        /// The greatest length allowed, in bytes.
+        limit: usize,
+    },
+    /// It is not UTF-8.
+    NotText(std::str::Utf8Error),
+    /// It is not JSON, or not of the form that is asked for.
+    NotJson(serde_json::Error),
+    /// It did not arrive, or could not be made.
+    Broken(io::Error),
+}
+
+impl fmt::Display for BadContent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BadContent::TooLong { limit } => write!(f, "content longer than {limit} bytes"),
+            BadContent::NotText(error) => write!(f, "content is not UTF-8: {error}"),
+            BadContent::NotJson(error) => write!(f, "content is not the JSON expected: {error}"),
+            BadContent::Broken(error) => write!(f, "content is incomplete: {error}"),
+        }
+    }
+}
+
+impl Error for BadContent {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            BadContent::TooLong { .. } => None,
+            BadContent::NotText(error) => Some(error),
+            BadContent::NotJson(error) => Some(error),
+            BadContent::Broken(error) => Some(error),
+        }
+    }
+}
+
+impl From<io::Error> for BadContent {
+    fn from(error: io::Error) -> BadContent {
+        BadContent::Broken(error)
     }
 }
 

@@ -12,25 +12,34 @@
 //! | `extensions` | what the server knows of a request besides the message |
 //! | `producer` | content that is made while it is sent: readers and writer closures |
 //! | `response`, `error` | what handlers return |
+//! | `parameters` | the parameters of a path, and the query |
+//! | `file`, `directory`, `conditional` | files as responses |
 
 mod body;
+mod conditional;
+mod directory;
 mod error;
 mod extensions;
+mod file;
 mod handler;
+mod parameters;
 mod producer;
 pub mod response;
 mod router;
 mod service;
 
-pub use body::{BadContent, Body, BoxError};
-pub use error::HttpError;
 pub use extensions::{ForwardedHost, Peer, PeerAddress, Scheme};
+pub use body::{Body, BoxError};
+pub use directory::Directory;
+pub use error::{BadContent, HttpError};
+pub use file::file;
 pub use handler::{Handler, function};
+pub use parameters::{BadParameter, RequestExt};
 pub use producer::Writer;
 #[allow(unused_imports, reason = "for the worker classes")]
 pub(crate) use producer::{Producer, Streams};
 pub use response::{IntoResponse, Json, ResponseExt};
-pub use router::{BadParameter, Next, RequestExt, Router};
+pub use router::{Next, Router};
 pub use service::{Application, IntoApplication, marker};
 pub use service::{Async, AsyncCall, Blocking, Call, TowerApplication, TowerFuture};
 

@@ -10,15 +10,13 @@
 //! at the end of it the function.
 
 use std::borrow::Cow;
-use std::error::Error;
 use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, StatusCode, Uri, header};
-use percent_encoding::percent_decode_str;
 
 use super::marker;
+use super::parameters::Parameters;
 use super::{Handler, IntoResponse, Request, Response, ResponseExt, response};
 
 /// Routes by path and method, each with a function that answers.
@@ -220,13 +218,11 @@ impl Router {
 
     /// Leaves everything under a prefix, such as `/static`, to `handler`, which sees paths without that prefix.
     ///
-    /// ```
-    /// use greenpatch_server::application::{Request, Router};
+    /// ```no_run
+    /// use greenpatch_server::application::{Directory, Router};
     ///
-    /// let router = Router::new().mount("/echo", |request: Request| request.uri().to_string());
-    /// # use greenpatch_server::application::{Body, Handler};
-    /// # let request = http::Request::get("/echo/a?b").body(Body::empty()).unwrap();
-    /// # assert_eq!(router.call(request).into_body().into_string(9).unwrap(), "/a?b");
+    /// let router = Router::new().mount("/static", Directory::new("public")?);
+    /// # Ok::<(), std::io::Error>(())
     /// ```
     #[must_use]
     #[track_caller]
@@ -327,7 +323,7 @@ impl Router {
         let path = request.uri().path();
         if let Ok(found) = self.tree.at(path) {
             let place = &self.places[*found.value];
-            Parameters::from(found.params).put_into(&mut request);
+            Parameters::new(&found.params, BELOW).put_into(&mut request);
             let Some(route) = place.route(request.method()) else {
                 return self.run(request, &[], &|request| place.without_route(&request));
             };
@@ -335,7 +331,7 @@ impl Router {
         }
         if let Ok(found) = self.prefix_tree.at(path) {
             let prefix = &self.prefixes[*found.value];
-            Parameters::from(found.params).put_into(&mut request);
+            Parameters::new(&found.params, BELOW).put_into(&mut request);
             return self.run(request, &prefix.route.middleware, &|request| {
                 prefix.call(request)
             });
@@ -493,127 +489,9 @@ impl fmt::Debug for Next<'_> {
     }
 }
 
-/// The parameters that a path had, as they stand in it.
-#[derive(Clone)]
-struct Parameters(Vec<(Box<str>, Box<str>)>);
-
-impl From<matchit::Params<'_, '_>> for Parameters {
-    fn from(params: matchit::Params<'_, '_>) -> Parameters {
-        let named = params.iter().filter(|(name, _)| *name != BELOW);
-        Parameters(
-            named
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-        )
-    }
-}
-
-impl Parameters {
-    fn put_into(self, request: &mut Request) {
-        if self.0.is_empty() {
-            return;
-        }
-        // A router may be mounted in another one.
-        match request.extensions_mut().get_mut::<Parameters>() {
-            Some(Parameters(outer)) => outer.extend(self.0),
-            None => drop(request.extensions_mut().insert(self)),
-        }
-    }
-}
-
-/// What handlers ask of a request.
-pub trait RequestExt {
-    /// The parameter `name` of the route's path, percent-decoded and parsed.
-    ///
-    /// Passed on by `?` as an [`HttpError`](super::HttpError), a parameter that is not of the type is answered 404.
-    fn parameter<T>(&self, name: &'static str) -> Result<T, BadParameter>
-    where
-        T: FromStr,
-        T::Err: fmt::Display;
-
-    /// The first value of `name` in the target's query, decoded.
-    ///
-    /// ```
-    /// use greenpatch_server::application::{Request, RequestExt};
-    ///
-    /// let mut request = Request::default();
-    /// *request.uri_mut() = "/search?text=green+threads&page=2".parse().unwrap();
-    /// assert_eq!(request.query("text").as_deref(), Some("green threads"));
-    /// assert_eq!(request.query("author"), None);
-    /// ```
-    fn query(&self, name: &str) -> Option<Cow<'_, str>>;
-}
-
-impl<B> RequestExt for http::Request<B> {
-    fn parameter<T>(&self, name: &'static str) -> Result<T, BadParameter>
-    where
-        T: FromStr,
-        T::Err: fmt::Display,
-    {
-        let parameters = self.extensions().get::<Parameters>();
-        let mut parameters = parameters.iter().flat_map(|parameters| &parameters.0);
-        let raw = parameters.find_map(|(known, raw)| (**known == *name).then_some(raw));
-        let raw = raw.ok_or(BadParameter::NotInRoute { name })?;
-        let malformed = |reason: String| BadParameter::Malformed {
-            name,
-            value: raw.to_string(),
-            reason,
-        };
-        let decoded = percent_decode_str(raw).decode_utf8();
-        let decoded = decoded.map_err(|error| malformed(error.to_string()))?;
-        decoded
-            .parse()
-            .map_err(|error: T::Err| malformed(error.to_string()))
-    }
-
-    fn query(&self, name: &str) -> Option<Cow<'_, str>> {
-        let query = self.uri().query().unwrap_or_default();
-        let mut pairs = form_urlencoded::parse(query.as_bytes());
-        pairs.find_map(|(known, value)| (known == name).then_some(value))
-    }
-}
-
-/// Why a path parameter cannot be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum BadParameter {
-    /// The route has no parameter of that name: a mistake in the program.
-    NotInRoute {
-        /// What was asked for.
-        name: &'static str,
-    },
-    /// It is not of the type that was asked for.
-    Malformed {
-        /// Its name.
-        name: &'static str,
-        /// Its value, as it stands in the path.
-        value: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-}
-
-impl fmt::Display for BadParameter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            BadParameter::NotInRoute { name } => write!(
-                f,
-                "the route has no parameter `{name}`; write `{{{name}}}` in its path"
-            ),
-            BadParameter::Malformed {
-                name,
-                value,
-                reason,
-            } => write!(f, "parameter `{name}` cannot be `{value}`: {reason}"),
-        }
-    }
-}
-
-impl Error for BadParameter {}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{Body, IntoApplication};
+    use super::super::{Application, Body, IntoApplication, RequestExt};
     use super::*;
 
     fn request(method: &str, target: &str) -> Request {
@@ -789,7 +667,6 @@ mod tests {
     #[test]
     fn a_router_is_an_application_and_the_fallback_answers_the_rest() {
         let application = Router::new().fallback(named("fallback")).into_application();
-        use super::super::Application;
         let call = application.call(request("GET", "/x"));
         let response = greenpatch::block_on(call).unwrap();
         assert_eq!(response.into_body().into_string(99).unwrap(), "fallback /x");

@@ -28,6 +28,7 @@ use serde::de::DeserializeOwned;
 
 use super::BadContent;
 use super::producer::{Pipe, Producer, Source, Streams, Writer};
+use super::wait::wait_for;
 
 /// What goes wrong with content, or in a service.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -307,10 +308,7 @@ impl Body {
     /// The next piece of content, waited for; keeps trailers. Empty pieces are left out.
     fn next_data(&mut self) -> io::Result<Option<Bytes>> {
         loop {
-            let frame = match self.poll_next(&mut Context::from_waker(Waker::noop())) {
-                Poll::Ready(frame) => frame,
-                Poll::Pending => greenpatch::block_on(poll_fn(|context| self.poll_next(context))),
-            };
+            let frame = wait_for(None, poll_fn(|context| self.poll_next(context)))?;
             let Some(frame) = frame else {
                 return Ok(None);
             };

@@ -13,12 +13,16 @@
 //! | `producer` | content that is made while it is sent: readers and writer closures |
 //! | `response`, `error` | what handlers return |
 //! | `parameters` | the parameters of a path, and the query |
+//! | `events` | server-sent events |
+//! | `websocket` | WebSockets |
+//! | `wait` | how a plain function waits for a future |
 //! | `file`, `directory`, `conditional` | files as responses |
 
 mod body;
 mod conditional;
 mod directory;
 mod error;
+mod events;
 mod extensions;
 mod file;
 mod handler;
@@ -27,11 +31,15 @@ mod producer;
 pub mod response;
 mod router;
 mod service;
+mod wait;
+#[cfg(feature = "websocket")]
+pub mod websocket;
 
-pub use extensions::{ForwardedHost, Peer, PeerAddress, Scheme};
 pub use body::{Body, BoxError};
 pub use directory::Directory;
 pub use error::{BadContent, HttpError};
+pub use events::{Event, EventSender, EventStream};
+pub use extensions::{ForwardedHost, Peer, PeerAddress, Scheme};
 pub use file::file;
 pub use handler::{Handler, function};
 pub use parameters::{BadParameter, RequestExt};

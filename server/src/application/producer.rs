@@ -25,6 +25,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::BoxError;
+use super::wait::wait_for;
 
 /// Most bytes in one piece of content that was copied or read.
 const PIECE: usize = 16 * 1024;
@@ -148,14 +149,19 @@ impl Producer {
 
     /// Runs on a new thread: a green one where the caller is green.
     pub(super) fn start(self) -> io::Result<()> {
-        let name = "content".to_owned();
-        if greenpatch::thread::is_green() {
-            greenpatch::Builder::new().name(name).spawn(|| self.run())?;
-        } else {
-            thread::Builder::new().name(name).spawn(|| self.run())?;
-        }
-        Ok(())
+        spawn("content", || self.run())
     }
+}
+
+/// Runs `run` on a new thread: a green one where the caller is green.
+pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    let name = name.to_owned();
+    if greenpatch::thread::is_green() {
+        greenpatch::Builder::new().name(name).spawn(run)?;
+    } else {
+        thread::Builder::new().name(name).spawn(run)?;
+    }
+    Ok(())
 }
 
 /// Sends what a reader gives, each read's bytes at once.
@@ -182,14 +188,14 @@ fn forward(
     let sender = writer.sender.clone();
     let mut closed = pin!(sender.closed());
     loop {
-        let frame = greenpatch::block_on(poll_fn(|context| {
+        let next = poll_fn(|context| {
             // The stream may have nothing to say for long, and the client leave meanwhile.
             if closed.as_mut().poll(context).is_ready() {
                 return Poll::Ready(Some(Err(gone().into())));
             }
             Pin::new(&mut stream).poll_frame(context)
-        }));
-        let Some(frame) = frame else {
+        });
+        let Some(frame) = wait_for(None, next)? else {
             return Ok(());
         };
         match frame?.into_data() {
@@ -245,13 +251,21 @@ impl Writer {
         self.sender.is_closed()
     }
 
+    /// A piece that another thread may send any number of times, between what this writer sends.
+    pub(super) fn aside(&self, data: &'static [u8]) -> Aside {
+        Aside {
+            sender: self.sender.clone(),
+            data,
+        }
+    }
+
     /// Waits for room in the channel.
     fn post(&self, piece: Piece) -> io::Result<()> {
         match self.sender.try_send(piece) {
             Ok(()) => Ok(()),
             Err(TrySendError::Closed(_)) => Err(gone()),
             Err(TrySendError::Full(piece)) => {
-                greenpatch::block_on(self.sender.send(piece)).map_err(|_| gone())
+                wait_for(None, self.sender.send(piece))?.map_err(|_| gone())
             }
         }
     }
@@ -296,6 +310,20 @@ impl fmt::Debug for Writer {
             .field("remaining", &self.remaining)
             .field("closed", &self.is_closed())
             .finish()
+    }
+}
+
+/// See [`Writer::aside`].
+pub(super) struct Aside {
+    sender: mpsc::Sender<Piece>,
+    data: &'static [u8],
+}
+
+impl Aside {
+    /// Sends the piece, unless the channel is full anyway. False when the client has left.
+    pub(super) fn send(&self) -> bool {
+        let piece = Piece::Data(Bytes::from_static(self.data));
+        !matches!(self.sender.try_send(piece), Err(TrySendError::Closed(_)))
     }
 }
 

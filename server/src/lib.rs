@@ -40,6 +40,7 @@
 #![allow(rustdoc::private_intra_doc_links)]
 
 pub mod application;
+#[allow(dead_code, unused_imports, reason = "the worker will be run by it")]
 mod arbiter;
 mod buffer;
 mod command;

@@ -5,10 +5,17 @@
 use std::fmt::Display;
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode, Uri, Version};
 
 use crate::command::bind::Bind;
 use crate::command::load::Loaded;
 use crate::command::networks::Networks;
+use crate::observe::access::{Format, Head, Record};
+use crate::observe::request_id::RequestIds;
+use crate::observe::{RequestId, Route};
 use crate::settings::Settings;
 
 /// Settings files: what was read and shown is read again as the same, and a fault is told in words.
@@ -33,6 +40,102 @@ pub fn addresses(bytes: &[u8]) {
         reads_what_it_shows::<Bind>(text);
         reads_what_it_shows::<Networks>(text);
     }
+}
+
+/// Formats of the access log, and requests to be written in them: the format, an empty line, the target, and fields. A request
+/// is one line, and what a client sent stays where it belongs in it.
+pub fn access_log(bytes: &[u8]) {
+    let (format, rest) = split_at(bytes, b"\n\n");
+    let (target, fields) = split_at(rest, b"\n");
+    let fields = fields_of(fields);
+    if let Ok(text) = str::from_utf8(format) {
+        reads_what_it_shows::<Format>(text);
+        if let Ok(format) = text.parse() {
+            let line = log_line(&format, target, &fields);
+            let (end, line) = line.split_last().expect("a line ends");
+            assert!(*end == b'\n' && !line.contains(&b'\n'), "{line:?}");
+        }
+    }
+    let quoted = r#""%({user-agent}i)s""#.parse().expect("a format");
+    let line = log_line(&quoted, target, &fields);
+    let value = line
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\"\n"));
+    let mut value = value.expect("quotes").iter();
+    while let Some(byte) = value.next() {
+        assert!(!byte.is_ascii_control() || *byte == b'\t', "{line:?}");
+        assert_ne!(*byte, b'"', "the field ends early: {line:?}");
+        if *byte == b'\\' {
+            value.next().expect("a backslash stands before something");
+        }
+    }
+    let json = log_line(&"json".parse().expect("a format"), target, &fields);
+    let json: Result<serde_json::Value, _> = serde_json::from_slice(&json);
+    json.expect("a line of JSON");
+}
+
+fn log_line(format: &Format, target: &[u8], fields: &HeaderMap) -> Vec<u8> {
+    let of_fields = |names: &[HeaderName]| {
+        let values = names.iter().map(|name| fields.get(name).cloned());
+        values.collect::<Vec<_>>()
+    };
+    let uri = Uri::try_from(target).ok();
+    let record = Record {
+        peer: None,
+        head: uri.map(|uri| Head {
+            method: Method::GET,
+            uri,
+            version: Version::HTTP_11,
+        }),
+        request_fields: of_fields(format.request_fields()),
+        response_fields: of_fields(format.response_fields()),
+        status: Some(StatusCode::OK),
+        bytes: 0,
+        is_complete: true,
+        duration: Duration::ZERO,
+        queued: Duration::ZERO,
+        id: RequestIds::new().take_over_or_make(fields),
+        route: Route::new("/"),
+    };
+    format.line(&record)
+}
+
+/// Ids that clients send: what is taken over fits into every log and page.
+pub fn request_id(bytes: &[u8]) {
+    let fields = fields_of(bytes);
+    let id: RequestId = RequestIds::new().take_over_or_make(&fields);
+    let shown = id.to_string();
+    assert!((1..=128).contains(&shown.len()), "{shown:?}");
+    let is_harmless = |c: char| c.is_ascii_graphic() && !"\"'<>&\\`$%;|()[]{}".contains(c);
+    assert!(shown.chars().all(is_harmless), "{shown:?}");
+    assert_eq!(id.to_header().as_bytes(), shown.as_bytes());
+    let fields = HeaderMap::from_iter([(HeaderName::from_static("x-request-id"), id.to_header())]);
+    let again = RequestIds::new().take_over_or_make(&fields);
+    assert_eq!(again.to_string(), shown, "it is passed on as it is");
+}
+
+/// What stands before and after the first `separator`.
+fn split_at<'a>(bytes: &'a [u8], separator: &[u8]) -> (&'a [u8], &'a [u8]) {
+    let mut windows = bytes.windows(separator.len());
+    match windows.position(|window| window == separator) {
+        Some(at) => (&bytes[..at], &bytes[at + separator.len()..]),
+        None => (bytes, &[]),
+    }
+}
+
+/// The lines that are fields.
+fn fields_of(lines: &[u8]) -> HeaderMap {
+    let lines = lines.split(|byte| *byte == b'\n');
+    let fields = lines.filter_map(|line| {
+        let (name, value) = split_at(line, b":");
+        let name = HeaderName::from_bytes(name).ok()?;
+        Some((name, HeaderValue::from_bytes(value.trim_ascii()).ok()?))
+    });
+    let mut map = HeaderMap::new();
+    for (name, value) in fields.take(1000) {
+        map.append(name, value);
+    }
+    map
 }
 
 /// What is read from `text` is shown so that it is read again as the same.

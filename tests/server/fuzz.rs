@@ -9,14 +9,21 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use greenpatch_server::fuzzing;
 
-#[test]
-fn settings() {
-    run("settings", fuzzing::settings);
+/// A test for each target.
+macro_rules! targets {
+    ($($name:ident)*) => {
+        $(#[test]
+        fn $name() {
+            run(stringify!($name), fuzzing::$name);
+        })*
+    };
 }
 
-#[test]
-fn addresses() {
-    run("addresses", fuzzing::addresses);
+targets! {
+    access_log
+    addresses
+    request_id
+    settings
 }
 
 /// Gives a target its seeds, and then mutations of them for as long as is asked for.

@@ -1,7 +1,8 @@
 //! How a line of the access log looks: gunicorn's format strings, read once into pieces.
 //!
-//! Texts from a client are written so that they stay in their place: `"` as `\"`, as gunicorn does, and what a terminal or a
-//! reader of lines would trip over, control characters but tabs, and bytes that are no UTF-8, as `\x0a`.
+//! Texts from a client are written so that they stay in their place: `"` as `\"`, as gunicorn does, `\` as `\\`, or a quote
+//! after it would seem to end the text, and what a terminal or a reader of lines would trip over, control characters but tabs, and
+//! bytes that are no UTF-8, as `\x0a`.
 
 use std::borrow::Cow;
 use std::error::Error;
@@ -115,6 +116,13 @@ impl Format {
         }
     }
 
+    /// The record's line.
+    pub(crate) fn line(&self, record: &Record) -> Vec<u8> {
+        let mut line = Vec::new();
+        self.write(record, &Clock::default(), &mut line);
+        line
+    }
+
     /// Writes the record's line.
     pub(super) fn write(&self, record: &Record, clock: &Clock, line: &mut Vec<u8>) {
         match &self.pieces {
@@ -129,6 +137,9 @@ impl Format {
     }
 
     fn read(&mut self, text: &str) -> Result<Vec<Piece>, Fault> {
+        if text.contains(['\n', '\r']) {
+            return Err(Fault::LineEnd);
+        }
         let mut pieces = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
@@ -153,9 +164,6 @@ impl Format {
             pieces.push(self.atom(atom)?);
         }
         literal.push_str(rest);
-        if literal.contains('\n') {
-            return Err(Fault::LineEnd);
-        }
         if !literal.is_empty() {
             pieces.push(Piece::Text(literal));
         }
@@ -505,7 +513,7 @@ fn print(value: impl fmt::Display, line: &mut Vec<u8>) {
 
 /// Appends a text of which nobody knows what is in it.
 fn escape(text: &[u8], line: &mut Vec<u8>) {
-    let is_plain = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~') && *byte != b'"';
+    let is_plain = |byte: &u8| matches!(byte, b'\t' | b' '..=b'~') && !b"\"\\".contains(byte);
     if text.iter().all(is_plain) {
         line.extend_from_slice(text);
         return;
@@ -514,6 +522,7 @@ fn escape(text: &[u8], line: &mut Vec<u8>) {
         for c in chunk.valid().chars() {
             match c {
                 '"' => line.extend_from_slice(b"\\\""),
+                '\\' => line.extend_from_slice(b"\\\\"),
                 c if c.is_control() && c != '\t' => {
                     for byte in c.encode_utf8(&mut [0; 4]).bytes() {
                         print(format_args!("\\x{byte:02x}"), line);

@@ -10,13 +10,16 @@ use std::time::Duration;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
 
+use crate::application::{Peer, Scheme};
 use crate::command::bind::Bind;
 use crate::command::load::Loaded;
 use crate::command::networks::Networks;
 use crate::observe::access::{Format, Head, Record};
 use crate::observe::request_id::RequestIds;
 use crate::observe::{RequestId, Route};
-use crate::settings::Settings;
+use crate::protocol::forwarded::{Forwarders, Origin};
+use crate::protocol::proxy::{Expectation, Progress};
+use crate::settings::{Proxy, ProxyProtocol, Settings};
 
 /// Settings files: what was read and shown is read again as the same, and a fault is told in words.
 pub fn settings(bytes: &[u8]) {
@@ -112,6 +115,66 @@ pub fn request_id(bytes: &[u8]) {
     let fields = HeaderMap::from_iter([(HeaderName::from_static("x-request-id"), id.to_header())]);
     let again = RequestIds::new().take_over_or_make(&fields);
     assert_eq!(again.to_string(), shown, "it is passed on as it is");
+}
+
+/// PROXY headers: what follows one changes nothing, less than one is a part of one, and none is read to be longer than what came.
+pub fn proxy(bytes: &[u8]) {
+    for protocol in [ProxyProtocol::V1, ProxyProtocol::V2, ProxyProtocol::Auto] {
+        let expectation = Expectation::new(&Proxy {
+            protocol,
+            ..Proxy::default()
+        });
+        let Ok(Progress::Complete { length, announced }) = expectation.parse(bytes) else {
+            continue;
+        };
+        let header = &bytes[..length];
+        for followed in [header, &[header, b"GET / HTTP/1.1\r\n"].concat()] {
+            let again = expectation.parse(followed).expect("as before");
+            assert_eq!(again, Progress::Complete { length, announced });
+        }
+        for length in 0..length {
+            let part = expectation.parse(&header[..length]);
+            assert_eq!(part.expect("no fault yet"), Progress::Partial, "{length}");
+        }
+    }
+}
+
+/// `Forwarded` and the fields before it: who is not trusted is not believed, and where the last of trusted proxies heard from
+/// does not depend on what a client wrote before.
+pub fn forwarded(bytes: &[u8]) {
+    let fields = fields_of(bytes);
+    let proxy = Peer::Tcp(([10, 0, 0, 1], 4000).into());
+    let stranger = Peer::Tcp(([192, 0, 2, 1], 4000).into());
+    let forwarders = Forwarders::new("10.0.0.0/8".parse().expect("a network"));
+    let of_stranger = Origin {
+        peer: stranger,
+        scheme: Scheme::Http,
+        authority: None,
+    };
+    assert_eq!(
+        forwarders.origin(&fields, stranger, Scheme::Http),
+        of_stranger
+    );
+    let origin = forwarders.origin(&fields, proxy, Scheme::Http);
+    if let Some(authority) = &origin.authority {
+        assert!(!authority.as_str().contains('@'), "{authority}");
+        assert!(!authority.host().is_empty());
+    }
+    for name in ["forwarded", "x-forwarded-for"] {
+        let heard = match name {
+            "forwarded" => "for=203.0.113.7",
+            _ => "203.0.113.7",
+        };
+        let written = fields.get_all(name).iter().cloned();
+        let appended = written.chain([HeaderValue::from_static(heard)]);
+        let name = HeaderName::from_static(name);
+        let appended: Vec<_> = appended.map(|value| (Some(name.clone()), value)).collect();
+        let mut fields = HeaderMap::new();
+        fields.extend(appended);
+        let origin = forwarders.origin(&fields, proxy, Scheme::Http);
+        let client = Peer::Tcp(([203, 0, 113, 7], 0).into());
+        assert_eq!(origin.peer, client, "{fields:?}");
+    }
 }
 
 /// What stands before and after the first `separator`.

@@ -22,6 +22,8 @@ macro_rules! targets {
 targets! {
     access_log
     addresses
+    forwarded
+    proxy
     request_id
     settings
 }

@@ -4,11 +4,11 @@
 #[allow(dead_code, reason = "until the workers use it")]
 mod entry;
 #[allow(dead_code, reason = "until the workers use it")]
-mod forwarded;
+pub(crate) mod forwarded;
 #[allow(dead_code, reason = "until the workers use it")]
 mod io;
 #[allow(dead_code, reason = "until the workers use it")]
-mod proxy;
+pub(crate) mod proxy;
 #[allow(dead_code, reason = "until the workers use it")]
 mod stream;
 #[cfg(feature = "tls")]

@@ -28,22 +28,22 @@ const BINARY_HEAD: usize = 16;
 const LONGEST_BINARY: usize = 4096;
 
 /// Who may, must or must not begin a connection with a PROXY header.
-pub(super) struct Expectation {
+pub(crate) struct Expectation {
     protocol: ProxyProtocol,
     allow_from: Networks,
 }
 
 /// What a proxy says about a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Announced {
+pub(crate) struct Announced {
     /// The client; none if the connection is the proxy's own (a health check), or of a kind that has no address.
-    pub(super) peer: Option<Peer>,
+    pub(crate) peer: Option<Peer>,
     /// How the client came to the proxy, if it says so.
-    pub(super) scheme: Option<Scheme>,
+    pub(crate) scheme: Option<Scheme>,
 }
 
 impl Expectation {
-    pub(super) fn new(settings: &settings::Proxy) -> Expectation {
+    pub(crate) fn new(settings: &settings::Proxy) -> Expectation {
         Expectation {
             protocol: settings.protocol,
             allow_from: settings.allow_from.clone(),
@@ -93,7 +93,7 @@ impl Expectation {
     }
 
     /// Looks for a header in the first bytes of a connection.
-    fn parse(&self, bytes: &[u8]) -> Result<Progress, ProxyError> {
+    pub(crate) fn parse(&self, bytes: &[u8]) -> Result<Progress, ProxyError> {
         let (text, binary) = match self.protocol {
             ProxyProtocol::V1 => (true, false),
             ProxyProtocol::V2 => (false, true),
@@ -113,7 +113,7 @@ impl Expectation {
 
 /// How far a header has come.
 #[derive(Debug, PartialEq, Eq)]
-enum Progress {
+pub(crate) enum Progress {
     Complete { length: usize, announced: Announced },
     Partial,
     Absent,
@@ -201,7 +201,7 @@ fn malformed(error: impl fmt::Display) -> ProxyError {
 
 /// Why a connection that should begin with a PROXY header is ended.
 #[derive(Debug)]
-pub(super) enum ProxyError {
+pub(crate) enum ProxyError {
     Io(io::Error),
     Forbidden,
     Missing(ProxyProtocol),

@@ -13,6 +13,7 @@ use greenpatch::Patch;
 
 use super::bind::Bind;
 use super::networks::Networks;
+use crate::observe::access::DEFAULT_FORMAT;
 use crate::worker::WorkerClass;
 
 /// Everything that can be set about a server.
@@ -346,7 +347,7 @@ impl fmt::Display for LogFile {
 pub struct Logging {
     /// Where each request gets a line; nowhere by default.
     pub access_file: Option<LogFile>,
-    /// What the line tells: atoms of gunicorn's (its default is ours), `common`, `combined` or `json`.
+    /// What the line tells, as [`Format`](crate::access::Format) reads it; gunicorn's default.
     pub access_format: String,
     /// Where the server's own log goes.
     pub error_file: LogFile,
@@ -360,8 +361,7 @@ impl Default for Logging {
     fn default() -> Logging {
         Logging {
             access_file: None,
-            access_format: r#"%(h)s %(l)s %(u)s %(t)s "%(r)s" %(s)s %(b)s "%(f)s" "%(a)s""#
-                .to_owned(),
+            access_format: DEFAULT_FORMAT.to_owned(),
             error_file: LogFile::Standard,
             level: LogLevel::default(),
             format: LogFormat::default(),

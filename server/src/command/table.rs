@@ -11,9 +11,9 @@
 use toml::Value;
 
 use super::kinds::{
-    Account, AccountGroup, Address, ByteLimit, Bytes, Choice, Class, CountLimit, Directory,
-    Families, File, Form, Hint, Kind, Log, Maybe, Networks, Number, PositiveTime, Processors,
-    Switch, Text, Time, TimeLimit, Umask,
+    AccessFormat, Account, AccountGroup, Address, ByteLimit, Bytes, Choice, Class, CountLimit,
+    Directory, Families, File, Form, Hint, Kind, Log, Maybe, Networks, Number, PositiveTime,
+    Processors, Switch, Text, Time, TimeLimit, Umask,
 };
 use super::settings::{ClientCerts, LogFormat, LogLevel, ProxyProtocol, Settings};
 
@@ -422,7 +422,7 @@ pub(crate) const TABLE: &[Setting] = &[
     )
     .aliases(&["accesslog"]),
     row!(
-        "access-logformat", Logs, Text, logging.access_format,
+        "access-logformat", Logs, AccessFormat, logging.access_format,
         "What a request's line tells: gunicorn's atoms, or common, combined or json",
         "The atoms are %(h)s, %(r)s and so on, with %({name}i)s and %({name}o)s for header fields."
     )

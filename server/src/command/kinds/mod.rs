@@ -19,8 +19,8 @@ use toml::Value;
 pub(crate) use numbers::{ByteLimit, Bytes, CountLimit, Number, Processors};
 pub(crate) use times::{PositiveTime, Time, TimeLimit};
 pub(crate) use words::{
-    Account, AccountGroup, Address, Choice, Class, Directory, Families, File, Log, Maybe, Networks,
-    Switch, Text, Umask,
+    AccessFormat, Account, AccountGroup, Address, Choice, Class, Directory, Families, File, Log,
+    Maybe, Networks, Switch, Text, Umask,
 };
 
 /// How the values of a setting are written.

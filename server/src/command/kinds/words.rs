@@ -15,6 +15,7 @@ use crate::command::networks;
 use crate::command::settings::{
     ClientCerts, Group, LogFile, LogFormat, LogLevel, ProxyProtocol, User,
 };
+use crate::observe::access;
 use crate::worker::WorkerClass;
 
 fn string(text: impl Into<String>) -> Option<Value> {
@@ -170,6 +171,27 @@ impl Kind for Text {
             return Err("give some text, without control characters".to_owned());
         }
         Ok(text.to_owned())
+    }
+
+    fn show(value: &String) -> Option<Value> {
+        string(value)
+    }
+}
+
+/// What a line of the access log tells.
+pub(crate) struct AccessFormat;
+
+impl Kind for AccessFormat {
+    type Value = String;
+    const PLACEHOLDER: &'static str = "FORMAT";
+    const CHOICES: &'static [&'static str] = &["common", "combined", "json"];
+
+    fn read(text: &str) -> Result<String, String> {
+        let text = Text::read(text)?;
+        match read_by_itself::<access::Format>(&text) {
+            Ok(_) => Ok(text),
+            Err(remedy) => Err(remedy),
+        }
     }
 
     fn show(value: &String) -> Option<Value> {
@@ -374,6 +396,19 @@ mod tests {
         assert_eq!(Log::read("a.log"), Ok(LogFile::Path("a.log".into())));
         assert!(Log::read("").is_err());
         assert_eq!(Log::show(&LogFile::Standard), string("-"));
+    }
+
+    #[test]
+    fn a_log_format_has_atoms_that_there_are() {
+        for text in ["json", "%(h)s %({x-request-id}i)s"] {
+            assert_eq!(AccessFormat::read(text).as_deref(), Ok(text));
+        }
+        let error = AccessFormat::read("%(h)s %(z)s").expect_err("no such atom");
+        assert!(
+            error.contains("no atom \"z\"; the atoms are h l u"),
+            "{error}"
+        );
+        assert!(AccessFormat::read("").is_err());
     }
 
     #[test]

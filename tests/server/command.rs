@@ -325,6 +325,12 @@ fn check_config_says_what_is_wrong_and_serves_nothing() {
     let wrong = ["serve", "--check-config", "--client-certs", "required"];
     let errors = refused(greenpatch(&directory, &[], &wrong));
     assert_eq!(errors.lines().count(), 2, "{errors}");
+    let missing = ["serve", "--check-config", "--certfile", "missing.pem"];
+    let errors = refused(greenpatch(&directory, &[], &missing));
+    assert!(
+        errors.starts_with("error: ") && errors.contains("missing.pem"),
+        "{errors}"
+    );
     let idle = ["serve", "--check-config", "--threads", "4", "-k", "green"];
     let output = greenpatch(&directory, &[("GREENPATCH_WROKERS", "2")], &idle);
     assert!(output.status.success());

@@ -16,6 +16,7 @@ use super::kinds::{Form, Hint};
 use super::load::{self, COMMAND_ARGUMENTS, CONFIG, Environment, Layers, Loaded};
 use super::origin::{Given, Origin, SettingsError};
 use super::table::{Group, Setting, TABLE};
+use crate::protocol::entry::Entry;
 
 /// The options of a server, as a process was given them: what [`load`](CommandLine::load) makes settings of.
 ///
@@ -281,10 +282,7 @@ impl CommandLine {
             return Err(print(&loaded.to_toml()));
         }
         if self.options.check {
-            for warning in loaded.warnings() {
-                eprintln!("warning: {warning}");
-            }
-            return Err(ExitCode::SUCCESS);
+            return Err(check(&loaded));
         }
         Ok(loaded)
     }
@@ -320,6 +318,28 @@ impl CommandLine {
     /// Prints a page about a command, and gives the exit code for whether that went well.
     pub fn print_page(command: &Command, page: Page) -> ExitCode {
         print(&generate::page(command, page))
+    }
+}
+
+/// Does what `--check-config` asks for beyond loading: warnings are told, and the files for TLS are read.
+fn check(loaded: &Loaded) -> ExitCode {
+    for warning in loaded.warnings() {
+        eprintln!("warning: {warning}");
+    }
+    // The process ends after this, and may be where the server's files are relative to.
+    let there = match &loaded.settings.process.chdir {
+        Some(directory) => env::set_current_dir(directory),
+        None => Ok(()),
+    };
+    let result = there
+        .map_err(|error| format!("chdir: {error}"))
+        .and_then(|()| Entry::new(&loaded.settings).map_err(|error| error.to_string()));
+    match result {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(fault) => {
+            eprintln!("error: {fault}");
+            ExitCode::from(USAGE)
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 //! below, and above it the limits and time-outs that hyper leaves to its user.
 
 #[allow(dead_code, reason = "until the workers use it")]
-mod entry;
+pub(crate) mod entry;
 #[allow(dead_code, reason = "until the workers use it")]
 pub(crate) mod forwarded;
 #[allow(dead_code, reason = "until the workers use it")]

@@ -11,7 +11,8 @@ use greenpatch::sync::Event as Flag;
 use http::{HeaderName, HeaderValue, header};
 use serde::Serialize;
 
-use super::producer::{Writer, spawn};
+use super::producer::Writer;
+use super::thread::spawn;
 use super::{Body, IntoResponse, Response, ResponseExt};
 
 /// A response of events, which `send` sends as they come.

@@ -15,9 +15,12 @@
 //! | `parameters` | the parameters of a path, and the query |
 //! | `events` | server-sent events |
 //! | `websocket` | WebSockets |
+//! | `ambient`, `thread` | what a handler finds around it, and threads that inherit it |
 //! | `wait` | how a plain function waits for a future |
 //! | `file`, `directory`, `conditional` | files as responses |
 
+#[allow(dead_code, reason = "for the worker classes")]
+mod ambient;
 mod body;
 mod conditional;
 mod directory;
@@ -31,10 +34,13 @@ mod producer;
 pub mod response;
 mod router;
 mod service;
+mod thread;
 mod wait;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 
+#[allow(unused_imports, reason = "for the worker classes")]
+pub(crate) use ambient::Ambient;
 pub use body::{Body, BoxError};
 pub use directory::Directory;
 pub use error::{BadContent, HttpError};

@@ -16,7 +16,6 @@ use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
-use std::thread;
 
 use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
@@ -25,6 +24,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::BoxError;
+use super::thread::spawn;
 use super::wait::wait_for;
 
 /// Most bytes in one piece of content that was copied or read.
@@ -151,17 +151,6 @@ impl Producer {
     pub(super) fn start(self) -> io::Result<()> {
         spawn("content", || self.run())
     }
-}
-
-/// Runs `run` on a new thread: a green one where the caller is green.
-pub(super) fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    let name = name.to_owned();
-    if greenpatch::thread::is_green() {
-        greenpatch::Builder::new().name(name).spawn(run)?;
-    } else {
-        thread::Builder::new().name(name).spawn(run)?;
-    }
-    Ok(())
 }
 
 /// Sends what a reader gives, each read's bytes at once.

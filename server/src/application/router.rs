@@ -11,12 +11,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use http::{HeaderValue, Method, StatusCode, Uri, header};
 
 use super::marker;
 use super::parameters::Parameters;
+use crate::observe as metrics;
+
 use super::{Handler, IntoResponse, Request, Response, ResponseExt, response};
 
 /// Routes by path and method, each with a function that answers.
@@ -89,6 +91,7 @@ struct Place {
     methods: Vec<(Method, Route)>,
     /// For the methods that are not named.
     any: Option<Route>,
+    name: RouteName,
 }
 
 /// A path that one function answers with all that is below it.
@@ -98,6 +101,7 @@ struct Prefix {
     /// Whether the function sees paths without the prefix.
     is_mount: bool,
     route: Route,
+    name: RouteName,
 }
 
 /// A function, with the middleware that it brought along from a nested router.
@@ -207,6 +211,7 @@ impl Router {
             path: String::new(),
             is_mount: false,
             route,
+            name: RouteName::default(),
         });
         for mut below in router.prefixes.into_iter().chain(fallback) {
             below.path.insert_str(0, prefix);
@@ -231,6 +236,7 @@ impl Router {
             path: valid_prefix(prefix).to_owned(),
             is_mount: true,
             route: Route::new(handler),
+            name: RouteName::default(),
         });
         self
     }
@@ -272,6 +278,7 @@ impl Router {
                 path: path.to_owned(),
                 methods: Vec::new(),
                 any: None,
+                name: RouteName::default(),
             });
             self.places.len() - 1
         });
@@ -324,17 +331,18 @@ impl Router {
         if let Ok(found) = self.tree.at(path) {
             let place = &self.places[*found.value];
             Parameters::new(&found.params, BELOW).put_into(&mut request);
-            let Some(route) = place.route(request.method()) else {
-                return self.run(request, &[], &|request| place.without_route(&request));
+            let response = match place.route(request.method()) {
+                Some(route) => self.run(request, &route.middleware, &*route.function),
+                None => self.run(request, &[], &|request| place.without_route(&request)),
             };
-            return self.run(request, &route.middleware, &*route.function);
+            return place.name.put_into(response, &place.path);
         }
         if let Ok(found) = self.prefix_tree.at(path) {
             let prefix = &self.prefixes[*found.value];
             Parameters::new(&found.params, BELOW).put_into(&mut request);
-            return self.run(request, &prefix.route.middleware, &|request| {
-                prefix.call(request)
-            });
+            let inner = &prefix.route.middleware;
+            let response = self.run(request, inner, &|request| prefix.call(request));
+            return prefix.name.put_into(response, &prefix.path);
         }
         match &self.fallback {
             Some(route) => self.run(request, &route.middleware, &*route.function),
@@ -372,6 +380,23 @@ impl Prefix {
             *request.uri_mut() = without_segments(request.uri(), segments);
         }
         (self.route.function)(request)
+    }
+}
+
+/// A route's name, for metrics and logs.
+///
+/// Names are kept for ever, so it is made when the router is complete and has begun to serve: then its path is the whole one.
+#[derive(Clone, Default)]
+struct RouteName(OnceLock<metrics::Route>);
+
+impl RouteName {
+    /// Puts it into the response, unless an inner router has put its own.
+    fn put_into(&self, mut response: Response, path: &str) -> Response {
+        let extensions = response.extensions_mut();
+        if extensions.get::<metrics::Route>().is_none() {
+            extensions.insert(*self.0.get_or_init(|| metrics::Route::new(path)));
+        }
+        response
     }
 }
 
@@ -662,6 +687,23 @@ mod tests {
         assert_eq!(asked("/tenant/x/y/z"), ok("x /y/z"));
         assert_eq!(asked("/deep/er/and/x"), ok("deeper /and/x"));
         assert_eq!(asked("/a/b//evil"), ok("other //evil"));
+    }
+
+    #[test]
+    fn a_response_tells_by_which_route_it_came() {
+        let users = Router::new().get("/{id}", || "");
+        let router = Router::new()
+            .nest("/users", users)
+            .mount("/files", || StatusCode::NOT_FOUND);
+        let name = |method, target| {
+            let response = router.call(request(method, target));
+            let route = response.extensions().get::<metrics::Route>().copied();
+            route.map(metrics::Route::name)
+        };
+        assert_eq!(name("GET", "/users/7"), Some("/users/{id}"));
+        assert_eq!(name("POST", "/users/7"), Some("/users/{id}"));
+        assert_eq!(name("GET", "/files/a/b"), Some("/files"));
+        assert_eq!(name("GET", "/nowhere"), None);
     }
 
     #[test]

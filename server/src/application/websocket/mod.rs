@@ -35,7 +35,7 @@ pub use socket::{Sender, WebSocket};
 pub use tungstenite::protocol::frame::coding::CloseCode;
 pub use tungstenite::{Error, Message, protocol::CloseFrame};
 
-use super::producer::spawn;
+use super::thread::spawn;
 use super::wait::wait_for;
 use super::{HttpError, IntoResponse, Request, Response, ResponseExt};
 

@@ -28,11 +28,11 @@ const GUNICORNS: [Case; 8] = [
         ("GET", "/a%20b/%22q%22?x=1&y=%20", Version::HTTP_11),
         &[
             ("Referer", r#"http://r/?"q""#),
-            ("User-Agent", r#"cur"l\"#),
+            ("User-Agent", r#"cur"l"#),
             ("X-Thing", r#"th"ing"#),
         ],
         200,
-        r#"127.0.0.1|-|-|GET /a%20b/%22q%22?x=1&y=%20 HTTP/1.1|GET|/a b/\"q\"|x=1&y=%20|HTTP/1.1|200|5|5|http://r/?\"q\"|cur\"l\|th\"ing|say \"hi\"|127.0.0.1|th\"ing|/a%20b/%22q%22?x=1&y=%20|/a b/\"q\"|-|-|100%"#,
+        r#"127.0.0.1|-|-|GET /a%20b/%22q%22?x=1&y=%20 HTTP/1.1|GET|/a b/\"q\"|x=1&y=%20|HTTP/1.1|200|5|5|http://r/?\"q\"|cur\"l|th\"ing|say \"hi\"|127.0.0.1|th\"ing|/a%20b/%22q%22?x=1&y=%20|/a b/\"q\"|-|-|100%"#,
     ),
     (
         ("POST", "/missing", Version::HTTP_10),
@@ -116,6 +116,15 @@ fn line(format: &Format, record: &Record) -> String {
     format.write(record, &clock, &mut line);
     assert_eq!(line.pop(), Some(b'\n'));
     String::from_utf8(line).unwrap()
+}
+
+/// gunicorn writes a backslash as it is, so that one before a quote seems to take it into the text.
+#[test]
+fn a_backslash_does_not_take_the_closing_quote_along() {
+    let format: Format = r#""%(a)s" %(s)s"#.parse().unwrap();
+    let fields = [("User-Agent", r#"a\" 500 b\"#)];
+    let record = record(&format, ("GET", "/", Version::HTTP_11), &fields, 200);
+    assert_eq!(line(&format, &record), r#""a\\\" 500 b\\" 200"#);
 }
 
 #[test]

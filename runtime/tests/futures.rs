@@ -6,17 +6,17 @@ use std::mem::MaybeUninit;
 use std::net::Shutdown;
 use std::os::fd::{AsFd, AsRawFd};
 use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use futures::future::{join, join_all, select_all};
+use futures::future::{Either, join, join_all, select, select_all};
 use greenpatch_runtime::future::{
     AsyncFd, Handle, Hangup, Interest, block_on, sleep, sleep_until, timeout,
 };
-use greenpatch_runtime::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use greenpatch_runtime::net::{TcpListener, TcpStream, UnixDatagram, UnixListener, UnixStream};
 use greenpatch_runtime::{Patch, Runtime, spawn, time, yield_now};
 use harness::unpatched::{on_green_threads, runtime};
 use harness::{SHORT, Watchdog, eventually, pause};
@@ -774,4 +774,229 @@ fn what_waits_for_a_runtime_that_ends_is_woken_and_told() {
     assert!(message.contains("has ended"), "{message}");
     // What is over is over.
     block_on(handle.sleep(Duration::ZERO));
+}
+
+#[test]
+fn a_waker_may_poll_what_wakes_it_or_drop_it() {
+    on_one_and_two_workers(|| {
+        let (mut ours, theirs) = tcp_pair();
+        let kept = Arc::new(Mutex::new(Some(AsyncFd::new(theirs).unwrap())));
+        let read = Arc::new(AtomicUsize::new(0));
+        // Polls again, on the worker's own stack, until there is nothing or the connection has ended. It may be woken as it polls.
+        struct Inline {
+            stream: Arc<Mutex<Option<AsyncFd<TcpStream>>>>,
+            is_woken: AtomicBool,
+            read: Arc<AtomicUsize>,
+        }
+        impl Inline {
+            fn poll(self: &Arc<Self>, stream: &mut Option<AsyncFd<TcpStream>>) {
+                let waker = Waker::from(self.clone());
+                let mut buffer = [0; 10];
+                while let Some(Poll::Ready(outcome)) =
+                    (stream.as_ref()).map(|stream| poll_read(stream, &waker, &mut buffer))
+                {
+                    match outcome.unwrap() {
+                        0 => drop(stream.take()),
+                        count => drop(self.read.fetch_add(count, Ordering::SeqCst)),
+                    }
+                }
+            }
+        }
+        impl Wake for Inline {
+            fn wake(self: Arc<Self>) {
+                self.is_woken.store(true, Ordering::SeqCst);
+                while self.is_woken.load(Ordering::SeqCst) {
+                    let Ok(mut stream) = self.stream.try_lock() else {
+                        return;
+                    };
+                    while self.is_woken.swap(false, Ordering::SeqCst) {
+                        self.poll(&mut stream);
+                    }
+                }
+            }
+        }
+        let task = Arc::new(Inline {
+            stream: kept.clone(),
+            is_woken: AtomicBool::new(false),
+            read: read.clone(),
+        });
+        task.wake();
+        for n in 1..=100 {
+            ours.write_all(&[0; 25]).unwrap();
+            eventually(|| read.load(Ordering::SeqCst) == 25 * n);
+        }
+        drop(ours);
+        eventually(|| Arc::strong_count(&kept) == 1);
+        assert!(kept.lock().unwrap().is_none());
+    });
+}
+
+#[test]
+fn a_datagram_socket_that_is_shut_is_at_its_end() {
+    on_one_and_two_workers(|| {
+        let (ours, theirs) = UnixDatagram::pair().unwrap();
+        let theirs = AsyncFd::new(theirs).unwrap();
+        let (counter, waker) = Counter::new();
+        ours.send(b"one").unwrap();
+        ours.send(b"three").unwrap();
+        let mut buffer = [0; 100];
+        let mut lengths = Vec::new();
+        while let Poll::Ready(length) = poll_read(&theirs, &waker, &mut buffer) {
+            lengths.push(length.unwrap());
+        }
+        assert_eq!(lengths, [3, 5]);
+        theirs.get_ref().shutdown(Shutdown::Read).unwrap();
+        eventually(|| counter.get() == 1);
+        let end = poll_read(&theirs, &waker, &mut buffer).map(Result::unwrap);
+        assert_eq!(end, Poll::Ready(0));
+    });
+}
+
+/// Tasks on green threads and OS threads read from the same connections, give up, come back, and miss nothing.
+#[test]
+fn nothing_is_lost_when_tasks_come_and_go_on_all_kinds_of_threads() {
+    const STREAMS: usize = 8;
+    const BYTES: usize = 3_000;
+    let _watchdog = Watchdog::start();
+    let runtime = runtime(2);
+    let (readers, writers): (Vec<_>, Vec<_>) = runtime.run(|| {
+        let pair = |_| UnixStream::pair().unwrap();
+        let pairs = (0..STREAMS).map(pair);
+        pairs
+            .map(|(one, other)| (Arc::new(AsyncFd::new(one).unwrap()), other))
+            .unzip()
+    });
+    let got = Arc::new(AtomicUsize::new(0));
+    let read_all = |reader: Arc<AsyncFd<UnixStream>>, got: Arc<AtomicUsize>, handle: Handle| {
+        move || {
+            let mut naps = 0_u64;
+            loop {
+                naps += 1;
+                let nap = handle.sleep(Duration::from_micros(naps * 37 % 300));
+                let mut buffer = [0; 7];
+                let outcome = block_on(async {
+                    let (read, nap) = (pin!(reader.read(&mut buffer)), pin!(nap));
+                    match select(read, nap).await {
+                        Either::Left((read, _)) => Some(read.unwrap()),
+                        Either::Right(_) => None,
+                    }
+                });
+                match outcome {
+                    Some(0) => return,
+                    Some(read) => drop(got.fetch_add(read, Ordering::SeqCst)),
+                    None => {}
+                }
+            }
+        }
+    };
+    let handle = readers[0].handle();
+    let (mut green, mut os) = (Vec::new(), Vec::new());
+    for reader in &readers {
+        let read = || read_all(reader.clone(), got.clone(), handle.clone());
+        green.push(runtime.spawn(read()));
+        green.push(runtime.spawn(read()));
+        os.push(thread::spawn(read()));
+    }
+    let writing = runtime.spawn(move || {
+        for n in 0..BYTES {
+            for mut writer in &writers {
+                writer.write_all(&[n as u8]).unwrap();
+            }
+            if n.is_multiple_of(100) {
+                time::sleep(Duration::from_micros(200));
+            }
+        }
+    });
+    writing.join().unwrap();
+    green.into_iter().for_each(|green| green.join().unwrap());
+    os.into_iter().for_each(|os| os.join().unwrap());
+    assert_eq!(got.load(Ordering::SeqCst), STREAMS * BYTES);
+}
+
+#[test]
+fn a_runtime_may_end_while_other_threads_poll() {
+    let _watchdog = Watchdog::start();
+    for round in 0..50 {
+        let runtime = runtime(1 + round % 2);
+        let (handle, stream, _ours) = runtime.run(|| {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            let stream = Arc::new(AsyncFd::new(theirs).unwrap());
+            (Handle::current().unwrap(), stream, ours)
+        });
+        let reading: Vec<_> = (0..2)
+            .map(|_| {
+                let stream = stream.clone();
+                thread::spawn(move || block_on(stream.read(&mut [0])).unwrap_err())
+            })
+            .collect();
+        let sleeping = thread::spawn(move || block_on(handle.sleep(Duration::MAX)));
+        if round % 3 == 0 {
+            thread::yield_now();
+        }
+        drop(runtime);
+        for reading in reading {
+            let error = reading.join().unwrap();
+            assert!(error.to_string().contains("has ended"), "{error}");
+        }
+        assert!(sleeping.join().is_err());
+    }
+}
+
+#[test]
+fn a_forked_child_lets_go_of_its_parents_futures_and_has_its_own() {
+    let _watchdog = Watchdog::start();
+    let runtime = runtime(1);
+    let (counter, waker) = Counter::new();
+    let (mut ours, stream, mut asleep) = runtime.run(|| {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let stream = AsyncFd::new(theirs).unwrap();
+        assert!(poll_read(&stream, &waker, &mut [0]).is_pending());
+        let mut asleep = Box::pin(sleep(Duration::from_secs(1000)));
+        let mut context = Context::from_waker(&waker);
+        assert!(asleep.as_mut().poll(&mut context).is_pending());
+        (ours, stream, asleep)
+    });
+    let in_child = |stream: AsyncFd<UnixStream>| {
+        match poll_read(&stream, Waker::noop(), &mut [0]) {
+            Poll::Ready(Err(error)) => assert!(error.to_string().contains("fork"), "{error}"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(stream.hangup(), None);
+        let runtime = self::runtime(1);
+        drop(stream);
+        runtime.run(|| {
+            let (mut ours, theirs) = UnixStream::pair().unwrap();
+            let theirs = AsyncFd::new(theirs).unwrap();
+            let writing = spawn(move || {
+                time::sleep(Duration::from_millis(1));
+                ours.write_all(b"child").unwrap();
+            });
+            let mut buffer = [0; 10];
+            block_on(async {
+                assert_eq!(theirs.read(&mut buffer).await.unwrap(), 5);
+                assert_eq!(theirs.until_hangup().await.unwrap(), Hangup::Full);
+                sleep(Duration::from_millis(1)).await;
+            });
+            writing.join().unwrap();
+        });
+    };
+    // SAFETY: the child ends at once when it has done its part, and takes no lock that another thread may have held.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            in_child(stream);
+            drop(asleep);
+        }));
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(i32::from(outcome.is_err())) };
+    }
+    let mut status = 0;
+    // SAFETY: a valid place for the status.
+    assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+    assert_eq!(status, 0);
+    assert_eq!(counter.get(), 0);
+    ours.write_all(b"parent").unwrap();
+    assert_eq!(block_on(stream.read(&mut [0; 10])).unwrap(), 6);
+    asleep.as_mut().reset_after(SHORT);
+    block_on(asleep);
 }

@@ -1,8 +1,12 @@
 //! What does not fit together, although each setting alone is right.
 
-use super::origin::Origin;
+use std::path::Path;
+
+use super::load::Loaded;
+use super::origin::{Origin, SettingsError};
 use super::settings::{ClientCerts, Settings};
 use super::table;
+use crate::protocol;
 use crate::worker::WorkerClass;
 
 /// Adds what keeps the server from running.
@@ -74,6 +78,15 @@ fn tls(settings: &Settings, origins: &[Origin], faults: &mut Vec<String>) {
             from("certfile")
         ));
     }
+}
+
+/// Whether the files that settings name can be used. Relative paths count from where the server goes.
+pub(crate) fn files(loaded: &Loaded, directory: &Path) -> Result<(), SettingsError> {
+    let settings = &loaded.settings;
+    let directory = settings.process.chdir.as_deref().unwrap_or(directory);
+    protocol::check_files(&settings.tls, directory).map_err(|error| SettingsError {
+        faults: vec![error.to_string()],
+    })
 }
 
 /// What changes nothing although it was set, or is risky.

@@ -11,6 +11,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Parser, ValueHint};
 
 use super::absent::ABSENT;
+use super::check;
 use super::generate::{self, Page};
 use super::kinds::{Form, Hint};
 use super::load::{self, COMMAND_ARGUMENTS, CONFIG, Environment, Layers, Loaded};
@@ -244,7 +245,7 @@ impl Options {
 
 impl CommandLine {
     /// Makes settings of the defaults, the file, the environment and the options, of which later ones win. The file is read now,
-    /// so that another call sees what has changed in it.
+    /// so that another call sees what has changed in it; those of TLS are, too, to see whether they can be used.
     ///
     /// # Errors
     /// Names every fault: the setting, its value, where it comes from, and what to do instead.
@@ -261,7 +262,9 @@ impl CommandLine {
             arguments: further.given,
             file: named,
         };
-        load::load(layers, &self.environment, &self.directory, faults)
+        let loaded = load::load(layers, &self.environment, &self.directory, faults)?;
+        check::files(&loaded, &self.directory)?;
+        Ok(loaded)
     }
 
     /// The directory in which the process was started.

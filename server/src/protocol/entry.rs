@@ -4,6 +4,7 @@
 use std::fmt;
 #[cfg(feature = "tls")]
 use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use greenpatch::future::timeout;
@@ -15,7 +16,7 @@ use super::stream::Stream;
 use super::tls::{Tls, TlsDetails, TlsError};
 use crate::application::{Peer, Scheme};
 use crate::observe::log;
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 
 /// How the connections of a server begin.
 pub(crate) struct Entry {
@@ -55,17 +56,16 @@ impl Entry {
     /// # Errors
     /// If one of those cannot be used.
     pub(crate) fn new(settings: &Settings) -> Result<Entry, EntryError> {
+        let tls = match settings.tls.is_on() {
+            true => Some(load(&settings.tls)?),
+            false => None,
+        };
         #[cfg(not(feature = "tls"))]
-        if settings.tls.is_on() {
-            return Err(EntryError::NoTls);
-        }
+        let _: Option<()> = tls;
         Ok(Entry {
             proxy: Expectation::new(&settings.proxy),
             #[cfg(feature = "tls")]
-            tls: match settings.tls.is_on() {
-                true => Some(Tls::load(&settings.tls)?),
-                false => None,
-            },
+            tls,
             limit: settings.timeouts.header,
         })
     }
@@ -166,6 +166,34 @@ impl Entry {
             io: stream.into(),
         })
     }
+}
+
+/// Whether the files of TLS can be used, read from `directory` if their paths are relative.
+///
+/// # Errors
+/// As [`Entry::new`].
+pub(crate) fn check_files(tls: &settings::Tls, directory: &Path) -> Result<(), EntryError> {
+    if !tls.is_on() {
+        return Ok(());
+    }
+    let from_there = |paths: &[PathBuf]| paths.iter().map(|path| directory.join(path)).collect();
+    let tls = settings::Tls {
+        certfile: from_there(&tls.certfile),
+        keyfile: from_there(&tls.keyfile),
+        ca_certs: tls.ca_certs.as_ref().map(|path| directory.join(path)),
+        client_certs: tls.client_certs,
+    };
+    load(&tls).map(drop)
+}
+
+#[cfg(feature = "tls")]
+fn load(settings: &settings::Tls) -> Result<Tls, EntryError> {
+    Tls::load(settings).map_err(EntryError::Tls)
+}
+
+#[cfg(not(feature = "tls"))]
+fn load(_: &settings::Tls) -> Result<(), EntryError> {
+    Err(EntryError::NoTls)
 }
 
 /// Whether an error says that the client has left.

@@ -16,5 +16,6 @@ mod stream;
 mod tls;
 
 pub use entry::EntryError;
+pub(crate) use entry::check_files;
 #[cfg(feature = "tls")]
 pub use tls::{TlsDetails, TlsError};

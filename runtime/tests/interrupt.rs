@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use greenpatch_runtime::interrupt::{Cancellable, Piece};
 use greenpatch_runtime::net::{TcpListener, TcpStream};
 use greenpatch_runtime::sync::{Event, Mutex};
 use greenpatch_runtime::time::{sleep, timeout};
@@ -478,5 +479,77 @@ fn park_and_unpark_lose_nothing_between_green_and_os_threads() {
             pong.thread().unpark();
         }
         pong.join().unwrap();
+    });
+}
+
+/// What a green thread that works in pieces tells of the one that it has begun.
+type Begun = (Arc<Cancellable>, Piece);
+
+fn next<T>(receiver: &std::sync::mpsc::Receiver<T>) -> T {
+    loop {
+        match receiver.try_recv() {
+            Ok(value) => return value,
+            Err(_) => yield_now(),
+        }
+    }
+}
+
+#[test]
+fn a_cancelled_piece_of_work_ends_its_waits_and_no_later_ones() {
+    on_workers(|| {
+        let (sender, pieces) = std::sync::mpsc::channel::<Begun>();
+        let server = spawn(move || {
+            Cancellable::scope(|work| {
+                let listener = silent_listener();
+                let mut ends = Vec::new();
+                for _ in 0..3 {
+                    sender.send((work.clone(), work.begin())).unwrap();
+                    ends.push(listener.accept().map(drop).map_err(|error| error.kind()));
+                    assert_eq!(checkpoint(), Err(Interrupted::Cancelled));
+                    let again = listener.accept().unwrap_err();
+                    assert!(is_cancellation(&again), "{again}");
+                }
+                work.end();
+                assert_eq!(checkpoint(), Ok(()));
+                ends
+            })
+        });
+        let mut before: Option<Begun> = None;
+        for _ in 0..3 {
+            let (work, piece) = next(&pieces);
+            if let Some((work, piece)) = before {
+                assert!(!work.cancel(piece), "a piece that is over");
+            }
+            assert!(work.cancel(piece));
+            before = Some((work, piece));
+        }
+        let ends = server.join().unwrap();
+        assert!(ends.iter().all(Result::is_err), "{ends:?}");
+    });
+}
+
+#[test]
+fn a_piece_of_work_that_is_cancelled_before_it_waits_does_not_wait() {
+    on_workers(|| {
+        Cancellable::scope(|work| {
+            let piece = work.begin();
+            assert!(work.cancel(piece));
+            assert!(!work.cancel(piece), "twice");
+            let error = silent_listener().accept().unwrap_err();
+            assert!(is_cancellation(&error), "{error}");
+            shield(|| assert_eq!(checkpoint(), Ok(())));
+        });
+        assert_eq!(checkpoint(), Ok(()));
+    });
+}
+
+#[test]
+fn a_late_cancellation_finds_nobody() {
+    on_workers(|| {
+        let (work, piece) = Cancellable::scope(|work| (work.clone(), work.begin()));
+        // Its scope was left without an end of the piece: the mark is set, and nobody is in it.
+        work.cancel(piece);
+        sleep(SHORT);
+        assert_eq!(checkpoint(), Ok(()));
     });
 }

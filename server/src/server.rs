@@ -2,23 +2,23 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
-use std::sync::Arc;
-use std::time::Duration;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::presence::Connections;
+use crate::application::IntoApplication;
 use crate::settings::Settings;
+use crate::worker::listener::Listener;
+use crate::worker::{self, Hooks, StopHandle};
 
-/// A server that listens and does not serve yet.
+/// A server that listens and does not serve yet: one worker, in this process.
 ///
-/// One of the `run_` methods, one for each worker class, serves until [`StopHandle::stop`] is
-/// called and the requests then under way are answered.
+/// It serves until [`StopHandle::stop`] is called and the requests then under way are answered.
 #[derive(Debug)]
 pub struct Server {
-    pub(crate) listener: TcpListener,
-    pub(crate) settings: Settings,
+    listener: TcpListener,
+    address: SocketAddr,
+    settings: Settings,
     stop: StopHandle,
 }
 
@@ -36,16 +36,11 @@ impl Server {
         for candidate in address.to_socket_addrs().map_err(fail)? {
             match listen(candidate, settings.backlog) {
                 Ok(listener) => {
-                    let address = listener.local_addr().map_err(fail)?;
-                    let connections = Arc::default();
-                    let stop = StopHandle {
-                        address,
-                        connections,
-                    };
                     return Ok(Server {
+                        address: listener.local_addr().map_err(fail)?,
                         listener,
                         settings,
-                        stop,
+                        stop: StopHandle::new(),
                     });
                 }
                 Err(error) => last = error,
@@ -56,7 +51,7 @@ impl Server {
 
     /// The address that the server listens on.
     pub fn local_addr(&self) -> SocketAddr {
-        self.stop.address
+        self.address
     }
 
     /// A handle that stops the server from another thread.
@@ -64,8 +59,18 @@ impl Server {
         self.stop.clone()
     }
 
-    pub(crate) fn connections(&self) -> &Arc<Connections> {
-        &self.stop.connections
+    /// Serves an application in the worker class that the settings name, until it is stopped.
+    ///
+    /// # Errors
+    /// If the runtime, a thread or the listening socket cannot be made ready.
+    pub fn serve<M>(self, application: impl IntoApplication<M>) -> Result<(), ServeError> {
+        worker::serve(
+            application.into_application(),
+            vec![Listener::Tcp(self.listener)],
+            &self.settings,
+            &self.stop,
+            Hooks::none(),
+        )
     }
 }
 
@@ -82,42 +87,6 @@ fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
-}
-
-/// Stops a [`Server`] from any thread.
-#[derive(Clone)]
-pub struct StopHandle {
-    address: SocketAddr,
-    connections: Arc<Connections>,
-}
-
-impl StopHandle {
-    /// Begins to stop: connections that came before are served, later ones are not accepted, idle
-    /// ones are closed, requests under way are finished. The server's `run_` method returns when
-    /// all that is done.
-    pub fn stop(&self) {
-        const PATIENCE: Duration = Duration::from_secs(1);
-        if !self.connections.stop() {
-            return;
-        }
-        // The thread that accepts may be asleep in the kernel; one more connection wakes it. If
-        // this one is not taken, the backlog is full, and so the thread is not asleep.
-        let mut address = self.address;
-        match address.ip() {
-            IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
-            IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
-            _ => {}
-        }
-        let _ = TcpStream::connect_timeout(&address, PATIENCE);
-    }
-}
-
-impl fmt::Debug for StopHandle {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StopHandle")
-            .field("address", &self.address)
-            .finish_non_exhaustive()
-    }
 }
 
 /// An address that cannot be listened on.

@@ -69,10 +69,15 @@ impl TaskHeader {
     /// The green thread's waits are cut short from now on.
     pub(crate) fn cancel(&self) {
         let before = self.state.fetch_or(state::CANCELLED, Ordering::AcqRel);
+        if before & (state::CANCELLED | state::ENDED) == 0 {
+            self.end_wait();
+        }
+    }
+
+    /// Lets the green thread look again whether the wait that it is in, if it is in one, is over.
+    pub(crate) fn end_wait(&self) {
         let green = self.control_block.load(Ordering::Acquire);
-        if before & (state::CANCELLED | state::ENDED) == 0
-            && let Some(green) = NonNull::new(green)
-        {
+        if let Some(green) = NonNull::new(green) {
             // SAFETY: `set_green` alone stores here, and control blocks stay. A later green thread in it allows for a wake-up
             // without reason.
             unsafe { GreenRef::new(green.cast()) }.unpark();

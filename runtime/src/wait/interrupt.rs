@@ -15,6 +15,8 @@
 //! | ours that tell of a time-out: channels, queues, `Event`, `*_timeout` | their time-out | their error, or the time-out |
 //! | locks, joins, barriers, `block_on`, and std's channels and condition variables | not cut short | not cut short |
 //!
+//! What one green thread does for many, one after another, is cancelled piece by piece: [`Cancellable`].
+//!
 //! Locks are not interrupted because what they guard could not be left in order.
 //!
 //! **How.** Each thread has a list of the scopes that it has entered, the innermost last; a wait looks for the earliest
@@ -31,7 +33,7 @@ use std::cell::RefCell;
 use std::error::Error;
 use std::mem::{self, ManuallyDrop};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -39,6 +41,7 @@ use rustix::io::Errno;
 
 use crate::base::deadline::Deadline;
 use crate::sched::context;
+use crate::sched::task::{Task, TaskHeader};
 
 /// Why a wait was cut short.
 ///
@@ -122,21 +125,30 @@ thread_local! {
         const { ManuallyDrop::new(RefCell::new(Vec::new())) };
 }
 
-/// One [`timeout`] or [`shield`]; see the module's page.
+/// One [`timeout`], [`shield`] or [`Cancellable::scope`]; see the module's page.
 struct Scope {
-    /// Until when its waits may last; `None` for a shield.
-    deadline: Option<Deadline>,
+    kind: Kind,
     /// Its call has returned.
     is_left: AtomicBool,
     /// A wait was cut short because its own time was over.
     was_cut: AtomicBool,
 }
 
+/// What a scope does to the waits in it.
+enum Kind {
+    /// They last until then at most.
+    Until(Deadline),
+    /// No scope around it concerns them, nor the green thread's own cancellation.
+    Shield,
+    /// They end when the piece of work is cancelled that is being done.
+    Cancellable(Arc<Cancellable>),
+}
+
 impl Scope {
     /// Makes a scope the innermost of this thread.
-    fn enter(deadline: Option<Deadline>) -> Entered {
+    fn enter(kind: Kind) -> Entered {
         let scope = Arc::new(Scope {
-            deadline,
+            kind,
             is_left: AtomicBool::new(false),
             was_cut: AtomicBool::new(false),
         });
@@ -145,7 +157,14 @@ impl Scope {
     }
 
     fn is_shield(&self) -> bool {
-        self.deadline.is_none()
+        matches!(self.kind, Kind::Shield)
+    }
+
+    fn deadline(&self) -> Option<Deadline> {
+        match self.kind {
+            Kind::Until(deadline) => Some(deadline),
+            Kind::Shield | Kind::Cancellable(_) => None,
+        }
     }
 }
 
@@ -217,7 +236,7 @@ pub fn timeout<F, T>(time: Duration, f: F) -> Result<T, Elapsed<T>>
 where
     F: FnOnce() -> T,
 {
-    let scope = Scope::enter(Some(Deadline::after(time)));
+    let scope = Scope::enter(Kind::Until(Deadline::after(time)));
     let value = f();
     if scope.was_cut() {
         Err(Elapsed { value, time })
@@ -249,8 +268,114 @@ pub fn shield<F, T>(f: F) -> T
 where
     F: FnOnce() -> T,
 {
-    let _scope = Scope::enter(None);
+    let _scope = Scope::enter(Kind::Shield);
     f()
+}
+
+/// A green thread's work in pieces, each of which others may cancel: for one that serves many, one after another, as
+/// a thread of a pool does. [`JoinHandle::cancel`](crate::JoinHandle::cancel) would end its service to all of them.
+///
+/// A cancelled piece fares as a cancelled green thread does: its calls that would have to wait fail with `ECANCELED`, the one it
+/// waits in among them, until the next piece begins. Beginning and ending one costs an atomic operation each.
+///
+/// ```
+/// use std::sync::mpsc;
+/// use std::time::Duration;
+/// use greenpatch_runtime::{Interrupted, checkpoint, interrupt::Cancellable, run, spawn, time};
+///
+/// run(|| {
+///     let (sender, pieces) = mpsc::channel();
+///     let server = spawn(move || {
+///         Cancellable::scope(|work| {
+///             sender.send((work.clone(), work.begin())).unwrap();
+///             time::sleep(Duration::from_secs(3600)); // Returns early.
+///             let first = checkpoint();
+///             work.begin();
+///             (first, checkpoint())
+///         })
+///     });
+///     let (work, piece) = loop {
+///         match pieces.try_recv() {
+///             Ok(begun) => break begun,
+///             Err(_) => greenpatch_runtime::yield_now(),
+///         }
+///     };
+///     assert!(work.cancel(piece));
+///     assert_eq!(server.join().unwrap(), (Err(Interrupted::Cancelled), Ok(())));
+///     assert!(!work.cancel(piece), "that piece is over");
+/// });
+/// ```
+pub struct Cancellable {
+    /// Twice the number of the present piece, and one more if it is cancelled. Only the owner changes the number, by a store;
+    /// a canceller sets the lowest bit if the number is still the one that it knows. What the owner did before it began
+    /// a piece has happened before the piece is cancelled, and nothing else depends on it.
+    word: AtomicU64,
+    /// Whose waits end.
+    task: Arc<dyn Task>,
+}
+
+/// Names one piece of a [`Cancellable`]'s work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece(u64);
+
+impl Cancellable {
+    /// Runs `f`, in which the waits of the calling green thread end when its piece of work is cancelled.
+    ///
+    /// The first piece begins with [`begin`](Self::begin). On an OS thread nothing is cut short.
+    pub fn scope<F, T>(f: F) -> T
+    where
+        F: FnOnce(&Arc<Cancellable>) -> T,
+    {
+        let task: Arc<dyn Task> = match context::green() {
+            Some(green) => green.life().task.clone(),
+            None => Arc::new(TaskHeader::new(None, None)),
+        };
+        let cancellable = Arc::new(Cancellable {
+            word: AtomicU64::new(0),
+            task,
+        });
+        let _scope = Scope::enter(Kind::Cancellable(cancellable.clone()));
+        f(&cancellable)
+    }
+
+    /// For the thread whose work it is: ends the present piece, and begins another one.
+    #[inline]
+    pub fn begin(&self) -> Piece {
+        // Nobody else changes the number, so nothing is overwritten but the mark of the piece that is over.
+        let next = (self.word.load(Ordering::Relaxed) | 1).wrapping_add(1);
+        self.word.store(next, Ordering::Release);
+        Piece(next)
+    }
+
+    /// For the thread whose work it is: ends the present piece. Whoever cancels that one from now on does nothing.
+    #[inline]
+    pub fn end(&self) {
+        self.begin();
+    }
+
+    /// Cancels that piece. False if it is over, or was cancelled before.
+    pub fn cancel(&self, piece: Piece) -> bool {
+        let marked =
+            self.word
+                .compare_exchange(piece.0, piece.0 | 1, Ordering::AcqRel, Ordering::Relaxed);
+        if marked.is_ok() {
+            self.task.header().end_wait();
+        }
+        marked.is_ok()
+    }
+
+    /// Whether the present piece was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.word.load(Ordering::Acquire) & 1 != 0
+    }
+}
+
+impl fmt::Debug for Cancellable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cancellable")
+            .field("is_cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Fails if the next call that has to wait would: for long computations, and after a sleep.
@@ -302,6 +427,8 @@ pub(crate) struct Limits {
     deadline: Option<Deadline>,
     /// The earliest of the scopes around it, out to the nearest shield.
     limit: Option<Deadline>,
+    /// One of those scopes can be cancelled.
+    has_cancellable: bool,
     is_shielded: bool,
 }
 
@@ -309,15 +436,21 @@ impl Limits {
     /// That of a wait with this deadline of its own.
     pub(crate) fn new(deadline: Option<Deadline>) -> Limits {
         let mut limit: Option<Deadline> = None;
+        let mut has_cancellable = false;
         let is_shielded = any_scope(|scope| {
-            if let Some(deadline) = scope.deadline {
-                limit = Some(limit.map_or(deadline, |limit| limit.min(deadline)));
+            match &scope.kind {
+                Kind::Until(deadline) => {
+                    limit = Some(limit.map_or(*deadline, |limit| limit.min(*deadline)));
+                }
+                Kind::Cancellable(_) => has_cancellable = true,
+                Kind::Shield => {}
             }
             scope.is_shield()
         });
         Limits {
             deadline,
             limit,
+            has_cancellable,
             is_shielded,
         }
     }
@@ -330,11 +463,14 @@ impl Limits {
         }
     }
 
-    /// Fails if the green thread was cancelled. To be asked before each park; a cancellation that comes later
+    /// Fails if the green thread was cancelled, or the piece of work that it is doing. To be asked before each park; a cancellation that comes later
     /// unparks.
     #[inline]
     pub(crate) fn check_cancelled(&self) -> Result<(), Interrupted> {
         if !self.is_shielded && context::green().is_some_and(|green| green.is_cancelled()) {
+            return Err(Interrupted::Cancelled);
+        }
+        if self.has_cancellable && is_work_cancelled() {
             return Err(Interrupted::Cancelled);
         }
         Ok(())
@@ -357,10 +493,23 @@ impl Limits {
     }
 }
 
+/// Whether a piece of work is cancelled that this thread is doing, out to the nearest shield.
+#[cold]
+fn is_work_cancelled() -> bool {
+    let mut is_cancelled = false;
+    any_scope(|scope| {
+        if let Kind::Cancellable(cancellable) = &scope.kind {
+            is_cancelled |= cancellable.is_cancelled();
+        }
+        scope.is_shield()
+    });
+    is_cancelled
+}
+
 /// Marks the innermost scope whose own time is over as the one that cut a wait short.
 fn blame(now: Deadline) {
     any_scope(|scope| {
-        let is_over = scope.deadline.is_some_and(|deadline| deadline <= now);
+        let is_over = scope.deadline().is_some_and(|deadline| deadline <= now);
         if is_over {
             scope.was_cut.store(true, Ordering::Relaxed);
         }
@@ -374,7 +523,7 @@ mod tests {
 
     #[test]
     fn a_scope_that_is_left_on_another_thread_holds_on_neither() {
-        let scope = Scope::enter(Some(Deadline::from_nanos(0)));
+        let scope = Scope::enter(Kind::Until(Deadline::from_nanos(0)));
         assert_eq!(checkpoint(), Err(Interrupted::TimedOut));
         std::thread::spawn(move || {
             assert_eq!(checkpoint(), Ok(()));

@@ -29,6 +29,8 @@ use serde::de::DeserializeOwned;
 use super::BadContent;
 use super::producer::{Pipe, Producer, Source, Streams, Writer};
 use super::wait::wait_for;
+use crate::protocol::received::Received;
+use crate::protocol::refusal::Refusal;
 
 /// What goes wrong with content, or in a service.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -60,6 +62,8 @@ enum Content {
     /// In one piece; empty once it was given away.
     Whole(Bytes),
     Incoming(Incoming),
+    /// A request's, within the server's limits.
+    Received(Box<Received>),
     /// A service's stream.
     Stream(UnsyncBoxBody<Bytes, BoxError>),
     /// A reader or a closure that nobody has begun to run.
@@ -177,6 +181,11 @@ impl Body {
         Some(producer)
     }
 
+    /// Whether a service streams it, so that it is unknown when the next frame comes.
+    pub(crate) fn is_stream(&self) -> bool {
+        matches!(self.content, Content::Stream(_))
+    }
+
     /// Polls the first frame of what a service streams. A stream that has but one frame, known to be its last, becomes
     /// whole.
     ///
@@ -234,6 +243,7 @@ impl Body {
                 let frame = ready!(Pin::new(incoming).poll_frame(context));
                 Poll::Ready(frame.map(|frame| frame.map_err(Into::into)))
             }
+            Content::Received(received) => Pin::new(&mut **received).poll_frame(context),
             Content::Stream(stream) => Pin::new(stream).poll_frame(context),
             Content::Piped(pipe) => pipe.poll_frame(context),
             Content::Unbegun(_) => unreachable!("a producer was begun above"),
@@ -363,6 +373,7 @@ impl http_body::Body for Body {
             && match &self.content {
                 Content::Whole(bytes) => bytes.is_empty(),
                 Content::Incoming(incoming) => incoming.is_end_stream(),
+                Content::Received(received) => received.is_end_stream(),
                 Content::Stream(stream) => stream.is_end_stream(),
                 Content::Unbegun(source) => source.length == Some(0),
                 Content::Piped(pipe) => pipe.is_ended(),
@@ -373,6 +384,7 @@ impl http_body::Body for Body {
         let rest = match &self.content {
             Content::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
             Content::Incoming(incoming) => incoming.size_hint(),
+            Content::Received(received) => received.size_hint(),
             Content::Stream(stream) => stream.size_hint(),
             Content::Unbegun(source) => exact_or_unknown(source.length),
             Content::Piped(pipe) => exact_or_unknown(pipe.remaining()),
@@ -422,6 +434,9 @@ fn kind_of(error: &(dyn Error + 'static)) -> io::ErrorKind {
     for cause in causes {
         if let Some(error) = cause.downcast_ref::<io::Error>() {
             return error.kind();
+        }
+        if let Some(refusal) = cause.downcast_ref::<Refusal>() {
+            return refusal.error_kind();
         }
         if cause.is::<LengthLimitError>() {
             return io::ErrorKind::FileTooLarge;
@@ -493,11 +508,17 @@ impl From<Incoming> for Body {
     }
 }
 
+impl From<Received> for Body {
+    fn from(received: Received) -> Body {
+        Body::of(Content::Received(Box::new(received)))
+    }
+}
+
 impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.content {
             Content::Whole(_) => "whole",
-            Content::Incoming(_) => "incoming",
+            Content::Incoming(_) | Content::Received(_) => "incoming",
             Content::Stream(_) => "stream",
             Content::Unbegun(_) => "producer, not begun",
             Content::Piped(_) => "producer",

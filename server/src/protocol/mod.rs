@@ -1,19 +1,37 @@
 //! One connection, from its first byte to its last: hyper speaks HTTP, and what stands here is around it — the transport
 //! below, and above it the limits and time-outs that hyper leaves to its user.
+//!
+//! | file | what |
+//! |---|---|
+//! | `entry`, `proxy`, `tls` | from the accepted socket to the first byte of HTTP |
+//! | `stream`, `io`, `watched` | what hyper reads and writes |
+//! | `connection` | a connection's future |
+//! | `service`, `received`, `exchange` | one request, its content and its response |
+//! | `strict`, `forwarded` | what a request must be, and what a proxy says of it |
+//! | `refusal` | answers without a handler |
+//! | `registry`, `clock`, `sweep` | all connections, and what becomes of those that take too long |
 
-#[allow(dead_code, reason = "until the workers use it")]
+pub(crate) mod clock;
+pub(crate) mod connection;
+#[allow(dead_code, reason = "the arbiter will use the rest")]
 pub(crate) mod entry;
-#[allow(dead_code, reason = "until the workers use it")]
+pub(crate) mod exchange;
 pub(crate) mod forwarded;
-#[allow(dead_code, reason = "until the workers use it")]
+#[allow(dead_code, reason = "the arbiter will use the rest")]
 mod io;
-#[allow(dead_code, reason = "until the workers use it")]
 pub(crate) mod proxy;
-#[allow(dead_code, reason = "until the workers use it")]
-mod stream;
+pub(crate) mod received;
+pub(crate) mod refusal;
+pub(crate) mod registry;
+pub(crate) mod service;
+#[allow(dead_code, reason = "the arbiter will use the rest")]
+pub(crate) mod stream;
+mod strict;
+pub(crate) mod sweep;
 #[cfg(feature = "tls")]
-#[allow(dead_code, reason = "until the workers use it")]
+#[allow(dead_code, reason = "the arbiter will use the rest")]
 mod tls;
+mod watched;
 
 pub use entry::EntryError;
 pub(crate) use entry::check_files;

@@ -1,117 +1,208 @@
-//! Worker class `green`: a green thread for each connection.
+//! Handlers on green threads: on the stack of the driver that polls the connection, or on one of their own.
 //!
-//! Sockets and waits here are the runtime's own types, so the server is concurrent whether or not
-//! the runtime is patched. The patch decides only what happens when the *handler* blocks.
+//! On a driver a handler costs nothing more than its call. It may block there, for another driver goes on with the connections; but
+//! the connection that is being polled stands still meanwhile. So a handler that reads content as it comes gets a green thread
+//! of its own, and its connection brings the content.
+//!
+//! Whether what blocks parks the green thread or blocks the worker's OS thread is decided by the runtime's patch set:
+//! that is all the difference between the classes `green`, `sync` and `async`.
 
-use std::io;
-use std::num::NonZeroUsize;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
-use greenpatch::net::{TcpListener, TcpStream};
-use greenpatch::sync::Semaphore;
-use greenpatch::{Builder, Patch, Runtime};
+use greenpatch::thread::Thread;
+use greenpatch::{Builder, block_on};
+use http::{Method, StatusCode, Uri};
+use tokio::sync::oneshot;
 
-use super::{Listener, accept_until_stopped};
-use crate::exchange::{self, Manners};
-use crate::handler::Handler;
+use super::executor;
+use crate::application::{Application, Request, Response};
 use crate::log;
-use crate::server::{ServeError, Server};
+use crate::protocol::exchange::Exchange;
+use crate::protocol::refusal::Refusal;
+use crate::protocol::service::require_final;
 
-impl Server {
-    /// Serves each connection on a green thread of a runtime with this many workers and this
-    /// patch set.
-    ///
-    /// # Errors
-    /// If the runtime cannot be built or the listening socket fails.
-    pub fn run_green(
-        self,
-        handler: impl Handler,
-        workers: NonZeroUsize,
-        patch: Patch,
-    ) -> Result<(), ServeError> {
-        let runtime = Runtime::builder()
-            .workers(workers.get())
-            .patch(patch)
-            // A family that is left out is to block the hub, as it does eventlet's.
-            .compensation(patch.is_all())
-            .name("green")
-            .build()?;
-        runtime.run(move || accept_and_spawn(self, Arc::new(handler)))
-    }
+/// Which request a handler has, for what is said about it in the log.
+pub(super) struct Title {
+    method: Method,
+    target: Uri,
 }
 
-fn accept_and_spawn(server: Server, handler: Arc<dyn Handler>) -> Result<(), ServeError> {
-    const MANNERS: Manners = Manners {
-        keep_alive: true,
-        look_round: None,
-    };
-    let connections = Arc::clone(server.connections());
-    let slots = u32::try_from(server.settings.worker_connections)
-        .unwrap_or(u32::MAX)
-        .max(1);
-    let free_slots = Arc::new(Semaphore::new(slots));
-    let settings = Arc::new(server.settings);
-    // All workers accept on it: in non-blocking mode none is blocked when another one takes the connection. Here
-    // accepting waits nevertheless.
-    server.listener.set_nonblocking(true)?;
-    let listener = TcpListener::from(server.listener);
-    listener.set_nonblocking(false)?;
-    let mut number = 0u64;
-    accept_until_stopped(&listener, &connections, settings.backlog, |stream| {
-        number += 1;
-        let slot = TakenSlot::of(&free_slots);
-        let stream = Arc::new(stream);
-        let presence = connections.enter(Arc::clone(&stream) as _);
-        let (handler, settings) = (Arc::clone(&handler), Arc::clone(&settings));
-        let spawned = Builder::new()
-            .name(format!("connection-{number}"))
-            .spawn(move || {
-                exchange::serve(&*stream, &*handler, &settings, MANNERS, &presence);
-                drop((stream, presence, slot));
-            });
-        if let Err(error) = spawned {
-            log::error(format_args!("cannot serve a connection: {error}"));
+impl Title {
+    pub(super) fn of(request: &Request) -> Title {
+        Title {
+            method: request.method().clone(),
+            target: request.uri().clone(),
         }
-    })?;
-    drop(listener);
-    // All slots taken: all connections have ended.
-    for _ in 0..slots {
-        free_slots.acquire().forget();
     }
-    Ok(())
+
+    /// What to answer after a panic, which is told in the log.
+    #[cold]
+    pub(super) fn panicked(&self, panic: &(dyn Any + Send)) -> Refusal {
+        let Title { method, target } = self;
+        let text = executor::panic_text(panic);
+        log::error(format_args!(
+            "handler panicked at {method} {target}: {text}; answered 500"
+        ));
+        Refusal::failed("the handler failed")
+    }
+
+    /// What to answer if the handler ended by itself.
+    pub(super) fn answered(
+        &self,
+        answer: Result<Response, crate::application::BoxError>,
+    ) -> Result<Response, Refusal> {
+        match answer {
+            Ok(response) => require_final(response, &self.method),
+            Err(error) => {
+                let Title { method, target } = self;
+                log::error(format_args!(
+                    "handler failed at {method} {target}: {error}; answered 500"
+                ));
+                Err(Refusal::failed("the handler failed"))
+            }
+        }
+    }
 }
 
-/// One connection's part of `worker_connections`, given back when the connection has ended,
-/// however it ended.
-struct TakenSlot(Arc<Semaphore>);
-
-impl TakenSlot {
-    /// Waits for a free slot and takes it.
-    fn of(slots: &Arc<Semaphore>) -> TakenSlot {
-        slots.acquire().forget();
-        TakenSlot(Arc::clone(slots))
-    }
+/// What to answer if the handler took too long.
+pub(super) fn too_long() -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the handler took too long")
 }
 
-impl Drop for TakenSlot {
+/// Calls the application and polls the response's content as far as it is there at once.
+pub(super) async fn call<A: Application>(
+    application: A,
+    request: Request,
+) -> Result<Response, crate::application::BoxError> {
+    let mut response = application.call(request).await?;
+    std::future::poll_fn(|context| response.body_mut().poll_settle(context)).await;
+    Ok(response)
+}
+
+/// Answers on the stack of whoever polls.
+pub(super) async fn answer_here<A: Application>(
+    application: &A,
+    request: Request,
+    exchange: &Exchange,
+) -> Result<Response, Refusal> {
+    let title = Title::of(&request);
+    let mut future = pin!(call(application.clone(), request));
+    let answer = std::future::poll_fn(|context| {
+        if exchange.is_expired() {
+            return Poll::Ready(Err(too_long()));
+        }
+        match poll_as_piece(future.as_mut(), context, exchange) {
+            Ok(Poll::Pending) => {
+                exchange.note_waker(context);
+                // The sweep marks it as expired, then wakes who has been noted; the other way round here.
+                match exchange.is_expired() {
+                    true => Poll::Ready(Err(too_long())),
+                    false => Poll::Pending,
+                }
+            }
+            Ok(Poll::Ready(answer)) => Poll::Ready(Ok(answer)),
+            Err(panic) => Poll::Ready(Err(title.panicked(&*panic))),
+        }
+    });
+    let answer = answer.await?;
+    if exchange.is_expired() {
+        return Err(too_long());
+    }
+    title.answered(answer)
+}
+
+/// Polls a handler as a piece of work of the driver, so that it can be cancelled.
+fn poll_as_piece<F: Future>(
+    future: Pin<&mut F>,
+    context: &mut Context<'_>,
+    exchange: &Exchange,
+) -> Result<Poll<F::Output>, Box<dyn Any + Send>> {
+    let work = executor::work();
+    let _runs_here = work.as_ref().map(|work| exchange.run_by(work));
+    // A panic leaves nothing of ours half done. What it leaves of the application's is the application's own affair, as with any
+    // thread.
+    catch_unwind(AssertUnwindSafe(|| future.poll(context)))
+}
+
+/// Answers on a green thread of its own.
+pub(super) async fn answer_on_thread<A: Application>(
+    application: &A,
+    request: Request,
+    exchange: &Arc<Exchange>,
+    stack_size: Option<usize>,
+) -> Result<Response, Refusal> {
+    /// For their names.
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let mut builder = Builder::new().name(format!("request-{number}"));
+    if let Some(bytes) = stack_size {
+        builder = builder.stack_size(bytes);
+    }
+    let (sender, receiver) = oneshot::channel();
+    let title = Title::of(&request);
+    let application = application.clone();
+    let spawned = builder.spawn(move || {
+        let answer = catch_unwind(AssertUnwindSafe(|| block_on(call(application, request))));
+        let answer = match answer {
+            Ok(answer) => title.answered(answer),
+            Err(panic) => Err(title.panicked(&*panic)),
+        };
+        // Fails if the client has gone.
+        let _ = sender.send(answer);
+    });
+    let mut thread = match spawned {
+        Ok(thread) => CancelledOnDrop(Some(thread.thread().clone())),
+        Err(error) => {
+            log::error(format_args!(
+                "no green thread can be had for a request: {error}; lower --worker-connections or --stack-size"
+            ));
+            return Err(Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the server has no memory for this request",
+            ));
+        }
+    };
+    if let Some(thread) = &thread.0 {
+        exchange.run_on(thread.clone());
+    }
+    let answer = until_answered(receiver, exchange).await;
+    thread.0 = None;
+    answer
+}
+
+/// Waits for a handler that runs elsewhere, or until its time is over.
+pub(super) async fn until_answered(
+    receiver: oneshot::Receiver<Result<Response, Refusal>>,
+    exchange: &Exchange,
+) -> Result<Response, Refusal> {
+    let mut receiver = pin!(receiver);
+    std::future::poll_fn(|context| {
+        exchange.note_waker(context);
+        if exchange.is_expired() {
+            return Poll::Ready(Err(too_long()));
+        }
+        // Without an answer its thread has been cancelled before it began.
+        let gone = |_| Err(Refusal::failed("the handler was cancelled"));
+        receiver
+            .as_mut()
+            .poll(context)
+            .map(|answer| answer.unwrap_or_else(gone))
+    })
+    .await
+}
+
+/// Cancels a handler's thread if nobody waits for it any more.
+struct CancelledOnDrop(Option<Thread>);
+
+impl Drop for CancelledOnDrop {
     fn drop(&mut self) {
-        self.0.release(1);
-    }
-}
-
-impl Listener for TcpListener {
-    type Stream = TcpStream;
-
-    fn accept(&self) -> io::Result<Self::Stream> {
-        TcpListener::accept(self).map(|(stream, _)| stream)
-    }
-
-    fn set_nonblocking(&self) -> io::Result<()> {
-        TcpListener::set_nonblocking(self, true)
-    }
-
-    fn pause(&self, duration: Duration) {
-        greenpatch::time::sleep(duration);
+        if let Some(thread) = self.0.take() {
+            thread.cancel();
+        }
     }
 }

@@ -1,75 +1,139 @@
-//! Worker class `gthread`: a pool of OS threads.
+//! Handlers on a pool of OS threads.
 //!
-//! A connection keeps its thread while it is open. So that idle ones do not keep new ones out, a
-//! connection closes after its response when others wait for a thread, and an idle one looks round
-//! every [`LOOK_ROUND`].
+//! A thread is held from the handler's call until the last of its response's content is made. Connections hold none: while a
+//! client thinks, or sends its request slowly, they are the event loop's.
 
-use std::net::TcpStream;
-use std::num::NonZeroUsize;
-use std::sync::mpsc::{Receiver, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::{io, thread};
 
-use super::accept_until_stopped;
-use crate::exchange::{self, Manners};
-use crate::handler::Handler;
-use crate::server::{ServeError, Server};
+use greenpatch::block_on;
+use tokio::sync::oneshot;
 
-/// How often an idle connection looks whether others wait for its thread: seldom enough to cost
-/// nothing, often enough that nobody notices the wait.
-const LOOK_ROUND: Duration = Duration::from_millis(50);
+use super::executor::Context;
+use super::green::{Title, call, until_answered};
+use crate::application::{Application, Request, Response, Streams};
+use crate::protocol::exchange::Exchange;
+use crate::protocol::refusal::Refusal;
 
-impl Server {
-    /// Serves with a pool of OS threads, one connection on each.
+/// The threads and the requests that wait for one.
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    waiting: Mutex<Waiting>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct Waiting {
+    jobs: VecDeque<Job>,
+    /// No more will come.
+    is_closed: bool,
+}
+
+/// A request with everything that is to be done for it.
+type Job = Box<dyn FnOnce() + Send>;
+
+impl Pool {
+    /// Starts so many threads, each of which calls `enter` when it begins and drops what that gives when it ends. To be called
+    /// on an OS thread, so that they are OS threads whatever is patched.
     ///
     /// # Errors
-    /// If a thread cannot be started or the listening socket fails.
-    pub fn run_gthread(
-        self,
-        handler: impl Handler,
-        threads: NonZeroUsize,
-    ) -> Result<(), ServeError> {
-        let (sender, receiver) = sync_channel(self.settings.worker_connections);
-        let receiver = Mutex::new(receiver);
-        let connections = self.connections();
-        thread::scope(|scope| {
-            for number in 0..threads.get() {
-                let name = format!("gthread-{number}");
-                let (server, handler, receiver) = (&self, &handler, &receiver);
-                thread::Builder::new()
-                    .name(name)
-                    .spawn_scoped(scope, move || serve_received(server, handler, receiver))?;
-                connections.thread_waits();
+    /// If one cannot be started.
+    pub(super) fn start(
+        threads: usize,
+        stack_size: Option<usize>,
+        enter: impl Fn() -> Context + Clone + Send + 'static,
+    ) -> io::Result<Pool> {
+        let pool = Pool {
+            shared: Arc::new(Shared {
+                waiting: Mutex::default(),
+                changed: Condvar::new(),
+            }),
+        };
+        for number in 0..threads {
+            let mut builder = thread::Builder::new().name(format!("gthread-{number}"));
+            if let Some(bytes) = stack_size {
+                builder = builder.stack_size(bytes);
             }
-            let backlog = self.settings.backlog;
-            accept_until_stopped(&self.listener, connections, backlog, |stream| {
-                connections.connection_waits();
-                // The receiver outlives this scope.
-                let _ = sender.send(stream);
+            let (shared, enter) = (Arc::clone(&pool.shared), enter.clone());
+            builder.spawn(move || {
+                let _context = enter();
+                while let Some(job) = shared.next() {
+                    job();
+                }
             })?;
-            drop(sender);
-            Ok(())
-        })
+        }
+        Ok(pool)
+    }
+
+    /// Answers on the next thread that is free.
+    pub(super) async fn answer<A: Application>(
+        &self,
+        application: &A,
+        request: Request,
+        exchange: &Exchange,
+    ) -> Result<Response, Refusal> {
+        let (sender, receiver) = oneshot::channel();
+        let application = application.clone();
+        self.shared.push(Box::new(move || {
+            // The client left while the request waited for a thread.
+            if sender.is_closed() {
+                return;
+            }
+            let title = Title::of(&request);
+            let answer = catch_unwind(AssertUnwindSafe(|| block_on(call(application, request))));
+            let mut answer = match answer {
+                Ok(answer) => title.answered(answer),
+                Err(panic) => Err(title.panicked(&*panic)),
+            };
+            let content = answer.as_mut().ok().map(Response::body_mut);
+            let producer = content.and_then(|content| content.take_producer(Streams::Piped));
+            if sender.send(answer).is_ok()
+                && let Some(producer) = producer
+            {
+                producer.run();
+            }
+        }));
+        until_answered(receiver, exchange).await
     }
 }
 
-/// Serves connections as they come in, until no more will come.
-fn serve_received(server: &Server, handler: &dyn Handler, receiver: &Mutex<Receiver<TcpStream>>) {
-    const MANNERS: Manners = Manners {
-        keep_alive: true,
-        look_round: Some(LOOK_ROUND),
-    };
-    let connections = server.connections();
-    loop {
-        let received = receiver
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .recv();
-        let Ok(stream) = received else { return };
-        let stream = Arc::new(stream);
-        let presence = connections.enter(Arc::clone(&stream) as _);
-        exchange::serve(&*stream, handler, &server.settings, MANNERS, &presence);
-        connections.thread_waits();
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.lock().is_closed = true;
+        self.shared.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn push(&self, job: Job) {
+        self.lock().jobs.push_back(job);
+        self.changed.notify_one();
+    }
+
+    /// Waits for a job; `None` when there will be none.
+    fn next(&self) -> Option<Job> {
+        let mut waiting = self.lock();
+        loop {
+            if let Some(job) = waiting.jobs.pop_front() {
+                return Some(job);
+            }
+            if waiting.is_closed {
+                return None;
+            }
+            waiting = self
+                .changed
+                .wait(waiting)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        // No job runs under it, and each change is whole.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,160 +1,207 @@
-//! The worker classes: where connections are accepted and on what they run.
+//! A worker: it accepts connections, polls them, and lets handlers run where its class says.
+//!
+//! All classes have the same inside. One greenpatch runtime runs the [`executor`]'s drivers, green threads that poll what is
+//! ready: the connections ([`protocol`](crate::protocol)), the tasks that accept them ([`listener`]), and the sweep. The [`class`] decides
+//! where a request's handler runs, and so does what the runtime patches:
+//!
+//! | class | a handler runs | the runtime |
+//! |---|---|---|
+//! | `green` | on the driver that polls the connection, where it may block; or on a green thread of its own | is patched |
+//! | `async` | on the driver that polls the connection; if it blocks, everything stands still | is not |
+//! | `sync` | the same, and one at a time | is not |
+//! | `gthread` | on an OS thread of a pool | is not |
+//!
+//! | file | what |
+//! |---|---|
+//! | `executor` | tasks, and the green threads that poll them |
+//! | `class` | the classes |
+//! | `green`, `gthread`, `sync` | how each of them runs a handler |
+//! | `listener` | accepting |
+//! | `control` | stopping from outside |
+//! | `timer` | hyper's timer |
 
-pub(crate) mod event_loop;
+pub(crate) mod class;
+pub(crate) mod control;
+mod executor;
 mod green;
 mod gthread;
+pub(crate) mod listener;
 mod sync;
+mod timer;
 
-use std::fmt;
-use std::io::{self, ErrorKind};
-use std::net::TcpListener;
-use std::str::FromStr;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use greenpatch::future::{Handle, sleep};
+use greenpatch::{Runtime, block_on};
+use tokio::sync::mpsc;
+
+pub use class::{UnknownClass, WorkerClass};
+pub use control::StopHandle;
+
+use self::class::Handlers;
+use self::executor::{Context, Executor};
+use self::listener::{Accepted, Listener, accept_until_stopped, before};
+use self::timer::Timer;
+use crate::application::Application;
 use crate::log;
-use crate::presence::Connections;
+use crate::protocol::connection::{self, Protocol};
+use crate::protocol::entry::Entry;
+use crate::protocol::forwarded::Forwarders;
+use crate::protocol::registry::Registry;
+use crate::protocol::service::Common;
+use crate::protocol::stream::Stream;
+use crate::protocol::sweep::{self, sweep};
+use crate::server::ServeError;
+use crate::settings::Settings;
 
-/// Which kind of worker serves the connections; the names are gunicorn's, except that `green`
-/// stands for its `eventlet` and `gevent`, and `async` for what Sanic does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WorkerClass {
-    /// One request at a time, one request a connection.
-    Sync,
-    /// A pool of OS threads.
-    Gthread,
-    /// A green thread for each connection.
-    Green,
-    /// Async handlers on one event loop.
-    Async,
+/// How often a worker without connections shows that it is alive.
+const PULSE: Duration = Duration::from_secs(1);
+
+/// What a worker tells its owner.
+pub(crate) struct Hooks {
+    /// Every listening socket is accepted from.
+    pub(crate) ready: Box<dyn FnOnce() + Send>,
+    /// The drivers turn; called several times a second while there are connections, and once a second otherwise.
+    pub(crate) alive: Box<dyn Fn() + Send + Sync>,
 }
 
-impl WorkerClass {
-    /// Every class.
-    pub const ALL: [WorkerClass; 4] = [
-        WorkerClass::Sync,
-        WorkerClass::Gthread,
-        WorkerClass::Green,
-        WorkerClass::Async,
-    ];
-
-    /// The name on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            WorkerClass::Sync => "sync",
-            WorkerClass::Gthread => "gthread",
-            WorkerClass::Green => "green",
-            WorkerClass::Async => "async",
+impl Hooks {
+    /// Nobody is told.
+    pub(crate) fn none() -> Hooks {
+        Hooks {
+            ready: Box::new(|| ()),
+            alive: Box::new(|| ()),
         }
     }
 }
 
-impl fmt::Display for WorkerClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
+/// Serves until it is told to stop, and everything that was begun then is done.
+///
+/// # Errors
+/// If the runtime, a thread or a listening socket cannot be made ready.
+pub(crate) fn serve<A: Application>(
+    application: A,
+    listeners: Vec<Listener>,
+    settings: &Settings,
+    stop: &StopHandle,
+    hooks: Hooks,
+) -> Result<(), ServeError> {
+    let class = settings.effective_class();
+    let patch = settings.effective_patch();
+    // Before the runtime, so that a pool's threads are OS threads.
+    let handlers = Handlers::new(settings, enter)?;
+    let workers = match class {
+        WorkerClass::Green => settings.green_workers.get(),
+        _ => 1,
+    };
+    let mut runtime = Runtime::builder()
+        .workers(workers)
+        .patch(patch)
+        // A family that is left out is to block the worker, as it does eventlet's hub.
+        .compensation(patch.is_all())
+        .name(class.name());
+    if let Some(bytes) = settings.stack_size {
+        runtime = runtime.stack_size(bytes);
     }
+    let runtime = runtime.build()?;
+    runtime.run(|| serve_on_runtime(application, handlers, listeners, settings, stop, hooks))
 }
 
-/// A word that names no worker class.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UnknownClass(String);
-
-impl fmt::Display for UnknownClass {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "'{}' is no worker class; use sync, gthread, green or async",
-            self.0
-        )
-    }
+/// What each driver, and each thread of a pool, holds for its life.
+fn enter() -> Context {
+    Box::new(())
 }
 
-impl std::error::Error for UnknownClass {}
+fn serve_on_runtime<A: Application>(
+    application: A,
+    handlers: Handlers,
+    listeners: Vec<Listener>,
+    settings: &Settings,
+    stop: &StopHandle,
+    hooks: Hooks,
+) -> Result<(), ServeError> {
+    let handle = Handle::current()?;
+    let entry = Arc::new(Entry::new(settings).map_err(io::Error::other)?);
+    let executor = Executor::new(settings.stack_size, enter)?;
+    let registry = Arc::new(Registry::new(settings.worker_connections.max(1)));
+    let keep_alive = settings.effective_class() != WorkerClass::Sync;
+    let timer = Timer(handle.clone());
+    let protocol = Protocol::new(settings, keep_alive, executor.clone(), timer);
+    let protocol = Arc::new(protocol);
+    let settings = Arc::new(settings.clone());
+    let common = Arc::new(Common {
+        application,
+        place: handlers,
+        registry: Arc::clone(&registry),
+        settings: Arc::clone(&settings),
+        forwarders: Forwarders::new(settings.proxy.forwarded_allow_ips.clone()),
+        is_stopping: {
+            let stop = stop.clone();
+            Box::new(move || stop.is_stopping())
+        },
+    });
 
-impl FromStr for WorkerClass {
-    type Err = UnknownClass;
-
-    fn from_str(name: &str) -> Result<WorkerClass, UnknownClass> {
-        let class = WorkerClass::ALL
-            .into_iter()
-            .find(|class| class.name() == name);
-        class.ok_or_else(|| UnknownClass(name.to_owned()))
-    }
-}
-
-/// A listening socket that blocks its thread, green or not, until a connection comes.
-trait Listener {
-    /// What it accepts.
-    type Stream;
-
-    /// Waits for a connection and accepts it.
-    fn accept(&self) -> io::Result<Self::Stream>;
-
-    /// Makes `accept` return `WouldBlock` instead of waiting.
-    fn set_nonblocking(&self) -> io::Result<()>;
-
-    /// Sleeps, as the threads of this class do.
-    fn pause(&self, duration: Duration);
-}
-
-impl Listener for TcpListener {
-    type Stream = std::net::TcpStream;
-
-    fn accept(&self) -> io::Result<Self::Stream> {
-        TcpListener::accept(self).map(|(stream, _)| stream)
-    }
-
-    fn set_nonblocking(&self) -> io::Result<()> {
-        TcpListener::set_nonblocking(self, true)
-    }
-
-    fn pause(&self, duration: Duration) {
-        std::thread::sleep(duration);
-    }
-}
-
-/// Accepts connections and hands them to `admit`, until the server stops; then those that had come
-/// before, at most `backlog` of them.
-fn accept_until_stopped<L: Listener>(
-    listener: &L,
-    connections: &Connections,
-    backlog: u32,
-    mut admit: impl FnMut(L::Stream),
-) -> io::Result<()> {
-    while !connections.is_stopping() {
-        match listener.accept() {
-            Ok(stream) => admit(stream),
-            Err(error) => {
-                if let Some(pause) = pause_after(&error) {
-                    listener.pause(pause);
-                }
+    // Closed when the last accepting task has ended.
+    let (accepting, mut accepted) = mpsc::channel::<()>(1);
+    for listener in listeners {
+        let admit = {
+            let (common, registry) = (Arc::clone(&common), Arc::clone(&registry));
+            let (handle, executor) = (handle.clone(), executor.clone());
+            let (protocol, entry) = (Arc::clone(&protocol), Arc::clone(&entry));
+            move |accepted: Accepted| {
+                let (socket, peer) = accepted.into_parts();
+                let stream = match Stream::with(&handle, socket, peer) {
+                    Ok(stream) => stream,
+                    Err(error) => {
+                        log::error(format_args!("cannot serve a connection: {error}"));
+                        return;
+                    }
+                };
+                let entered = registry.enter(Arc::clone(stream.socket()));
+                let (protocol, entry) = (Arc::clone(&protocol), Arc::clone(&entry));
+                let common = Arc::clone(&common);
+                executor.spawn(connection::serve(common, protocol, entry, stream, entered));
             }
-        }
+        };
+        let (registry, stop) = (Arc::clone(&registry), stop.clone());
+        let (backlog, accepting) = (settings.backlog, accepting.clone());
+        executor.spawn(async move {
+            accept_until_stopped(listener, registry, stop, backlog, admit).await;
+            drop(accepting);
+        });
     }
-    listener.set_nonblocking()?;
-    for _ in 0..backlog {
-        match listener.accept() {
-            Ok(stream) => admit(stream),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-            Err(error) => {
-                pause_after(&error);
-            }
-        }
-    }
+    drop(accepting);
+    executor.spawn(watch(Arc::clone(&registry), settings, hooks.alive));
+    (hooks.ready)();
+
+    block_on(async {
+        stop.until_stopping().await;
+        registry.drain();
+        let drained = async {
+            accepted.recv().await;
+            registry.until_empty().await;
+        };
+        before(stop.until_quitting(), drained).await;
+    });
+    executor.close();
     Ok(())
 }
 
-/// How long to wait after a failed accept: not at all when only that connection failed, else long
-/// enough for connections to end and give their descriptors back.
-fn pause_after(error: &io::Error) -> Option<Duration> {
-    const PAUSE: Duration = Duration::from_millis(100);
-    match error.kind() {
-        ErrorKind::Interrupted | ErrorKind::ConnectionAborted | ErrorKind::ConnectionReset => None,
-        _ => {
-            log::error(format_args!(
-                "cannot accept a connection: {error}; \
-                 raise the limit on open files (ulimit -n) or lower --worker-connections"
-            ));
-            Some(PAUSE)
+/// The sweep, as long as the worker lives.
+async fn watch(
+    registry: Arc<Registry>,
+    settings: Arc<Settings>,
+    alive: Box<dyn Fn() + Send + Sync>,
+) {
+    loop {
+        alive();
+        if registry.open() > 0 {
+            sleep(sweep::PERIOD).await;
+            sweep(&registry, &settings);
+        } else {
+            before(registry.until_entered(), sleep(PULSE)).await;
         }
     }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use greenpatch_server::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use greenpatch_server::http::{self, Method, StatusCode};
-use greenpatch_server::{AsyncRequest, Bytes, Handler, Request, Response};
+use greenpatch_server::{Body, Request, Response};
 
-use crate::arguments::{App, AsyncSleep};
+use crate::arguments::App;
 
 /// The number of the next call of a `hello` handler.
 static STEP: AtomicUsize = AtomicUsize::new(0);
@@ -29,7 +29,7 @@ fn hello(sleep: Duration) -> Response {
 async fn hello_async(sleep: Duration) -> Response {
     let step = STEP.fetch_add(1, Ordering::Relaxed);
     println!("hello {step}");
-    tokio::time::sleep(sleep).await;
+    greenpatch::future::sleep(sleep).await;
     println!("world");
     json(&serde_json::json!({}))
 }
@@ -38,7 +38,7 @@ fn plain() -> Response {
     text("Hello, World!\n")
 }
 
-fn echo(request: Request<'_>) -> Response {
+fn echo(request: Request) -> Response {
     let mut content = Vec::new();
     match request.into_body().read_to_end(&mut content) {
         Ok(_) => Response::new(content.into()),
@@ -65,21 +65,19 @@ fn inspect(head: &http::request::Parts, content: io::Result<&[u8]>) -> Response 
     text(answer)
 }
 
-fn inspect_blocking(request: Request<'_>) -> Response {
+fn inspect_blocking(request: Request) -> Response {
     let (head, mut body) = request.into_parts();
     let mut content = Vec::new();
     let outcome = body.read_to_end(&mut content).map(|_| &content[..]);
     inspect(&head, outcome)
 }
 
-fn inspect_async(request: AsyncRequest) -> Response {
-    let (head, content) = request.into_parts();
-    inspect(&head, Ok(&content))
-}
-
-/// The application for the blocking worker classes.
-pub(crate) fn handler(app: App, sleep: Duration) -> impl Handler {
-    move |request: Request<'_>| match refusal(app, request.method(), request.uri().path()) {
+/// The application as a function that blocks.
+pub(crate) fn blocking(
+    app: App,
+    sleep: Duration,
+) -> impl Fn(Request) -> Response + Send + Sync + 'static {
+    move |request: Request| match refusal(app, request.method(), request.uri().path()) {
         Some(refusal) => refusal,
         None => match app {
             App::Hello => hello(sleep),
@@ -91,23 +89,11 @@ pub(crate) fn handler(app: App, sleep: Duration) -> impl Handler {
     }
 }
 
-/// The application for the worker class async.
-pub(crate) async fn handle_async(
-    app: App,
-    sleep: Duration,
-    way: AsyncSleep,
-    request: AsyncRequest,
-) -> Response {
-    match refusal(app, request.method(), request.uri().path()) {
+/// The application `hello` as an async function.
+pub(crate) async fn hello_without_blocking(request: Request, sleep: Duration) -> Response {
+    match refusal(App::Hello, request.method(), request.uri().path()) {
         Some(refusal) => refusal,
-        None => match (app, way) {
-            (App::Hello, AsyncSleep::Blocking) => hello(sleep),
-            (App::Hello, AsyncSleep::Async) => hello_async(sleep).await,
-            (App::Plain, _) => plain(),
-            (App::Echo, _) => Response::new(request.into_body()),
-            (App::Inspect, _) => inspect_async(request),
-            (App::Panic, _) => panic!("the application panic was asked for"),
-        },
+        None => hello_async(sleep).await,
     }
 }
 
@@ -144,7 +130,7 @@ fn refuse(status: StatusCode, reason: String) -> Response {
     response
 }
 
-fn text(content: impl Into<Bytes>) -> Response {
+fn text(content: impl Into<Body>) -> Response {
     with_type("text/plain; charset=utf-8", content.into())
 }
 
@@ -152,7 +138,7 @@ fn json(value: &serde_json::Value) -> Response {
     with_type("application/json", format!("{value}\n").into())
 }
 
-fn with_type(content_type: &'static str, content: Bytes) -> Response {
+fn with_type(content_type: &'static str, content: Body) -> Response {
     let mut response = Response::new(content);
     response
         .headers_mut()

@@ -3,10 +3,10 @@
 use std::error::Error;
 use std::process::{self, ExitCode};
 
-use greenpatch_server::{Server, WorkerClass, log};
+use greenpatch_server::{Request, Server, WorkerClass, log};
 
 use crate::applications;
-use crate::arguments::ServeArguments;
+use crate::arguments::{App, AsyncSleep, ServeArguments};
 use crate::signals;
 
 /// Serves until a signal comes.
@@ -17,8 +17,7 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<ExitCode, Box<dyn Error>
     };
     log::info(concat!("Starting greenpatch ", env!("CARGO_PKG_VERSION")));
     let address = settings.bind[0].to_string();
-    let (class, patch) = (settings.effective_class(), settings.effective_patch());
-    let (threads, green_workers) = (settings.threads, settings.green_workers);
+    let class = settings.effective_class();
     let (is_patch_set, graceful) = (settings.patch.is_some(), settings.timeouts.graceful);
     let server = Server::bind(&address, settings)?;
     signals::stop_server(server.stop_handle(), graceful)?;
@@ -36,15 +35,11 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<ExitCode, Box<dyn Error>
         ));
     }
 
-    let (app, sleep, way) = (arguments.app, arguments.sleep, arguments.async_sleep);
-    let handler = applications::handler(app, sleep);
-    match class {
-        WorkerClass::Sync => server.run_sync(handler, patch),
-        WorkerClass::Gthread => server.run_gthread(handler, threads),
-        WorkerClass::Green => server.run_green(handler, green_workers, patch),
-        WorkerClass::Async => {
-            server.run_async(move |request| applications::handle_async(app, sleep, way, request))
-        }
+    let (app, sleep) = (arguments.app, arguments.sleep);
+    match (class, app, arguments.async_sleep) {
+        (WorkerClass::Async, App::Hello, AsyncSleep::Async) => server
+            .serve(move |request: Request| applications::hello_without_blocking(request, sleep)),
+        _ => server.serve(applications::blocking(app, sleep)),
     }?;
     log::info("Shutting down");
     Ok(ExitCode::SUCCESS)

@@ -2,8 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::ErrorKind;
+use std::time::SystemTime;
 
+use bytes::Bytes;
 use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
+
+use crate::application::{Body, Response};
 
 /// Why a request is not served: the status to answer and the reason to tell the client.
 ///
@@ -46,7 +52,49 @@ impl Refusal {
             format!("the request's {part} came too slowly"),
         )
     }
+
+    /// 500: what is named went wrong on our side.
+    pub(crate) fn failed(reason: &'static str) -> Refusal {
+        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, reason)
+    }
+
+    /// As the kind of error that a handler gets when it reads the content.
+    pub(crate) fn error_kind(&self) -> ErrorKind {
+        match self.status {
+            StatusCode::PAYLOAD_TOO_LARGE => ErrorKind::FileTooLarge,
+            StatusCode::REQUEST_TIMEOUT => ErrorKind::TimedOut,
+            _ => ErrorKind::InvalidData,
+        }
+    }
+
+    /// As a response: one line of text, which tells the status and the reason.
+    pub(crate) fn to_response(&self) -> Response {
+        let mut response = Response::new(Body::from(format!("{self}\n")));
+        *response.status_mut() = self.status;
+        response.headers_mut().insert(
+            CONTENT_TYPE,
+            HeaderValue::from_static("text/plain; charset=utf-8"),
+        );
+        response
+    }
+
+    /// The same as bytes of HTTP/1.1, for a connection whose request hyper has not handed over. The connection ends with it.
+    pub(crate) fn to_bytes(&self) -> Bytes {
+        let content = format!("{self}\n");
+        let reason = self.status.canonical_reason().unwrap_or("Unknown");
+        let head = format!(
+            "HTTP/1.1 {} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\nserver: {SERVER}\r\ndate: {}\r\n\
+             connection: close\r\ncontent-length: {}\r\n\r\n",
+            self.status.as_str(),
+            httpdate::fmt_http_date(SystemTime::now()),
+            content.len()
+        );
+        (head + &content).into()
+    }
 }
+
+/// The value of the field `Server`.
+pub(crate) const SERVER: &str = concat!("greenpatch/", env!("CARGO_PKG_VERSION"));
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,0 +1,238 @@
+//! One connection, from the accepted socket to its end: a future that hyper does most of.
+//!
+//! The client's first bytes tell which of hyper's two kinds of connection it is. From then on the future only passes polls on,
+//! and does two things besides: it ends the connection when the [sweep](super::sweep) or the drain asks for that and nothing is under
+//! way; and it reads over content that a handler has left, so that the next request is found behind it.
+
+use std::convert::Infallible;
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use http_body::Body as _;
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+
+use super::entry::{Entry, Opened};
+use super::received::MOST_READ_OVER;
+use super::registry::{Connection, Entered};
+use super::service::{Common, Place, Service};
+use super::stream::Stream;
+use super::watched::Watched;
+use crate::application::Application;
+use crate::settings::Settings;
+
+/// How connections of either kind are served.
+#[derive(Clone)]
+pub(crate) struct Protocol<E> {
+    http1: http1::Builder,
+    http2: http2::Builder<E>,
+}
+
+impl<E> Protocol<E> {
+    /// As the settings say. HTTP/2 runs each of its streams as a task of `executor`.
+    pub(crate) fn new<T>(
+        settings: &Settings,
+        keep_alive: bool,
+        executor: E,
+        timer: T,
+    ) -> Protocol<E>
+    where
+        E: Clone,
+        T: hyper::rt::Timer + Clone + Send + Sync + 'static,
+    {
+        let limits = &settings.limits;
+        let mut http1 = http1::Builder::new();
+        http1
+            .half_close(settings.half_close)
+            .keep_alive(keep_alive && !settings.timeouts.keep_alive.is_zero())
+            // The sweep does that.
+            .header_read_timeout(None)
+            .max_header_size(limits.request_head)
+            .max_buf_size(limits.request_head.clamp(LEAST_BUFFER, MOST_BUFFER));
+        // hyper's own number costs nothing; any other one an allocation for each request.
+        if limits.request_fields > HYPERS_FIELDS {
+            http1.max_headers(limits.request_fields.min(MOST_FIELDS));
+        }
+        let mut http2 = http2::Builder::new(executor);
+        http2
+            .timer(timer)
+            .max_concurrent_streams(settings.http2_streams)
+            .max_header_list_size(u32::try_from(limits.request_head).unwrap_or(u32::MAX));
+        Protocol { http1, http2 }
+    }
+}
+
+/// Header fields that hyper takes unless it is told another number.
+const HYPERS_FIELDS: usize = 100;
+
+/// As many as an [`http::HeaderMap`] holds.
+const MOST_FIELDS: usize = 32_768;
+
+/// The least buffer that hyper accepts.
+const LEAST_BUFFER: usize = 8 * 1024;
+
+/// The greatest buffer for a connection, and hyper's own choice.
+const MOST_BUFFER: usize = 8 * 1024 + 4 * 1024 * 100;
+
+/// Serves a connection until either side ends it.
+pub(crate) async fn serve<A, P, E>(
+    common: Arc<Common<A, P>>,
+    protocol: Arc<Protocol<E>>,
+    entry: Arc<Entry>,
+    stream: Stream,
+    entered: Entered,
+) where
+    A: Application,
+    P: Place,
+    E: hyper::rt::bounds::Http2ServerConnExec<
+            Pin<
+                Box<
+                    dyn Future<Output = Result<http::Response<super::service::Sending>, Infallible>>
+                        + Send,
+                >,
+            >,
+            super::service::Sending,
+        > + Clone
+        + Unpin,
+{
+    let connection = Arc::clone(entered.connection());
+    let Ok(Opened {
+        io,
+        peer,
+        scheme,
+        #[cfg(feature = "tls")]
+        tls,
+    }) = noting_waker(&connection, entry.open(stream)).await
+    else {
+        return;
+    };
+    let limits = common.settings.limits.clone();
+    let registry = Arc::clone(&common.registry);
+    let mut watched = Watched::new(io, entered, registry, limits);
+    let known = until_known(&connection, &mut watched).await;
+    let service = Arc::new(Service {
+        application: common.application.clone(),
+        common,
+        connection: Arc::clone(&connection),
+        peer,
+        scheme,
+        #[cfg(feature = "tls")]
+        tls,
+    });
+    match known {
+        Ok(Some(false)) => {
+            let answer = service_fn(move |request| Arc::clone(&service).answer(request));
+            let http1 = protocol.http1.serve_connection(watched, answer);
+            let mut http1 = pin!(http1.with_upgrades());
+            let mut leftover = None;
+            let served = std::future::poll_fn(|context| {
+                let mut served = http1.as_mut().poll(context);
+                if served.is_pending() && read_over(&connection, &mut leftover, context) {
+                    served = http1.as_mut().poll(context);
+                }
+                if served.is_pending() && connection.is_to_end() {
+                    http1.as_mut().graceful_shutdown();
+                    served = http1.as_mut().poll(context);
+                }
+                served
+            });
+            tell(served.await);
+        }
+        Ok(Some(true)) => {
+            connection.begin_http2();
+            let answer = service_fn(move |request| {
+                let answer = Arc::clone(&service).answer(request);
+                Box::pin(answer) as Pin<Box<dyn Future<Output = _> + Send>>
+            });
+            let mut http2 = Box::pin(protocol.http2.serve_connection(watched, answer));
+            let mut is_ending = false;
+            let served = std::future::poll_fn(|context| {
+                if connection.is_to_end() && !std::mem::replace(&mut is_ending, true) {
+                    http2.as_mut().graceful_shutdown();
+                }
+                http2.as_mut().poll(context)
+            });
+            tell(served.await);
+            // Its streams are tasks of their own, which do not see that the client has gone.
+            connection.for_each_exchange(|exchange| {
+                exchange.cancel();
+            });
+        }
+        Ok(None) | Err(_) => return,
+    }
+    if connection.is_to_linger() {
+        connection.socket().linger().await;
+    }
+}
+
+/// Waits for the client's first bytes, or for the end.
+async fn until_known(connection: &Connection, watched: &mut Watched) -> io::Result<Option<bool>> {
+    let mut known = pin!(watched.until_known());
+    std::future::poll_fn(|context| {
+        let polled = known.as_mut().poll(context);
+        match polled {
+            Poll::Pending if connection.is_to_end() => Poll::Ready(Ok(None)),
+            polled => polled,
+        }
+    })
+    .await
+}
+
+/// The future, and how to wake its task is noted at the first poll.
+fn noting_waker<F: Future>(connection: &Connection, future: F) -> impl Future<Output = F::Output> {
+    let mut future = Box::pin(future);
+    std::future::poll_fn(move |context| {
+        connection.note_waker(context.waker());
+        future.as_mut().poll(context)
+    })
+}
+
+/// Content that is being read over.
+struct Leftover {
+    incoming: Incoming,
+    room: u64,
+}
+
+/// Reads over what a handler has left. True if hyper is to be polled again, as it waits for that.
+fn read_over(
+    connection: &Connection,
+    leftover: &mut Option<Leftover>,
+    context: &mut Context<'_>,
+) -> bool {
+    if let Some(incoming) = connection.take_leftover() {
+        *leftover = Some(Leftover {
+            incoming,
+            room: MOST_READ_OVER,
+        });
+    }
+    let Some(rest) = leftover else {
+        return false;
+    };
+    loop {
+        match Pin::new(&mut rest.incoming).poll_frame(context) {
+            // hyper is woken by the wish for more.
+            Poll::Pending => return false,
+            Poll::Ready(Some(Ok(frame))) => {
+                let length = frame.data_ref().map_or(0, |data| data.len() as u64);
+                if let Some(room) = rest.room.checked_sub(length) {
+                    rest.room = room;
+                    continue;
+                }
+                connection.linger();
+            }
+            Poll::Ready(Some(Err(_)) | None) => {}
+        }
+        *leftover = None;
+        return true;
+    }
+}
+
+/// Clients that break off are usual, so that is told only to who wants to know all.
+fn tell(served: hyper::Result<()>) {
+    if let Err(error) = served {
+        tracing::debug!("a connection ended: {error}");
+    }
+}

@@ -1,0 +1,476 @@
+//! Every connection of a worker, what it is at, and since when.
+//!
+//! hyper owns a connection's stream; whoever looks after it from outside (the sweep, a drain) has its [`Connection`] here: the
+//! socket, a few words that tell how far it is, and a way to wake its task. The words are written where things happen and
+//! read by the [sweep](super::sweep), so no request sets a timer.
+//!
+//! A connection is **idle** while no exchange is under way in it, and what it has received has not changed since the last
+//! one ended; **in a head** when that has changed; **busy** while it has exchanges. So no call into hyper is needed to tell.
+//!
+//! It is counted from its accept until nobody can use its stream any more, an upgraded one too.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
+
+use hyper::body::Incoming;
+use tokio::sync::Notify;
+
+use super::clock::{AtomicMoment, Clock, Moment};
+use super::exchange::Exchange;
+use super::stream::Socket;
+
+/// The connections of one worker.
+pub(crate) struct Registry {
+    pub(crate) clock: Clock,
+    /// Connections that may be open at once.
+    most: usize,
+    connections: Mutex<Places>,
+    /// As many as `connections` has; written under its lock.
+    open: AtomicUsize,
+    /// A connection has come.
+    came: Notify,
+    /// A connection has ended.
+    ended: Notify,
+    /// When the drain began.
+    draining: AtomicMoment,
+}
+
+/// Places that are used again, so that a sweep goes over an array.
+#[derive(Default)]
+struct Places {
+    taken: Vec<Option<Arc<Connection>>>,
+    free: Vec<usize>,
+}
+
+impl Registry {
+    /// An empty one, for so many connections.
+    pub(crate) fn new(most: usize) -> Registry {
+        Registry {
+            clock: Clock::new(),
+            most,
+            connections: Mutex::default(),
+            open: AtomicUsize::new(0),
+            came: Notify::new(),
+            ended: Notify::new(),
+            draining: AtomicMoment::default(),
+        }
+    }
+
+    /// Enters a connection that was accepted just now.
+    pub(crate) fn enter(self: &Arc<Self>, socket: Arc<Socket>) -> Entered {
+        let connection = Arc::new(Connection::new(socket, self.clock.turn()));
+        let mut places = self.lock();
+        let place = match places.free.pop() {
+            Some(place) => {
+                places.taken[place] = Some(Arc::clone(&connection));
+                place
+            }
+            None => {
+                places.taken.push(Some(Arc::clone(&connection)));
+                places.taken.len() - 1
+            }
+        };
+        if self.open.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.came.notify_waiters();
+        }
+        Entered {
+            registry: Arc::clone(self),
+            connection,
+            place,
+        }
+    }
+
+    /// Connections that are open.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Waits until one more connection may be accepted.
+    pub(crate) async fn until_room(&self) {
+        while self.open() >= self.most {
+            let ended = self.ended.notified();
+            if self.open() < self.most {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// Waits until there is a connection.
+    pub(crate) async fn until_entered(&self) {
+        let came = self.came.notified();
+        if self.open() == 0 {
+            came.await;
+        }
+    }
+
+    /// Waits until a connection has ended. One that ended after the future was made counts.
+    pub(crate) fn until_ended(&self) -> impl Future<Output = ()> {
+        self.ended.notified()
+    }
+
+    /// Waits until no connection is open.
+    pub(crate) async fn until_empty(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.open() == 0 {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    /// From now on each response is the last one of its connection.
+    pub(crate) fn drain(&self) {
+        self.draining.get_or_set(self.clock.turn());
+        for place in 0.. {
+            let places = self.lock();
+            match places.taken.get(place) {
+                None => return,
+                // HTTP/2 says so at once; HTTP/1 with its next response.
+                Some(Some(connection)) if connection.is_http2() => {
+                    let connection = Arc::clone(connection);
+                    drop(places);
+                    connection.order_end();
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// When the drain began, if it has.
+    pub(crate) fn draining(&self) -> Option<Moment> {
+        self.draining.get()
+    }
+
+    /// Shows each connection to `look`, some at a time, with the lock released in between.
+    pub(crate) fn for_each(&self, mut look: impl FnMut(&Arc<Connection>)) {
+        const AT_A_TIME: usize = 256;
+        let mut place = 0;
+        loop {
+            let places = self.lock();
+            let Some(some) = places.taken.get(place..) else {
+                return;
+            };
+            if some.is_empty() {
+                return;
+            }
+            some.iter().take(AT_A_TIME).flatten().for_each(&mut look);
+            place += AT_A_TIME;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Places> {
+        // Each change is whole.
+        self.connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection's place in the registry, until this is dropped.
+pub(crate) struct Entered {
+    registry: Arc<Registry>,
+    connection: Arc<Connection>,
+    place: usize,
+}
+
+impl Entered {
+    pub(crate) fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut places = self.registry.lock();
+        let connection = places.taken[self.place].take();
+        places.free.push(self.place);
+        self.registry.open.fetch_sub(1, Ordering::Relaxed);
+        drop(places);
+        drop(connection);
+        self.registry.ended.notify_waiters();
+    }
+}
+
+/// One connection, as those see it who look after it from outside.
+pub(crate) struct Connection {
+    socket: Arc<Socket>,
+    /// Wakes the connection's task.
+    waker: OnceLock<Waker>,
+    /// How often something has come from the client.
+    received: AtomicU64,
+    /// How often all that hyper had was written.
+    flushes: AtomicU64,
+    /// Since when the client takes nothing of what is to be sent.
+    blocked: AtomicMoment,
+    /// When it was accepted, or its last exchange ended.
+    quiet: AtomicMoment,
+    /// `received` at that moment.
+    mark: AtomicU64,
+    /// When the sweep first saw that `received` had changed.
+    head: AtomicMoment,
+    /// Exchanges that have ended.
+    ended: AtomicU64,
+    /// A response was given to hyper that may not have been written.
+    unwritten: AtomicBool,
+    is_http2: AtomicBool,
+    /// It speaks something else from now on.
+    is_upgraded: AtomicBool,
+    /// Nothing can follow the response under way.
+    to_close: AtomicBool,
+    /// Its task is to end it as soon as nothing is under way.
+    to_end: AtomicBool,
+    /// When it ends, what the client still sends is to be read for a while.
+    to_linger: AtomicBool,
+    /// Set after `leftover` was put in its place, before the task is woken.
+    has_leftover: AtomicBool,
+    exchanges: Mutex<Exchanges>,
+    /// How many there are; written under their lock.
+    under_way: AtomicUsize,
+}
+
+/// The exchanges of a connection: one at most in HTTP/1.
+#[derive(Default)]
+struct Exchanges {
+    under_way: Vec<Arc<Exchange>>,
+    /// One that has ended, for the next one.
+    spare: Option<Arc<Exchange>>,
+    /// What a handler has left of the content of a request.
+    leftover: Option<Incoming>,
+}
+
+impl Connection {
+    fn new(socket: Arc<Socket>, now: Moment) -> Connection {
+        Connection {
+            socket,
+            waker: OnceLock::new(),
+            received: AtomicU64::new(0),
+            flushes: AtomicU64::new(0),
+            blocked: AtomicMoment::default(),
+            quiet: AtomicMoment::new(now),
+            mark: AtomicU64::new(0),
+            head: AtomicMoment::default(),
+            ended: AtomicU64::new(0),
+            unwritten: AtomicBool::new(false),
+            is_http2: AtomicBool::new(false),
+            is_upgraded: AtomicBool::new(false),
+            to_close: AtomicBool::new(false),
+            to_end: AtomicBool::new(false),
+            to_linger: AtomicBool::new(false),
+            has_leftover: AtomicBool::new(false),
+            exchanges: Mutex::default(),
+            under_way: AtomicUsize::new(0),
+        }
+    }
+
+    /// Its socket.
+    pub(crate) fn socket(&self) -> &Arc<Socket> {
+        &self.socket
+    }
+}
+
+/// For the connection's task.
+impl Connection {
+    /// Notes how to wake the task. A task has one waker for its life.
+    pub(super) fn note_waker(&self, waker: &Waker) {
+        self.waker.get_or_init(|| waker.clone());
+    }
+
+    /// From now on it speaks HTTP/2.
+    pub(super) fn begin_http2(&self) {
+        self.is_http2.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the task is to end it.
+    pub(super) fn is_to_end(&self) -> bool {
+        self.to_end.load(Ordering::Relaxed)
+    }
+
+    /// Whether to read on for a while when it has ended.
+    pub(super) fn is_to_linger(&self) -> bool {
+        self.to_linger.load(Ordering::Relaxed)
+    }
+
+    /// Content that a handler has left, once.
+    pub(super) fn take_leftover(&self) -> Option<Incoming> {
+        if !self.has_leftover.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.has_leftover.store(false, Ordering::Relaxed);
+        self.lock().leftover.take()
+    }
+}
+
+/// For what is between the task and its socket.
+impl Connection {
+    /// Something has come from the client.
+    pub(super) fn note_received(&self) {
+        // One task reads.
+        let before = self.received.load(Ordering::Relaxed);
+        self.received.store(before + 1, Ordering::Relaxed);
+    }
+
+    /// The client took something, or took nothing at this moment.
+    pub(super) fn note_written(&self, blocked: Option<Moment>) {
+        match blocked {
+            Some(now) => drop(self.blocked.get_or_set(now)),
+            None if self.blocked.get().is_some() => self.blocked.clear(),
+            None => {}
+        }
+    }
+
+    /// hyper has written all it had.
+    pub(super) fn note_flushed(&self) {
+        // One task writes.
+        let before = self.flushes.load(Ordering::Relaxed);
+        self.flushes.store(before + 1, Ordering::Relaxed);
+        if self.unwritten.load(Ordering::Relaxed) && !self.is_busy() {
+            self.unwritten.store(false, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether what hyper writes now is no response of ours: in HTTP/1, its answer to a head that it cannot read.
+    pub(super) fn is_hypers_own_write(&self) -> bool {
+        !self.is_busy()
+            && !self.unwritten.load(Ordering::Relaxed)
+            && !self.is_http2.load(Ordering::Relaxed)
+            && !self.is_upgraded.load(Ordering::Relaxed)
+    }
+}
+
+/// For exchanges.
+impl Connection {
+    /// A request's head is there.
+    pub(super) fn begin(&self, now: Moment) -> Arc<Exchange> {
+        let mut exchanges = self.lock();
+        // One that somebody still holds, with content of a request that was answered long ago, is left to them.
+        let spare = exchanges.spare.take().and_then(|mut spare| {
+            let exchange = Arc::get_mut(&mut spare)?;
+            exchange.renew(now);
+            Some(spare)
+        });
+        let exchange = spare.unwrap_or_else(|| Arc::new(Exchange::new(now)));
+        exchanges.under_way.push(Arc::clone(&exchange));
+        self.under_way
+            .store(exchanges.under_way.len(), Ordering::Relaxed);
+        exchange
+    }
+
+    /// All of a response was given to hyper, or there will be none.
+    pub(super) fn end(&self, exchange: Arc<Exchange>, now: Moment) {
+        let mut exchanges = self.lock();
+        exchanges
+            .under_way
+            .retain(|other| !Arc::ptr_eq(other, &exchange));
+        let rest = exchanges.under_way.len();
+        exchanges.spare = Some(exchange);
+        if rest == 0 {
+            self.unwritten.store(true, Ordering::Relaxed);
+            self.mark
+                .store(self.received.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.head.clear();
+            self.quiet.set(now);
+        }
+        let ended = self.ended.load(Ordering::Relaxed);
+        self.ended.store(ended + 1, Ordering::Relaxed);
+        self.under_way.store(rest, Ordering::Relaxed);
+    }
+
+    /// The client is to see all that is sent to it, though not all of what it sends is read.
+    pub(super) fn linger(&self) {
+        self.to_linger.store(true, Ordering::Relaxed);
+    }
+
+    /// A handler has left this content, which the task is to read over.
+    pub(super) fn leave_over(&self, content: Incoming) {
+        self.lock().leftover = Some(content);
+        self.has_leftover.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// From now on hyper is only in between.
+    pub(super) fn upgrade(&self) {
+        self.is_upgraded.store(true, Ordering::Relaxed);
+    }
+
+    /// How often all that hyper had was written.
+    pub(super) fn flushes(&self) -> u64 {
+        self.flushes.load(Ordering::Relaxed)
+    }
+
+    /// The response under way, or the next one, is the last.
+    pub(super) fn close_after_response(&self) {
+        self.to_close.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the response that is begun now is the last.
+    pub(super) fn is_to_close(&self) -> bool {
+        self.to_close.load(Ordering::Relaxed) || self.to_end.load(Ordering::Relaxed)
+    }
+}
+
+/// For the sweep and the drain.
+impl Connection {
+    /// Whether it has exchanges under way.
+    pub(super) fn is_busy(&self) -> bool {
+        self.under_way.load(Ordering::Relaxed) > 0
+    }
+
+    pub(super) fn is_http2(&self) -> bool {
+        self.is_http2.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_upgraded(&self) -> bool {
+        self.is_upgraded.load(Ordering::Relaxed)
+    }
+
+    /// Whether no request has come yet.
+    pub(super) fn is_fresh(&self) -> bool {
+        self.ended.load(Ordering::Relaxed) == 0
+    }
+
+    /// When it was accepted, or its last exchange ended.
+    pub(super) fn quiet_since(&self) -> Moment {
+        self.quiet.get().unwrap_or_default()
+    }
+
+    /// Since when a head is coming in, as far as the sweep has seen.
+    pub(super) fn head_since(&self, now: Moment) -> Option<Moment> {
+        if self.received.load(Ordering::Relaxed) == self.mark.load(Ordering::Relaxed) {
+            return None;
+        }
+        Some(self.head.get_or_set(now))
+    }
+
+    /// Since when the client takes nothing.
+    pub(super) fn blocked_since(&self) -> Option<Moment> {
+        self.blocked.get()
+    }
+
+    /// Has the task end it, at once if nothing is under way, else after that.
+    pub(super) fn order_end(&self) {
+        self.to_end.store(true, Ordering::Relaxed);
+        self.wake();
+    }
+
+    /// Has the task look around.
+    pub(super) fn wake(&self) {
+        if let Some(waker) = self.waker.get() {
+            waker.wake_by_ref();
+        }
+    }
+
+    /// Shows each exchange to `look`.
+    pub(super) fn for_each_exchange(&self, mut look: impl FnMut(&Arc<Exchange>)) {
+        self.lock().under_way.iter().for_each(&mut look);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Exchanges> {
+        // Each change is whole.
+        self.exchanges
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

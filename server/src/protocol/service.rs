@@ -1,0 +1,297 @@
+//! From a request as hyper gives it to the response that it sends: the checks before the handler, and what becomes of its answer.
+//!
+//! Where the handler runs is the worker class's affair ([`Place`]).
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http::header::{CONNECTION, HeaderValue, SERVER};
+use http::request::Parts;
+use http::{HeaderMap, Method, StatusCode, Version};
+use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+use super::exchange::Exchange;
+use super::forwarded::Forwarders;
+use super::received::Received;
+use super::refusal::{self, Refusal};
+use super::registry::{Connection, Registry};
+use super::strict;
+#[cfg(feature = "tls")]
+use super::tls::TlsDetails;
+use crate::application::{
+    Application, Body, BoxError, ForwardedHost, Peer, PeerAddress, Request, Response, Scheme,
+};
+use crate::settings::Settings;
+
+/// Where handlers run.
+pub(crate) trait Place: Send + Sync + 'static {
+    /// Up to which length a request's content is waited for before the handler is called; 0 if the handler gets it as it comes.
+    fn collects(&self, blocks: bool) -> u64;
+
+    /// Lets the application answer a request. `is_streamed` says that its content comes in only while the connection's task is
+    /// polled, so that the handler must not block in there.
+    ///
+    /// # Errors
+    /// What to answer if there is no response; what then went wrong was on our side.
+    fn answer<A: Application>(
+        &self,
+        application: &A,
+        request: Request,
+        exchange: &Arc<Exchange>,
+        is_streamed: bool,
+    ) -> impl Future<Output = Result<Response, Refusal>> + Send;
+
+    /// Whether polling a response's content may block for long.
+    fn may_block(&self) -> bool;
+}
+
+/// What the connections of a worker have in common.
+pub(crate) struct Common<A, P> {
+    pub(crate) application: A,
+    pub(crate) place: P,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) forwarders: Forwarders,
+    /// Whether the worker is to stop, so that each response is the last of its connection.
+    pub(crate) is_stopping: Box<dyn Fn() -> bool + Send + Sync>,
+}
+
+/// What answers the requests of one connection.
+pub(super) struct Service<A, P> {
+    pub(super) common: Arc<Common<A, P>>,
+    pub(super) application: A,
+    pub(super) connection: Arc<Connection>,
+    pub(super) peer: Peer,
+    pub(super) scheme: Scheme,
+    #[cfg(feature = "tls")]
+    pub(super) tls: Option<TlsDetails>,
+}
+
+impl<A: Application, P: Place> Service<A, P> {
+    /// Answers one request.
+    pub(super) async fn answer(
+        self: Arc<Self>,
+        request: http::Request<Incoming>,
+    ) -> Result<http::Response<Sending>, Infallible> {
+        let under_way = UnderWay::begin(&self.connection, &self.common.registry);
+        let version = request.version();
+        if version == Version::HTTP_10 && !asks_to_keep(request.headers()) {
+            self.connection.close_after_response();
+        }
+        let response = match self.handle(request, &under_way.exchange).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                self.connection.linger();
+                self.connection.close_after_response();
+                refusal.to_response()
+            }
+        };
+        under_way.exchange.answer();
+        Ok(self.finish(response, version, under_way))
+    }
+
+    async fn handle(
+        &self,
+        request: http::Request<Incoming>,
+        exchange: &Arc<Exchange>,
+    ) -> Result<Response, Refusal> {
+        let Settings { limits, .. } = &*self.common.settings;
+        let (mut head, incoming) = request.into_parts();
+        let length = incoming.size_hint().exact();
+        strict::check(&head, length, limits)?;
+        let place = &self.common.place;
+        let mut is_streamed = false;
+        let body = if incoming.is_end_stream() {
+            Body::empty()
+        } else {
+            let expects_continue = strict::expects_continue(&head);
+            let content = Received::new(
+                incoming,
+                Arc::clone(exchange),
+                Arc::clone(&self.connection),
+                Arc::clone(&self.common.registry),
+                limits.request_body,
+                expects_continue,
+            );
+            let most = place.collects(A::BLOCKS);
+            if !expects_continue && length.is_some_and(|length| length <= most) {
+                collect(content, length, exchange).await?
+            } else {
+                is_streamed = head.version < Version::HTTP_2;
+                Body::from(content)
+            }
+        };
+        self.tell_origin(&mut head);
+        let request = Request::from_parts(head, body);
+        let response = place
+            .answer(&self.application, request, exchange, is_streamed)
+            .await;
+        // Whatever the handler made of content that was not as it must be.
+        match exchange.fault() {
+            Some(fault) => Err(fault),
+            // What fails on our side is no reason to end the connection.
+            None => Ok(response.unwrap_or_else(|failure| failure.to_response())),
+        }
+    }
+
+    /// Tells the application where the request comes from.
+    fn tell_origin(&self, head: &mut Parts) {
+        let forwarders = &self.common.forwarders;
+        let origin = forwarders.origin(&head.headers, self.peer, self.scheme);
+        head.extensions.insert(PeerAddress(origin.peer));
+        head.extensions.insert(origin.scheme);
+        if let Some(authority) = origin.authority {
+            head.extensions.insert(ForwardedHost(authority));
+        }
+        #[cfg(feature = "tls")]
+        if let Some(tls) = &self.tls {
+            head.extensions.insert(tls.clone());
+        }
+    }
+
+    /// Makes a response ready for hyper.
+    fn finish(
+        &self,
+        response: Response,
+        version: Version,
+        under_way: UnderWay,
+    ) -> http::Response<Sending> {
+        let (mut head, body) = response.into_parts();
+        if head.status == StatusCode::SWITCHING_PROTOCOLS {
+            self.connection.upgrade();
+        } else if version < Version::HTTP_2
+            && (self.connection.is_to_close() || (self.common.is_stopping)())
+        {
+            head.headers
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        head.headers
+            .entry(SERVER)
+            .or_insert(HeaderValue::from_static(refusal::SERVER));
+        let waits_for_flush =
+            version < Version::HTTP_2 && self.common.place.may_block() && body.is_stream();
+        let sending = Sending {
+            body,
+            under_way,
+            flushes: self.connection.flushes(),
+            waits_for_flush,
+        };
+        http::Response::from_parts(head, sending)
+    }
+}
+
+/// Whether a client of HTTP/1.0 wants to go on with the connection.
+fn asks_to_keep(fields: &HeaderMap) -> bool {
+    let values = fields.get_all(CONNECTION).iter();
+    values
+        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+        .any(|word| word.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
+}
+
+/// Waits for content of a known length.
+async fn collect(
+    mut content: Received,
+    length: Option<u64>,
+    exchange: &Exchange,
+) -> Result<Body, Refusal> {
+    let fault = || {
+        let fault = exchange.fault();
+        fault.unwrap_or_else(|| Refusal::malformed("the content is incomplete"))
+    };
+    let Some(first) = content.frame().await else {
+        return Ok(Body::empty());
+    };
+    let first = first.map_err(|_| fault())?.into_data().unwrap_or_default();
+    if length == Some(first.len() as u64) {
+        return Ok(Body::from(first));
+    }
+    let length = usize::try_from(length.unwrap_or_default()).unwrap_or_default();
+    let mut all = BytesMut::with_capacity(length);
+    all.extend_from_slice(&first);
+    while let Some(frame) = content.frame().await {
+        if let Ok(data) = frame.map_err(|_| fault())?.into_data() {
+            all.extend_from_slice(&data);
+        }
+    }
+    Ok(Body::from(all.freeze()))
+}
+
+/// A status that announces another response is no answer: none would follow.
+pub(crate) fn require_final(response: Response, method: &Method) -> Result<Response, Refusal> {
+    let status = response.status();
+    if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
+        crate::log::error(format_args!(
+            "a handler returned {status} to {method}, which is no final status; answered 500"
+        ));
+        return Err(Refusal::failed("the handler failed"));
+    }
+    Ok(response)
+}
+
+/// An exchange, until its response was given to hyper whole, or will never be.
+struct UnderWay {
+    exchange: Arc<Exchange>,
+    connection: Arc<Connection>,
+    registry: Arc<Registry>,
+}
+
+impl UnderWay {
+    fn begin(connection: &Arc<Connection>, registry: &Arc<Registry>) -> UnderWay {
+        UnderWay {
+            exchange: connection.begin(registry.clock.now()),
+            connection: Arc::clone(connection),
+            registry: Arc::clone(registry),
+        }
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        let now = self.registry.clock.now();
+        self.connection.end(Arc::clone(&self.exchange), now);
+    }
+}
+
+/// A response's content on its way to hyper.
+pub(crate) struct Sending {
+    body: Body,
+    under_way: UnderWay,
+    /// How often hyper had written all when it was given the head or the last frame.
+    flushes: u64,
+    /// The next frame may be long in coming, so the last one is to be written before it is asked for.
+    waits_for_flush: bool,
+}
+
+impl http_body::Body for Sending {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if this.waits_for_flush {
+            let flushes = this.under_way.connection.flushes();
+            if this.flushes == flushes {
+                // hyper polls again as soon as it has written all.
+                return Poll::Pending;
+            }
+            this.flushes = flushes;
+        }
+        Pin::new(&mut this.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

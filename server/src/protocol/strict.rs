@@ -1,0 +1,288 @@
+//! What a request must be beyond what hyper asks of it.
+//!
+//! hyper reads HTTP/1 as the standard permits, and its limits are few. Two parties that read one request differently are
+//! how requests are smuggled, so what the standard calls invalid and can still be seen once hyper has read a head is refused
+//! here; and so is what is larger than the settings allow. What hyper has settled by then is told in SECURITY.md: a line feed
+//! alone ends a line, equal `Content-Length` fields count as one, and beside `Transfer-Encoding` they count for nothing, but that
+//! connection ends with the response.
+
+use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::uri::{Authority, Uri};
+use http::{HeaderMap, Method, StatusCode, Version};
+
+use super::refusal::{Refusal, shown};
+use crate::settings::Limits;
+
+/// Refuses a request whose head is not as it must be.
+///
+/// `length` is that of its content, if that is known.
+///
+/// # Errors
+/// The refusal to answer with.
+pub(super) fn check(head: &Parts, length: Option<u64>, limits: &Limits) -> Result<(), Refusal> {
+    check_sizes(head, limits)?;
+    check_target(&head.method, &head.uri, head.version)?;
+    check_host(head.version, &head.headers)?;
+    check_codings(&head.headers)?;
+    check_expectation(head.version, &head.headers)?;
+    match length {
+        Some(length) if length > limits.request_body => {
+            Err(Refusal::content_too_large(limits.request_body))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether the client waits for `100 Continue` before it sends the content; HTTP/1.0 knows no expectations.
+pub(super) fn expects_continue(head: &Parts) -> bool {
+    head.version != Version::HTTP_10 && head.headers.contains_key(EXPECT)
+}
+
+fn check_sizes(head: &Parts, limits: &Limits) -> Result<(), Refusal> {
+    // As it stood in the request line: METHOD TARGET HTTP/1.1.
+    let line = head.method.as_str().len() + length_of(&head.uri) + " HTTP/1.1 ".len();
+    if line > limits.request_line {
+        return Err(Refusal::new(
+            StatusCode::URI_TOO_LONG,
+            format!(
+                "the request line is longer than {} bytes",
+                limits.request_line
+            ),
+        ));
+    }
+    if head.headers.len() > limits.request_fields {
+        return Err(too_many_fields(limits.request_fields));
+    }
+    let mut total = line + "\r\n\r\n".len();
+    for (name, value) in &head.headers {
+        let length = name.as_str().len() + ": ".len() + value.len();
+        if length > limits.request_field_size {
+            return Err(Refusal::new(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                format!(
+                    "a header field is longer than {} bytes",
+                    limits.request_field_size
+                ),
+            ));
+        }
+        total += length + "\r\n".len();
+    }
+    if total > limits.request_head {
+        return Err(head_too_large(limits.request_head));
+    }
+    Ok(())
+}
+
+/// 431: there are more fields than the limit.
+pub(super) fn too_many_fields(limit: usize) -> Refusal {
+    Refusal::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        format!("the request has more than {limit} header fields"),
+    )
+}
+
+/// 431: the head is larger than the limit.
+pub(super) fn head_too_large(limit: usize) -> Refusal {
+    Refusal::new(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        format!("the request's head is longer than {limit} bytes"),
+    )
+}
+
+fn length_of(target: &Uri) -> usize {
+    let path = target
+        .path_and_query()
+        .map_or(0, |path| path.as_str().len());
+    let scheme = target
+        .scheme_str()
+        .map_or(0, |scheme| scheme.len() + "://".len());
+    let authority = target
+        .authority()
+        .map_or(0, |authority| authority.as_str().len());
+    path + scheme + authority
+}
+
+/// The target is a path, or a whole URI, or `*` for OPTIONS (RFC 9112, section 3.2).
+fn check_target(method: &Method, target: &Uri, version: Version) -> Result<(), Refusal> {
+    if *method == Method::CONNECT {
+        return Err(Refusal::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "this server opens no tunnels",
+        ));
+    }
+    let path = target.path();
+    let is_whole = target.scheme().is_some() && target.authority().is_some();
+    let is_valid = if version < Version::HTTP_2 && target.authority().is_some() && !is_whole {
+        // A bare authority is for CONNECT.
+        false
+    } else if path == "*" {
+        *method == Method::OPTIONS
+    } else {
+        path.starts_with('/') || is_whole && path.is_empty()
+    };
+    if is_valid {
+        return Ok(());
+    }
+    let target = target.to_string();
+    Err(Refusal::malformed(format!(
+        "{} is no request target",
+        shown(target.as_bytes())
+    )))
+}
+
+/// HTTP/1.1 requires one `Host` field; in any version it must be well-formed (RFC 9112, section 3.2).
+fn check_host(version: Version, fields: &HeaderMap) -> Result<(), Refusal> {
+    let mut hosts = fields.get_all(HOST).iter();
+    let host = match (hosts.next(), hosts.next()) {
+        (None, _) if version == Version::HTTP_11 => {
+            return Err(Refusal::malformed("HTTP/1.1 requires a Host field"));
+        }
+        (None, _) => return Ok(()),
+        (Some(host), None) => host.as_bytes(),
+        (Some(_), Some(_)) => return Err(Refusal::malformed("there is more than one Host field")),
+    };
+    let is_authority = |host: &[u8]| Authority::try_from(host).is_ok() && !host.contains(&b'@');
+    if host.is_empty() || is_authority(host) {
+        Ok(())
+    } else {
+        Err(Refusal::malformed(format!("{} is no host", shown(host))))
+    }
+}
+
+/// `Transfer-Encoding` is `chunked`, once, or there is none.
+fn check_codings(fields: &HeaderMap) -> Result<(), Refusal> {
+    let values = fields.get_all(TRANSFER_ENCODING).iter();
+    let mut chunked = false;
+    for coding in values.flat_map(|value| value.as_bytes().split(|&byte| byte == b',')) {
+        let coding = coding.trim_ascii();
+        if coding.is_empty() || chunked {
+            return Err(Refusal::malformed(
+                "Transfer-Encoding must be chunked, once",
+            ));
+        }
+        if !coding.eq_ignore_ascii_case(b"chunked") {
+            return Err(Refusal::new(
+                StatusCode::NOT_IMPLEMENTED,
+                format!(
+                    "the transfer coding {} is not known; send chunked",
+                    shown(coding)
+                ),
+            ));
+        }
+        chunked = true;
+    }
+    Ok(())
+}
+
+/// `100-continue` is the only expectation that there is.
+fn check_expectation(version: Version, fields: &HeaderMap) -> Result<(), Refusal> {
+    if version == Version::HTTP_10 {
+        return Ok(());
+    }
+    for value in fields.get_all(EXPECT) {
+        if !value.as_bytes().eq_ignore_ascii_case(b"100-continue") {
+            return Err(Refusal::new(
+                StatusCode::EXPECTATION_FAILED,
+                format!(
+                    "{} is expected; only 100-continue is met",
+                    shown(value.as_bytes())
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    /// A request line and fields, separated by `|`.
+    fn refused(head: &str) -> Option<u16> {
+        let limits = Limits {
+            request_line: 40,
+            request_fields: 4,
+            request_field_size: 40,
+            request_head: 100,
+            request_body: 10,
+        };
+        let mut lines = head.split('|');
+        let mut line = lines.next().expect("a request line").split(' ');
+        let mut request = Request::builder()
+            .method(line.next().expect("a method"))
+            .uri(line.next().expect("a target"))
+            .version(match line.next() {
+                Some("1.0") => Version::HTTP_10,
+                Some("2") => Version::HTTP_2,
+                _ => Version::HTTP_11,
+            });
+        for field in lines {
+            let (name, value) = field.split_once(": ").expect("a field");
+            request = request.header(name, value);
+        }
+        let (head, ()) = request.body(()).expect("http takes it").into_parts();
+        let length = head.headers.get("content-length");
+        let length = length.map(|value| value.to_str().unwrap().parse().unwrap());
+        check(&head, length, &limits)
+            .err()
+            .map(|refusal| refusal.status.as_u16())
+    }
+
+    #[test]
+    fn usual_requests_pass() {
+        for head in [
+            "GET / 1.1|Host: a",
+            "GET /a?b 1.0",
+            "GET http://a/b 1.1|Host: a",
+            "GET http://a 1.1|Host: a",
+            "OPTIONS * 1.1|Host: a:80",
+            "GET / 1.1|Host: [::1]:80",
+            "POST / 1.1|Host: a|Transfer-Encoding: Chunked",
+            "POST / 1.1|Host: a|Expect: 100-Continue",
+            "POST / 1.0|Expect: anything",
+            "POST / 1.1|Host: a|Content-Length: 10",
+            "GET https://a/ 2",
+        ] {
+            assert_eq!(refused(head), None, "{head}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_allowed_is_refused() {
+        for (head, status) in [
+            ("GET / 1.1", 400),
+            ("GET / 1.1|Host: a|Host: a", 400),
+            ("GET / 1.1|Host: a/b", 400),
+            ("GET / 1.0|Host: user@a", 400),
+            ("GET * 1.1|Host: a", 400),
+            ("GET a:80 1.1|Host: a", 400),
+            ("CONNECT a:80 1.1|Host: a", 501),
+            ("POST / 1.1|Host: a|Transfer-Encoding: gzip, chunked", 501),
+            (
+                "POST / 1.1|Host: a|Transfer-Encoding: chunked, chunked",
+                400,
+            ),
+            (
+                "POST / 1.1|Host: a|Transfer-Encoding: chunked|Transfer-Encoding: chunked",
+                400,
+            ),
+            ("POST / 1.1|Host: a|Expect: more", 417),
+            ("POST / 1.1|Host: a|Content-Length: 11", 413),
+            ("GET /0123456789012345678901234567890 1.1|Host: a", 414),
+            ("GET / 1.1|Host: a|a: b|c: d|e: f|g: h", 431),
+            (
+                "GET / 1.1|Host: a|a: 01234567890123456789012345678901234567",
+                431,
+            ),
+            (
+                "GET / 1.1|Host: 012345678901234567890123456789|a: 012345678901234567890123456789|b: 012345678901234567890123456789",
+                431,
+            ),
+        ] {
+            assert_eq!(refused(head), Some(status), "{head}");
+        }
+    }
+}

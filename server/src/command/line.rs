@@ -17,7 +17,6 @@ use super::kinds::{Form, Hint};
 use super::load::{self, COMMAND_ARGUMENTS, CONFIG, Environment, Layers, Loaded};
 use super::origin::{Given, Origin, SettingsError};
 use super::table::{Group, Setting, TABLE};
-use crate::protocol::entry::Entry;
 
 /// The options of a server, as a process was given them: what [`load`](CommandLine::load) makes settings of.
 ///
@@ -109,7 +108,7 @@ impl Args for CommandLine {
 fn argument(setting: &'static Setting) -> Arg {
     let default = setting.default();
     let environment = setting.variable();
-    let summary = setting.summary;
+    let summary = plain(setting.summary);
     let argument = Arg::new(id!(setting.name))
         .long(setting.name)
         .visible_aliases(setting.aliases)
@@ -127,7 +126,7 @@ fn argument(setting: &'static Setting) -> Arg {
         .help(format!("{summary} [default: {default}]"))
         .long_help(format!(
             "{summary}\n\n{}\n\n[default: {default}] [env: {environment}]",
-            setting.details
+            plain(setting.details)
         ));
     let argument = match setting.short {
         Some(letter) => argument.short(letter),
@@ -142,6 +141,11 @@ fn argument(setting: &'static Setting) -> Arg {
         Form::Optional(alone) => argument.num_args(0..=1).default_missing_value(alone),
         Form::One | Form::Joined | Form::Several => argument,
     }
+}
+
+/// Markdown as a terminal shows it.
+fn plain(text: &str) -> String {
+    text.replace('`', "")
 }
 
 /// Takes every text, and offers these words to completion: what is wrong with a value is told in the same words wherever it comes
@@ -285,7 +289,10 @@ impl CommandLine {
             return Err(print(&loaded.to_toml()));
         }
         if self.options.check {
-            return Err(check(&loaded));
+            for warning in loaded.warnings() {
+                eprintln!("warning: {warning}");
+            }
+            return Err(ExitCode::SUCCESS);
         }
         Ok(loaded)
     }
@@ -321,28 +328,6 @@ impl CommandLine {
     /// Prints a page about a command, and gives the exit code for whether that went well.
     pub fn print_page(command: &Command, page: Page) -> ExitCode {
         print(&generate::page(command, page))
-    }
-}
-
-/// Does what `--check-config` asks for beyond loading: warnings are told, and the files for TLS are read.
-fn check(loaded: &Loaded) -> ExitCode {
-    for warning in loaded.warnings() {
-        eprintln!("warning: {warning}");
-    }
-    // The process ends after this, and may be where the server's files are relative to.
-    let there = match &loaded.settings.process.chdir {
-        Some(directory) => env::set_current_dir(directory),
-        None => Ok(()),
-    };
-    let result = there
-        .map_err(|error| format!("chdir: {error}"))
-        .and_then(|()| Entry::new(&loaded.settings).map_err(|error| error.to_string()));
-    match result {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(fault) => {
-            eprintln!("error: {fault}");
-            ExitCode::from(USAGE)
-        }
     }
 }
 

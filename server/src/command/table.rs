@@ -109,9 +109,9 @@ pub(crate) struct Setting {
     pub(crate) choices: &'static [&'static str],
     /// What completion offers.
     pub(crate) hint: Hint,
-    /// What it does, in one line.
+    /// What it does, in one line of Markdown.
     pub(crate) summary: &'static str,
-    /// What else there is to know.
+    /// What else there is to know, likewise.
     pub(crate) details: &'static str,
     /// What is shown as the default where `show` shows nothing.
     pub(crate) unset: &'static str,
@@ -222,46 +222,46 @@ pub(crate) const TABLE: &[Setting] = &[
     row!(
         "bind", Listening, [Address], bind,
         "Where to listen",
-        "HOST:PORT, [IPV6]:PORT, :PORT for every address of the machine, unix:PATH, or fd://NUMBER for a socket that was inherited. \
+        "`HOST:PORT`, `[IPV6]:PORT`, `:PORT` for every address of the machine, `unix:PATH`, or `fd://NUMBER` for a socket that was inherited. \
          Given several times, it listens in several places. Port 0 takes a free one. Sockets that systemd hands over come first."
     )
     .short('b')
     .follows("PORT", "0.0.0.0:"),
     row!(
         "admin-bind", Listening, [Address], admin_bind,
-        "Where the admin application listens: /livez, /readyz, /metrics, /threads",
+        "Where the admin application listens: `/livez`, `/readyz`, `/metrics`, `/threads`",
         "Keep it from the public: it asks for no password, and shows what the handlers do."
     )
     .unset("nowhere"),
     row!(
         "backlog", Listening, Number<u32, 1>, backlog,
         "Connections that wait in the kernel to be accepted",
-        "The kernel's own limit, net.core.somaxconn, holds too."
+        "The kernel's own limit, `net.core.somaxconn`, holds too."
     ),
     row!(
         "worker-class", Workers, Class, worker_class,
-        "What handlers run on: sync, gthread, green or async",
-        "sync: the worker's one thread, one request at a time, one request a connection. gthread: a pool of OS threads. green: green \
-         threads, so that what blocks parks its request alone; gevent and eventlet mean the same. async: the event loop \
+        "What handlers run on: `sync`, `gthread`, `green` or `async`",
+        "`sync`: the worker's one thread, one request at a time, one request a connection. `gthread`: a pool of OS threads. `green`: green \
+         threads, so that what blocks parks its request alone; `gevent` and `eventlet` mean the same. `async`: the event loop \
          itself, which a blocking handler holds up."
     )
     .short('k'),
     row!(
         "workers", Workers, Processors, workers,
-        "Worker processes; auto: as many as there are processors",
-        "auto respects the process's affinity and its cgroup's CPU quota."
+        "Worker processes; `auto`: as many as there are processors",
+        "`auto` respects the process's affinity and its cgroup's CPU quota."
     )
     .short('w')
     .follows("WEB_CONCURRENCY", ""),
     row!(
         "threads", Workers, Number<std::num::NonZeroUsize>, threads,
-        "OS threads of a worker of class gthread",
-        "As in gunicorn, more than one makes a gthread worker of a sync one."
+        "OS threads of a worker of class `gthread`",
+        "As in gunicorn, more than one makes a `gthread` worker of a `sync` one."
     ),
     row!(
         "green-workers", Workers, Processors, green_workers,
-        "OS threads of a worker of class green, on which its green threads run",
-        "One is enough for handlers that wait. More let handlers that compute use more processors, as more --workers do; \
+        "OS threads of a worker of class `green`, on which its green threads run",
+        "One is enough for handlers that wait. More let handlers that compute use more processors, as more `--workers` do; \
          then handlers truly run at the same time."
     ),
     row!(
@@ -277,7 +277,7 @@ pub(crate) const TABLE: &[Setting] = &[
     .unset("the runtime's"),
     row!(
         "patch", Workers, Families, patch,
-        "Which blocking calls yield: all, none, or a list of time, socket, select, lock, thread, os, dns, process",
+        "Which blocking calls yield: `all`, `none`, or a list of `time`, `socket`, `select`, `lock`, `thread`, `os`, `dns`, `process`",
         "Only on green threads does it matter."
     )
     .unset("all in class green, none in the others"),
@@ -295,7 +295,7 @@ pub(crate) const TABLE: &[Setting] = &[
     row!(
         "timeout", Times, TimeLimit, timeouts.worker,
         "How long a worker may give no sign of life before it is killed; 0 is for ever",
-        "It is about the worker's own loop, not about requests: in the classes gthread and green a request may take longer. What its \
+        "It is about the worker's own loop, not about requests: in the classes `gthread` and `green` a request may take longer. What its \
          green threads did is logged before."
     )
     .short('t'),
@@ -323,7 +323,7 @@ pub(crate) const TABLE: &[Setting] = &[
     row!(
         "body-timeout", Times, PositiveTime, timeouts.body,
         "How long a request's content may take, plus a second for every 500 bytes of it",
-        "The rule is that of Apache's mod_reqtimeout. Later is answered 408."
+        "The rule is that of Apache's `mod_reqtimeout`. Later is answered 408."
     ),
     row!(
         "write-timeout", Times, PositiveTime, timeouts.write,
@@ -363,7 +363,7 @@ pub(crate) const TABLE: &[Setting] = &[
     ),
     row!(
         "max-requests-jitter", Recycling, Number<u64>, recycling.max_requests_jitter,
-        "Requests up to which --max-requests is raised by chance",
+        "Requests up to which `--max-requests` is raised by chance",
         "So workers that started together are not replaced together."
     ),
     row!(
@@ -384,65 +384,66 @@ pub(crate) const TABLE: &[Setting] = &[
     ),
     row!(
         "keyfile", Tls, [File], tls.keyfile,
-        "Private key of each --certfile, as PEM, in the same order",
+        "Private key of each `--certfile`, as PEM, in the same order",
         "Without one, the key is looked for in the certificate's file."
     ),
     row!(
         "ca-certs", Tls, Maybe<File>, tls.ca_certs,
         "Certificates of the authorities that client certificates must come from, as PEM",
-        "It goes with --client-certs."
+        "It goes with `--client-certs`."
     ),
     row!(
         "client-certs", Tls, Choice<ClientCerts>, tls.client_certs,
-        "Whether clients need a certificate: none, optional or required",
-        "With optional, a client that shows a certificate must show a valid one."
+        "Whether clients need a certificate: `none`, `optional` or `required`",
+        "With `optional`, a client that shows a certificate must show a valid one."
     ),
     row!(
         "proxy-protocol", Proxies, Choice<ProxyProtocol>, proxy.protocol,
-        "PROXY protocol at the beginning of connections: off, v1, v2, required or auto",
-        "A connection that must begin with it and does not is closed: with v1 and v2 in that version, with required in either. auto, and the option without a value, take either version where one is sent."
+        "PROXY protocol at the beginning of connections: `off`, `v1`, `v2`, `required` or `auto`",
+        "A connection that must begin with it and does not is closed: with `v1` and `v2` in that version, with `required` in either. \
+         `auto`, and the option without a value, take either version where one is sent."
     ),
     row!(
         "proxy-allow-from", Proxies, Networks, proxy.allow_from,
-        "Who may send the PROXY protocol: addresses, networks, unix, or * for everybody",
-        "It is a list with commas. Others' connections are closed where the protocol is required, and with auto served as they are."
+        "Who may send the PROXY protocol: addresses, networks, `unix`, or `*` for everybody",
+        "It is a list with commas. Others' connections are closed where the protocol is required, and with `auto` served as they are."
     )
     .aliases(&["proxy-allow-ips"])
     .unset("nobody"),
     row!(
         "forwarded-allow-ips", Proxies, Networks, proxy.forwarded_allow_ips,
-        "Whose X-Forwarded-For, -Proto, -Host and Forwarded fields are believed: addresses, networks, unix, or * for everybody",
+        "Whose `X-Forwarded-For`, `-Proto`, `-Host` and `Forwarded` fields are believed: addresses, networks, `unix`, or `*` for everybody",
         "It is a list with commas. Others' are ignored, so that nobody can claim an address that is not theirs."
     )
     .follows("FORWARDED_ALLOW_IPS", ""),
     row!(
         "access-logfile", Logs, Maybe<Log>, logging.access_file,
-        "File in which each request gets a line; - is standard output",
+        "File in which each request gets a line; `-` is standard output",
         "SIGUSR1 opens it again, after logrotate has moved it."
     )
     .aliases(&["accesslog"]),
     row!(
         "access-logformat", Logs, AccessFormat, logging.access_format,
-        "What a request's line tells: gunicorn's atoms, or common, combined or json",
-        "The atoms are %(h)s, %(r)s and so on, with %({name}i)s and %({name}o)s for header fields."
+        "What a request's line tells: gunicorn's atoms, or `common`, `combined` or `json`",
+        "The atoms are `%(h)s`, `%(r)s` and so on, with `%({name}i)s` and `%({name}o)s` for header fields."
     )
     .aliases(&["access-log-format"]),
     row!(
         "error-logfile", Logs, Log, logging.error_file,
-        "File of the server's own log; - is standard error",
+        "File of the server's own log; `-` is standard error",
         "SIGUSR1 opens it again, after logrotate has moved it."
     )
     .aliases(&["log-file", "errorlog"]),
     row!(
         "log-level", Logs, Choice<LogLevel>, logging.level,
-        "What is logged: debug, info, warning, error or critical, and what is graver",
+        "What is logged: `debug`, `info`, `warning`, `error` or `critical`, and what is graver",
         "The access log is not meant by it."
     )
     .aliases(&["loglevel"]),
     row!(
         "log-format", Logs, Choice<LogFormat>, logging.format,
-        "What the server's own log looks like: text as gunicorn writes it, or json",
-        "json is an object a line."
+        "What the server's own log looks like: `text` as gunicorn writes it, or `json`",
+        "`json` is an object a line."
     ),
     row!(
         "pid", Process, Maybe<File>, process.pid_file,
@@ -468,7 +469,7 @@ pub(crate) const TABLE: &[Setting] = &[
     row!(
         "umask", Process, Maybe<Umask>, process.umask,
         "Permissions that the files lack which the server makes",
-        "In octal digits that begin with 0, such as 027. By default whoever reaches a Unix socket's directory may connect, as with \
+        "In octal digits that begin with 0, such as `027`. By default whoever reaches a Unix socket's directory may connect, as with \
          gunicorn."
     )
     .short('m')
@@ -481,7 +482,7 @@ pub(crate) const TABLE: &[Setting] = &[
     .unset("where the server is started"),
     row!(
         "name", Process, Maybe<Text>, process.name,
-        "Name of the processes, as ps shows it",
+        "Name of the processes, as `ps` shows it",
         "Linux shows 15 bytes of it."
     )
     .short('n')
@@ -490,12 +491,12 @@ pub(crate) const TABLE: &[Setting] = &[
     row!(
         "reload", Process, Switch, process.reload,
         "Start new workers when the program's file changes",
-        "For development: cargo build in another terminal is enough."
+        "For development: `cargo build` in another terminal is enough."
     ),
     row!(
         "reload-extra-file", Process, [File], process.reload_extra_files,
         "Further file whose change starts new workers",
-        "It goes with --reload, and can be given several times."
+        "It goes with `--reload`, and can be given several times."
     )
     .aliases(&["reload-extra-files"]),
 ];

@@ -66,7 +66,7 @@ impl Server {
     pub fn serve<M>(self, application: impl IntoApplication<M>) -> Result<(), ServeError> {
         worker::serve(
             application.into_application(),
-            vec![Listener::Tcp(self.listener)],
+            vec![Listener::OwnTcp(self.listener)],
             &self.settings,
             &self.stop,
             Hooks::none(),

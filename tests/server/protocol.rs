@@ -33,6 +33,7 @@ in_each_class! { {
     answers_unfinished_content_408
     sends_long_content_whole
     tells_date_and_server
+    speaks_http_2
 } }
 
 fn start(class: &[&str], arguments: &[&str]) -> Server {
@@ -265,6 +266,36 @@ fn tells_date_and_server(class: &[&str]) {
             .field("server")
             .is_some_and(|it| it.starts_with("greenpatch/"))
     );
+}
+
+/// Known beforehand, as gRPC does, and in the clear.
+fn speaks_http_2(class: &[&str]) {
+    const LENGTH: usize = 1024 * 1024;
+    let server = start(class, &["--app", "echo"]);
+    for length in [0, 10, LENGTH] {
+        let content = "x".repeat(length);
+        let mut curl = Command::new("curl")
+            .args(["--silent", "--show-error", "--http2-prior-knowledge"])
+            .args(["--max-time", "30", "--data-binary", "@-"])
+            .args(["--write-out", "%{http_version} %{http_code}"])
+            .arg(server.url())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("curl is installed");
+        let mut input = curl.stdin.take().expect("piped");
+        let sent = content.clone();
+        let sender =
+            std::thread::spawn(move || std::io::Write::write_all(&mut input, sent.as_bytes()));
+        let output = curl.wait_with_output().expect("curl runs");
+        sender.join().expect("no panic").expect("curl reads it all");
+        let expected = format!("{content}2 200");
+        assert!(
+            output.stdout == expected.as_bytes(),
+            "{} bytes came back of {length}",
+            output.stdout.len()
+        );
+    }
 }
 
 #[test]

@@ -175,6 +175,12 @@ impl Client {
             .expect("the server takes it");
     }
 
+    /// Says that no more will be sent.
+    pub(crate) fn end(&mut self) {
+        let ended = self.stream.shutdown(std::net::Shutdown::Write);
+        ended.expect("the connection is open");
+    }
+
     /// Sends a GET request for `/`.
     pub(crate) fn send_get(&mut self) {
         self.send("GET / HTTP/1.1\r\nHost: test\r\n\r\n");

@@ -187,10 +187,13 @@ impl<A: Application, P: Place> Service<A, P> {
 
 /// Whether a client of HTTP/1.0 wants to go on with the connection.
 fn asks_to_keep(fields: &HeaderMap) -> bool {
-    let values = fields.get_all(CONNECTION).iter();
-    values
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .any(|word| word.trim_ascii().eq_ignore_ascii_case(b"keep-alive"))
+    let has = |option: &str| {
+        let values = fields.get_all(CONNECTION).iter();
+        values
+            .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
+            .any(|word| word.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
+    };
+    has("keep-alive") && !has("close")
 }
 
 /// Waits for content of a known length.

@@ -6,9 +6,11 @@
 //! alone ends a line, equal `Content-Length` fields count as one, and beside `Transfer-Encoding` they count for nothing, but that
 //! connection ends with the response.
 
+use std::net::Ipv6Addr;
+
 use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
-use http::uri::{Authority, Uri};
+use http::uri::Uri;
 use http::{HeaderMap, Method, StatusCode, Version};
 
 use super::refusal::{Refusal, shown};
@@ -113,14 +115,19 @@ fn check_target(method: &Method, target: &Uri, version: Version) -> Result<(), R
     }
     let path = target.path();
     let is_whole = target.scheme().is_some() && target.authority().is_some();
-    let is_valid = if version < Version::HTTP_2 && target.authority().is_some() && !is_whole {
-        // A bare authority is for CONNECT.
-        false
-    } else if path == "*" {
-        *method == Method::OPTIONS
-    } else {
-        path.starts_with('/') || is_whole && path.is_empty()
-    };
+    // http::Uri lets other bytes than ASCII pass.
+    let is_ascii = target
+        .path_and_query()
+        .is_none_or(|path| path.as_str().is_ascii());
+    let is_valid =
+        if !is_ascii || version < Version::HTTP_2 && target.authority().is_some() && !is_whole {
+            // A bare authority is for CONNECT.
+            false
+        } else if path == "*" {
+            *method == Method::OPTIONS
+        } else {
+            path.starts_with('/') || is_whole && path.is_empty()
+        };
     if is_valid {
         return Ok(());
     }
@@ -142,12 +149,40 @@ fn check_host(version: Version, fields: &HeaderMap) -> Result<(), Refusal> {
         (Some(host), None) => host.as_bytes(),
         (Some(_), Some(_)) => return Err(Refusal::malformed("there is more than one Host field")),
     };
-    let is_authority = |host: &[u8]| Authority::try_from(host).is_ok() && !host.contains(&b'@');
-    if host.is_empty() || is_authority(host) {
+    if host.is_empty() || is_host(host) {
         Ok(())
     } else {
         Err(Refusal::malformed(format!("{} is no host", shown(host))))
     }
+}
+
+/// Whether this is a name or an address, with or without a port (RFC 3986, section 3.2.2). A name has no `%`, which no name of
+/// the DNS needs.
+fn is_host(host: &[u8]) -> bool {
+    let Ok(host) = str::from_utf8(host) else {
+        return false;
+    };
+    let (is_name, port) = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, port)) => (address.parse::<Ipv6Addr>().is_ok(), port),
+        None => {
+            let name = host.find(':').unwrap_or(host.len());
+            let of_a_name =
+                |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=".contains(byte);
+            let (name, port) = host.split_at(name);
+            (
+                !name.is_empty() && name.as_bytes().iter().all(of_a_name),
+                port,
+            )
+        }
+    };
+    let is_port = match port.strip_prefix(':') {
+        None => port.is_empty(),
+        Some("") => true,
+        Some(digits) => {
+            digits.bytes().all(|byte| byte.is_ascii_digit()) && digits.parse::<u16>().is_ok()
+        }
+    };
+    is_name && is_port
 }
 
 /// `Transfer-Encoding` is `chunked`, once, or there is none.
@@ -240,6 +275,7 @@ mod tests {
             "GET http://a 1.1|Host: a",
             "OPTIONS * 1.1|Host: a:80",
             "GET / 1.1|Host: [::1]:80",
+            "GET / 1.1|Host: a:",
             "POST / 1.1|Host: a|Transfer-Encoding: Chunked",
             "POST / 1.1|Host: a|Expect: 100-Continue",
             "POST / 1.0|Expect: anything",
@@ -257,6 +293,12 @@ mod tests {
             ("GET / 1.1|Host: a|Host: a", 400),
             ("GET / 1.1|Host: a/b", 400),
             ("GET / 1.0|Host: user@a", 400),
+            ("GET / 1.1|Host: a:http", 400),
+            ("GET / 1.1|Host: a:65536", 400),
+            ("GET / 1.1|Host: [::1", 400),
+            ("GET / 1.1|Host: [hello]", 400),
+            ("GET / 1.1|Host: a%20b", 400),
+            ("GET / 1.1|Host: :80", 400),
             ("GET * 1.1|Host: a", 400),
             ("GET a:80 1.1|Host: a", 400),
             ("CONNECT a:80 1.1|Host: a", 501),

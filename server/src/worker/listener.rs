@@ -16,14 +16,21 @@ use std::task::Poll;
 use std::time::Duration;
 
 use greenpatch::future::{AsyncFd, sleep};
+use socket2::{SockFilter, SockRef};
 
 use super::control::StopHandle;
 use crate::application::Peer;
 use crate::log;
+use crate::observe::log::Repeated;
 use crate::protocol::registry::Registry;
 
 /// Connections that are accepted before others have their turn.
 const AT_A_TIME: usize = 256;
+
+/// How often a socket is asked for the last time, and how long it is left alone in between: time for those to arrive whom the
+/// kernel had begun to let in.
+const LAST_LOOKS: u32 = 5;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 
 /// How long to wait for a connection to end after an accept has failed, before it is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -31,8 +38,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// A socket that listens, of either kind.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    /// A TCP port.
+    /// A TCP port, on which other processes may accept as well.
+    #[allow(dead_code, reason = "the arbiter will make them")]
     Tcp(TcpListener),
+    /// A TCP port on which nobody else accepts, so that what comes after the end finds nobody.
+    OwnTcp(TcpListener),
     /// A path, or an abstract name.
     #[allow(dead_code, reason = "the arbiter will make them")]
     Unix(UnixListener),
@@ -41,7 +51,7 @@ pub(crate) enum Listener {
 impl AsFd for Listener {
     fn as_fd(&self) -> BorrowedFd<'_> {
         match self {
-            Listener::Tcp(listener) => listener.as_fd(),
+            Listener::Tcp(listener) | Listener::OwnTcp(listener) => listener.as_fd(),
             Listener::Unix(listener) => listener.as_fd(),
         }
     }
@@ -72,7 +82,9 @@ enum Acceptor {
 impl Acceptor {
     fn new(listener: Listener) -> io::Result<Acceptor> {
         Ok(match listener {
-            Listener::Tcp(listener) => Acceptor::Tcp(AsyncFd::new(listener)?),
+            Listener::Tcp(listener) | Listener::OwnTcp(listener) => {
+                Acceptor::Tcp(AsyncFd::new(listener)?)
+            }
             Listener::Unix(listener) => Acceptor::Unix(AsyncFd::new(listener)?),
         })
     }
@@ -84,6 +96,28 @@ impl Acceptor {
                 Ok(Accepted::Tcp(stream, address))
             }
             Acceptor::Unix(listener) => Ok(Accepted::Unix(listener.accept().await?.0)),
+        }
+    }
+
+    /// Has the kernel turn newcomers away from now on, silently, while it goes on with those that it has begun to let in: the
+    /// segments that ask for a connection are dropped, as if the network had lost them. To close a socket on which somebody
+    /// is just being let in would reset that connection.
+    fn close_door(&self) -> io::Result<()> {
+        /// Offset of the byte with the flags in a segment's header.
+        const FLAGS: u32 = 13;
+        const SYN: u32 = 2;
+        const ACK: u32 = 16;
+        // Load the byte; mask it; SYN alone? drop the segment; else keep it. (Codes of linux/bpf_common.h.)
+        const PROGRAM: [SockFilter; 5] = [
+            SockFilter::new(0x30, 0, 0, FLAGS),
+            SockFilter::new(0x54, 0, 0, SYN | ACK),
+            SockFilter::new(0x15, 0, 1, SYN),
+            SockFilter::new(0x06, 0, 0, 0),
+            SockFilter::new(0x06, 0, 0, u32::MAX),
+        ];
+        match self {
+            Acceptor::Tcp(listener) => SockRef::from(listener.get_ref()).attach_filter(&PROGRAM),
+            Acceptor::Unix(_) => Ok(()),
         }
     }
 
@@ -112,6 +146,7 @@ pub(super) async fn accept_until_stopped(
     backlog: u32,
     admit: impl Fn(Accepted),
 ) {
+    let is_own = matches!(listener, Listener::OwnTcp(_));
     let acceptor = match Acceptor::new(listener) {
         Ok(acceptor) => acceptor,
         Err(error) => {
@@ -119,7 +154,6 @@ pub(super) async fn accept_until_stopped(
             return;
         }
     };
-    let mut paused = Paused::default();
     let mut taken = 0;
     loop {
         let next = async {
@@ -131,7 +165,6 @@ pub(super) async fn accept_until_stopped(
         };
         match accepted {
             Ok(accepted) => {
-                paused.end();
                 admit(accepted);
                 taken += 1;
                 if taken % AT_A_TIME == 0 {
@@ -140,7 +173,7 @@ pub(super) async fn accept_until_stopped(
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                paused.begin(&error);
+                tell(&error);
                 let room = before(registry.until_ended(), sleep(PAUSE));
                 let _ = before(stop.until_stopping(), room).await;
             }
@@ -148,14 +181,24 @@ pub(super) async fn accept_until_stopped(
     }
     // The reactor may not have told yet of connections that came before the stop, so the socket itself is asked. More than may
     // be open are no harm any more.
+    let mut looks = 1;
+    if is_own && acceptor.close_door().is_ok() {
+        looks = LAST_LOOKS;
+    }
     let mut room = backlog;
-    while room > 0 {
+    while room > 0 && looks > 0 {
         match acceptor.accept_now() {
             Ok(accepted) => admit(accepted),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                looks -= 1;
+                if looks > 0 {
+                    sleep(BETWEEN_LOOKS).await;
+                }
+                continue;
+            }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                paused.begin(&error);
+                tell(&error);
                 before(registry.until_ended(), sleep(PAUSE)).await;
             }
         }
@@ -171,26 +214,14 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Whether accepting is interrupted by an error, which is told of once.
-#[derive(Default)]
-struct Paused(bool);
-
-impl Paused {
-    #[cold]
-    fn begin(&mut self, error: &io::Error) {
-        if !std::mem::replace(&mut self.0, true) {
-            log::error(format_args!(
-                "cannot accept a connection: {error}; \
-                 raise the limit on open files (ulimit -n) or lower --worker-connections"
-            ));
-        }
-    }
-
-    fn end(&mut self) {
-        if std::mem::take(&mut self.0) {
-            log::info("Connections are accepted again");
-        }
-    }
+/// Tells of an error that stops accepting for a while; once, then now and then.
+#[cold]
+fn tell(error: &io::Error) {
+    static STOPPED: Repeated = Repeated::new(Duration::from_secs(10));
+    STOPPED.error(format_args!(
+        "cannot accept a connection: {error}; \
+         raise the limit on open files (ulimit -n) or lower --worker-connections"
+    ));
 }
 
 /// Waits for `future`; `None` if `end` comes first.

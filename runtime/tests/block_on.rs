@@ -292,6 +292,43 @@ fn neither_a_deadline_scope_nor_cancellation_cuts_it_short() {
     });
 }
 
+#[test]
+fn a_waker_outlives_its_call_and_its_green_thread() {
+    on_green_threads(1, || {
+        let kept = Arc::new(Mutex::new(Vec::<Waker>::new()));
+        for n in 0..20 {
+            let keeper = kept.clone();
+            // It uses the control block of the last one, whose wakers still come.
+            let waiting = spawn(move || {
+                let (sender, receiver) = oneshot::channel();
+                let mut polls = 0;
+                let late = poll_fn(|context| {
+                    polls += 1;
+                    keeper.lock().unwrap().push(context.waker().clone());
+                    if polls == 1 {
+                        Poll::Pending
+                    } else {
+                        Poll::Ready(())
+                    }
+                });
+                let answer = spawn(move || {
+                    pause();
+                    sender.send(n).unwrap();
+                });
+                let (got, ()) = block_on(future::join(receiver, late));
+                answer.join().unwrap();
+                got.unwrap()
+            });
+            while !waiting.is_finished() {
+                let wakers: Vec<_> = kept.lock().unwrap().clone();
+                wakers.iter().for_each(Waker::wake_by_ref);
+                yield_now();
+            }
+            assert_eq!(waiting.join().unwrap(), n);
+        }
+    });
+}
+
 fn tokio() -> Tokio {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)

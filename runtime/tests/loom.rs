@@ -23,14 +23,30 @@ mod atomic {
         fence(Ordering::SeqCst);
     }
 }
-/// A green thread that waits in a descriptor's line: its wake-ups are a counter and a condition variable.
+/// A green thread that waits: its wake-ups are a counter and a condition variable.
 mod green {
+    use std::ops::Deref;
+    use std::ptr::NonNull;
+
     use loom::sync::{Condvar, Mutex};
 
-    #[derive(Default)]
+    use crate::future_signal::FutureSignal;
+    use crate::reason::Packed;
+
     pub(crate) struct Parker {
         woken: Mutex<bool>,
         changed: Condvar,
+        pub(crate) future_signal: FutureSignal,
+    }
+
+    impl Default for Parker {
+        fn default() -> Parker {
+            Parker {
+                woken: Mutex::default(),
+                changed: Condvar::default(),
+                future_signal: FutureSignal::new(),
+            }
+        }
     }
 
     impl Parker {
@@ -43,18 +59,47 @@ mod green {
     }
 
     /// As the real one, good for ever: the parker outlives the model's threads.
-    #[derive(Clone, Copy)]
+    #[derive(Clone, Copy, PartialEq, Eq)]
     pub(crate) struct GreenRef(pub(crate) *const Parker);
 
     // SAFETY: a parker may be used by any thread.
     unsafe impl Send for GreenRef {}
 
-    impl GreenRef {
-        pub(crate) fn unpark(self) {
+    impl Deref for GreenRef {
+        type Target = Parker;
+
+        fn deref(&self) -> &Parker {
             // SAFETY: the parker outlives the model's threads.
-            let parker = unsafe { &*self.0 };
-            *parker.woken.lock().unwrap() = true;
-            parker.changed.notify_one();
+            unsafe { &*self.0 }
+        }
+    }
+
+    impl GreenRef {
+        pub(crate) unsafe fn new(parker: NonNull<Parker>) -> GreenRef {
+            GreenRef(parker.as_ptr())
+        }
+
+        pub(crate) fn as_ptr(self) -> *mut Parker {
+            self.0.cast_mut()
+        }
+
+        pub(crate) fn park_until(self, _: GreenRef, _: Option<()>, _: Packed) {
+            self.park();
+        }
+
+        pub(crate) fn unpark(self) {
+            *self.woken.lock().unwrap() = true;
+            self.changed.notify_one();
+        }
+    }
+}
+/// What a green thread waits for is of no concern here.
+mod reason {
+    pub(crate) struct Packed;
+
+    impl Packed {
+        pub(crate) fn future(_address: usize) -> Packed {
+            Packed
         }
     }
 }
@@ -118,8 +163,10 @@ mod kernel_futex {
         crate::futex::wake(unsafe { &*word }, count);
     }
 }
-/// Nobody here is a green thread with native sections.
+/// Who is running.
 mod context {
+    use std::cell::Cell;
+
     use crate::green::GreenRef;
 
     pub(crate) struct UserSection;
@@ -130,8 +177,25 @@ mod context {
         }
     }
 
+    pub(crate) struct NativeSection;
+
+    impl NativeSection {
+        pub(crate) fn enter() -> NativeSection {
+            NativeSection
+        }
+    }
+
+    loom::thread_local! {
+        static GREEN: Cell<Option<GreenRef>> = Cell::new(None);
+    }
+
     pub(crate) fn green() -> Option<GreenRef> {
-        None
+        GREEN.with(Cell::get)
+    }
+
+    /// The calling thread is this green thread from now on.
+    pub(crate) fn become_green(green: GreenRef) {
+        GREEN.with(|own| own.set(Some(green)));
     }
 }
 mod section {
@@ -141,16 +205,18 @@ mod section {
 }
 // The modules above, where the files under test look for them.
 mod base {
-    pub(crate) use crate::{atomic, interest, kernel_futex, spin, task_waker};
+    pub(crate) use crate::{atomic, interest, kernel_futex, reason, spin, task_waker};
 }
 mod sched {
-    pub(crate) use crate::{context, green};
+    pub(crate) use crate::{context, future_signal, green};
 }
 mod wait {
     pub(crate) use crate::{futex, section};
 }
 #[path = "../src/thread/block_on.rs"]
 mod block_on;
+#[path = "../src/sched/future_signal.rs"]
+mod future_signal;
 #[path = "../src/sched/idle.rs"]
 mod idle;
 #[path = "../src/base/interest.rs"]
@@ -1423,17 +1489,46 @@ fn a_wake_that_comes_twice_or_too_late_does_no_harm() {
     });
 }
 
+/// As on an OS thread, by the signal in the control block, whose wakers come too late for one call and to the next.
+#[test]
+fn a_green_thread_polls_its_future_after_the_last_wake() {
+    check(4, || {
+        let parker: Arc<green::Parker> = Arc::default();
+        context::become_green(green::GreenRef(&*parker));
+        let twice = |waker: Waker| {
+            waker.wake_by_ref();
+            waker.wake();
+        };
+        let threads = block_on::block_on(Parts::brought_by(&[twice]));
+        let others = block_on::block_on(Parts::brought_by(&[Waker::wake]));
+        join_all(threads);
+        join_all(others);
+        assert!(!parker.future_signal.has_wakers());
+    });
+}
+
+#[test]
+fn a_wait_of_a_green_thread_inside_a_poll_keeps_its_wakes_apart() {
+    check(3, || {
+        let parker: Arc<green::Parker> = Arc::default();
+        context::become_green(green::GreenRef(&*parker));
+        wait_inside_a_poll();
+    });
+}
+
 #[test]
 fn a_wait_inside_a_poll_keeps_its_wakes_apart() {
-    check(3, || {
-        let mut outer = Parts::brought_by(&[Waker::wake]);
-        let nested = std::future::poll_fn(move |context| {
-            let outcome = Pin::new(&mut outer).poll(context);
-            join_all(block_on::block_on(Parts::brought_by(&[Waker::wake])));
-            outcome
-        });
-        join_all(block_on::block_on(nested));
+    check(3, wait_inside_a_poll);
+}
+
+fn wait_inside_a_poll() {
+    let mut outer = Parts::brought_by(&[Waker::wake]);
+    let nested = std::future::poll_fn(move |context| {
+        let outcome = Pin::new(&mut outer).poll(context);
+        join_all(block_on::block_on(Parts::brought_by(&[Waker::wake])));
+        outcome
     });
+    join_all(block_on::block_on(nested));
 }
 
 #[test]

@@ -37,7 +37,7 @@ pub(super) const CLASSES: [usize; 6] = [64 << 10, 256 << 10, 2 << 20, 8 << 20, 6
 pub(crate) const MAX_STACK: usize = CLASSES[CLASSES.len() - 1];
 
 /// The size of the scheduler's control block, and to what it is aligned. `sched/slots.rs` sees to it that they are right.
-pub(crate) const CONTROL_BLOCK: usize = 448;
+pub(crate) const CONTROL_BLOCK: usize = 512;
 pub(crate) const CONTROL_BLOCK_ALIGN: usize = 64;
 
 /// Written when a slot was made; what one that was never made does not hold.

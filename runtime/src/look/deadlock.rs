@@ -107,7 +107,7 @@ fn endless_waits(shared: &Shared) -> Option<Waits> {
         let waiting = snapshot.waiting;
         let is_endless = snapshot.thread_state == ThreadState::Parked
             && waiting.until.is_none()
-            && waiting.reason.unpack().is_some_and(needs_a_thread);
+            && (waiting.reason.unpack()).is_some_and(|reason| needs_a_thread(green, reason));
         if !is_endless {
             return None;
         }
@@ -126,7 +126,7 @@ fn may_wake_tasks() -> bool {
 }
 
 /// Whether only another thread can end such a wait, which is under way: neither the kernel nor time.
-fn needs_a_thread(reason: WaitReason) -> bool {
+fn needs_a_thread(green: GreenRef, reason: WaitReason) -> bool {
     match reason {
         WaitReason::Sleep | WaitReason::Read(_) | WaitReason::Write(_) | WaitReason::Poll(_) => {
             false
@@ -135,7 +135,14 @@ fn needs_a_thread(reason: WaitReason) -> bool {
             true
         }
         // Who keeps a waker, and what makes them use it, cannot be known. Without one the wait never ends.
-        WaitReason::Future(address) => !parking_lot::may_be_woken(address),
+        WaitReason::Future(address) => {
+            let signal = &green.future_signal;
+            if signal.address() == address {
+                !signal.has_wakers()
+            } else {
+                !parking_lot::may_be_woken(address)
+            }
+        }
     }
 }
 

@@ -23,7 +23,7 @@
 //! | `floating_point` | written by the spawner, then by the worker that runs it |
 //! | `wait` | written by its own green thread, read by anyone |
 //! | `runtime` | written by the spawner, read by anyone |
-//! | `probe` | anyone, by atomic operations (see `probe.rs`) |
+//! | `probe`, `future_signal` | anyone, by atomic operations (see `probe.rs`, `future_signal.rs`) |
 //! | `life` | put in by the spawner and taken out by whoever releases the slot, both under the lock of `name`; read in between by those for whom the green thread surely lives, and under that lock by anyone |
 //! | `name` | under its lock; the overflow handler reads it without |
 
@@ -47,6 +47,7 @@ use crate::body::tls::Block;
 use crate::sched::alarm::TimerOwner;
 use crate::sched::coroutine::{Action, GreenCoroutine};
 use crate::sched::due_queue::Due;
+use crate::sched::future_signal::FutureSignal;
 use crate::sched::park::{ParkState, ThreadState};
 use crate::sched::probe;
 use crate::sched::run_queue::{Linked, Links};
@@ -128,6 +129,8 @@ pub(crate) struct Green {
     pub(crate) vain_wakes: VainWakes,
     pub(crate) timer: Timer<TimerOwner<GreenRef>>,
     pub(super) wheel: Cell<*const Shard>,
+    /// Of the future that it awaits in `block_on`.
+    pub(crate) future_signal: FutureSignal,
     pub(crate) probe: probe::ProbeCell,
     pub(super) life: UnsafeCell<Option<Life>>,
     pub(super) name: SpinLock<Name>,
@@ -229,6 +232,7 @@ impl Green {
             is_switching: AtomicBool::new(false),
             timer: Timer::new(),
             wheel: Cell::new(ptr::null()),
+            future_signal: FutureSignal::new(),
             probe: probe::ProbeCell::empty(),
             probed: Cell::new(false),
             life: UnsafeCell::new(None),

@@ -18,7 +18,7 @@
 //! | sections that block a worker | `blocking_section` |
 //! | what all workers of a runtime share; its end; the values that it goes by | `scheduler`, `ending`, `settings` |
 //! | what wakes: descriptors' events and the next timer, all timers, words | `reactor`, `wheel`, `parking_lot` |
-//! | timers that wake futures (set in `wait/alarm`) | `alarm` |
+//! | timers that wake futures (set in `wait/alarm`); how a future's wakers reach the green thread that awaits it | `alarm`, `future_signal` |
 //! | whether one is woken in vain again and again | `vain_wakes` |
 //! | who watches the workers, and sees that free slots give memory back; how a parked green thread is asked for its stack | `monitor`, `probe` |
 
@@ -29,6 +29,7 @@ pub(crate) mod context;
 mod coroutine;
 pub(crate) mod due_queue;
 mod ending;
+pub(crate) mod future_signal;
 pub(crate) mod green;
 pub(crate) mod idle;
 mod join;

@@ -61,7 +61,7 @@
 //! # Without the shims
 //!
 //! [`net`], [`sync`], [`thread`] and [`time`] hold yielding types with std's names and methods; they need no feature.
-//! [`block_on`] awaits a future. [`guide::from_eventlet_and_gevent`] finds each name of those libraries here.
+//! [`block_on`] awaits a future, and [`future`] has what futures wait for: descriptors, hang-ups, and times. [`guide::from_eventlet_and_gevent`] finds each name of those libraries here.
 
 pub mod guide;
 

@@ -11,7 +11,7 @@
 //! so all of this is one test with the process to itself.
 
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -20,8 +20,8 @@ use std::thread;
 use std::time::Duration;
 
 use fastrand::Rng;
-// For its shims.
-use greenpatch as _;
+use greenpatch::block_on;
+use greenpatch::future::AsyncFd;
 use harness::{Watchdog, patched_runtime};
 
 const DRIVERS: usize = 16;
@@ -54,7 +54,21 @@ fn receive(descriptor: RawFd) -> Outcome {
     }
 }
 
-/// A thread that waits on whatever descriptor it is told.
+/// As [`receive`], by a future.
+fn await_message(descriptor: RawFd) -> Outcome {
+    let mut message = [0; 8];
+    // SAFETY: it may be closed meanwhile, and is then no longer used: that is what is tested.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    let read = AsyncFd::new(borrowed).and_then(|fd| block_on(fd.read(&mut message)));
+    match read {
+        Ok(8) => Outcome::Message(u64::from_ne_bytes(message)),
+        Ok(0) => Outcome::End,
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => Outcome::Closed,
+        other => panic!("read gives {other:?}"),
+    }
+}
+
+/// A thread that waits on whatever descriptor it is told, in a blocking call and by a future in turns.
 struct Reader {
     tell: Sender<RawFd>,
     told: Receiver<Outcome>,
@@ -70,8 +84,13 @@ impl Reader {
         let begun = turns.clone();
         thread::spawn(move || {
             for descriptor in asked {
-                begun.fetch_add(1, Ordering::Relaxed);
-                if answer.send(receive(descriptor)).is_err() {
+                let turn = begun.fetch_add(1, Ordering::Relaxed);
+                let outcome = if turn.is_multiple_of(2) {
+                    receive(descriptor)
+                } else {
+                    await_message(descriptor)
+                };
+                if answer.send(outcome).is_err() {
                     return;
                 }
             }

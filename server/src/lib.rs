@@ -47,7 +47,7 @@ mod arbiter;
 mod command;
 #[doc(hidden)]
 pub mod fuzzing;
-#[allow(dead_code, unused_imports, reason = "the worker will be built on it")]
+#[allow(dead_code, unused_imports, reason = "the arbiter shows it")]
 mod observe;
 mod protocol;
 mod server;

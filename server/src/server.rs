@@ -3,10 +3,13 @@
 use std::fmt;
 use std::io;
 use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::application::IntoApplication;
+use crate::observe::{Observe, Observer};
 use crate::settings::Settings;
 use crate::worker::listener::Listener;
 use crate::worker::{self, Hooks, StopHandle};
@@ -21,6 +24,9 @@ pub struct Server {
     settings: Settings,
     stop: StopHandle,
 }
+
+/// How long is waited for the access log to take its last lines.
+const LAST_LINES: Duration = Duration::from_secs(2);
 
 impl Server {
     /// Listens on `address`, as `HOST:PORT`; port 0 takes a free one.
@@ -62,15 +68,18 @@ impl Server {
     /// Serves an application in the worker class that the settings name, until it is stopped.
     ///
     /// # Errors
-    /// If the runtime, a thread or the listening socket cannot be made ready.
+    /// If the runtime, a thread, the listening socket or the access log cannot be made ready.
     pub fn serve<M>(self, application: impl IntoApplication<M>) -> Result<(), ServeError> {
-        worker::serve(
+        let observer = Observer::new(Observe::from_settings(&self.settings)?);
+        let served = worker::serve(
             application.into_application(),
             vec![Listener::OwnTcp(self.listener)],
             &self.settings,
             &self.stop,
-            Hooks::none(),
-        )
+            Hooks::only(Arc::clone(&observer)),
+        );
+        observer.flush(LAST_LINES);
+        served
     }
 }
 

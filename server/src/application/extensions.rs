@@ -23,6 +23,14 @@ impl Peer {
         }
     }
 
+    /// The IP address and the port, if there are any.
+    pub fn address(self) -> Option<SocketAddr> {
+        match self {
+            Peer::Tcp(address) => Some(address),
+            Peer::Unix => None,
+        }
+    }
+
     /// The same, with an IPv4 address in IPv6's form (`::ffff:192.0.2.1`) as what it is.
     pub fn to_canonical(self) -> Peer {
         match self {

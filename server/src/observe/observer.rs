@@ -20,7 +20,7 @@ use crate::observe::admin::{self, Readiness, Source, Stage};
 use crate::observe::exposition::{Exposition, Figures};
 use crate::observe::fleet::WorkerState;
 use crate::observe::log;
-use crate::observe::metrics::{Metrics, Refusal, class_number, method_number};
+use crate::observe::metrics::{Counter, Metrics, Refusal, class_number, method_number};
 use crate::observe::process;
 use crate::observe::request_id::{Entered, RequestId, RequestIds, X_REQUEST_ID};
 use crate::observe::route::Route;
@@ -173,6 +173,13 @@ impl Observer {
         }
     }
 
+    /// Requests that have begun.
+    pub(crate) fn begun(&self) -> u64 {
+        let routes = self.metrics.routes();
+        let ended = routes.flat_map(|(_, route)| route.requests.iter().flatten());
+        ended.map(Counter::get).sum::<u64>() + self.metrics.in_flight.get()
+    }
+
     /// All figures at this moment. Repeated errors whose time it is are logged on the way, so it is to be called every second.
     pub(crate) fn snapshot(&self) -> Snapshot {
         log::tell_repeated();
@@ -269,11 +276,11 @@ impl Observation {
         self.id.enter()
     }
 
-    /// The handler begins, after the request has waited for a thread.
-    pub(crate) fn handling(&mut self) {
-        if let Some(begun) = self.begun {
-            self.queued = begun.elapsed();
-            self.observer.metrics.queue.add(self.queued);
+    /// The request has waited so long for a thread or its turn; zero if it did not have to.
+    pub(crate) fn queued(&mut self, waited: Duration) {
+        if !waited.is_zero() {
+            self.queued = waited;
+            self.observer.metrics.queue.add(waited);
         }
     }
 

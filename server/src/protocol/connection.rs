@@ -10,18 +10,20 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use http::StatusCode;
 use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 
-use super::entry::{Entry, Opened};
+use super::entry::{Entry, Opened, Shut};
 use super::received::MOST_READ_OVER;
 use super::registry::{Connection, Entered};
 use super::service::{Common, Place, Service};
 use super::stream::Stream;
 use super::watched::Watched;
 use crate::application::Application;
+use crate::observe::Refusal;
 use crate::settings::Settings;
 
 /// How connections of either kind are served.
@@ -99,15 +101,20 @@ pub(crate) async fn serve<A, P, E>(
         + Unpin,
 {
     let connection = Arc::clone(entered.connection());
-    let Ok(Opened {
+    let observer = Arc::clone(&common.observer);
+    let Opened {
         io,
         peer,
         scheme,
         #[cfg(feature = "tls")]
         tls,
-    }) = noting_waker(&connection, entry.open(stream)).await
-    else {
-        return;
+    } = match noting_waker(&connection, entry.open(stream)).await {
+        Ok(opened) => opened,
+        Err(Shut::Gone) => return,
+        Err(Shut::Timeout) => return observer.refused(Refusal::Timeout),
+        Err(Shut::Proxy) => return observer.refused(Refusal::Proxy),
+        #[cfg(feature = "tls")]
+        Err(Shut::Tls) => return observer.refused(Refusal::Tls),
     };
     let limits = common.settings.limits.clone();
     let registry = Arc::clone(&common.registry);
@@ -139,7 +146,14 @@ pub(crate) async fn serve<A, P, E>(
                 }
                 served
             });
-            tell(served.await);
+            let served = served.await;
+            if let Some((status, length)) = connection.refusal().or(hypers_refusal(&served)) {
+                observer.answered_raw(peer.address(), status, length);
+            }
+            if hypers_refusal(&served).is_some() {
+                observer.refused(Refusal::Malformed);
+            }
+            tell(served);
         }
         Ok(Some(true)) => {
             connection.begin_http2();
@@ -228,6 +242,16 @@ fn read_over(
         *leftover = None;
         return true;
     }
+}
+
+/// The status of the answer that hyper has given by itself to a head that it does not understand; it has no content.
+fn hypers_refusal(served: &hyper::Result<()>) -> Option<(StatusCode, usize)> {
+    let error = served.as_ref().err().filter(|error| error.is_parse())?;
+    let status = match error.is_parse_too_large() {
+        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        false => StatusCode::BAD_REQUEST,
+    };
+    Some((status, 0))
 }
 
 /// Clients that break off are usual, so that is told only to who wants to know all.

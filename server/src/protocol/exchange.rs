@@ -30,6 +30,8 @@ pub(crate) struct Exchange {
     content_began: AtomicMoment,
     /// Bytes of content that have come.
     content_received: AtomicU64,
+    /// Nanoseconds that it waited for a thread or its turn.
+    queued: AtomicU64,
     seldom: Mutex<Seldom>,
 }
 
@@ -72,6 +74,7 @@ impl Exchange {
             content_wait: AtomicMoment::default(),
             content_began: AtomicMoment::default(),
             content_received: AtomicU64::new(0),
+            queued: AtomicU64::new(0),
             seldom: Mutex::default(),
         }
     }
@@ -88,6 +91,17 @@ impl Exchange {
     /// Whether the client is to be told that the handler took too long.
     pub(crate) fn is_expired(&self) -> bool {
         self.is_expired.load(Ordering::Relaxed)
+    }
+
+    /// The handler begins, after the request has waited so long for a thread or its turn.
+    pub(crate) fn note_queued(&self, waited: Duration) {
+        let nanoseconds = u64::try_from(waited.as_nanos()).unwrap_or(u64::MAX);
+        self.queued.store(nanoseconds, Ordering::Relaxed);
+    }
+
+    /// How long the request has waited.
+    pub(super) fn queued(&self) -> Duration {
+        Duration::from_nanos(self.queued.load(Ordering::Relaxed))
     }
 
     /// The response is about to be given to hyper; the handler's time counts no more.

@@ -67,9 +67,14 @@ impl Refusal {
         }
     }
 
+    /// The content that tells the client.
+    pub(crate) fn to_line(&self) -> String {
+        format!("{self}\n")
+    }
+
     /// As a response: one line of text, which tells the status and the reason.
     pub(crate) fn to_response(&self) -> Response {
-        let mut response = Response::new(Body::from(format!("{self}\n")));
+        let mut response = Response::new(Body::from(self.to_line()));
         *response.status_mut() = self.status;
         response.headers_mut().insert(
             CONTENT_TYPE,
@@ -80,7 +85,7 @@ impl Refusal {
 
     /// The same as bytes of HTTP/1.1, for a connection whose request hyper has not handed over. The connection ends with it.
     pub(crate) fn to_bytes(&self) -> Bytes {
-        let content = format!("{self}\n");
+        let content = self.to_line();
         let reason = self.status.canonical_reason().unwrap_or("Unknown");
         let head = format!(
             "HTTP/1.1 {} {reason}\r\ncontent-type: text/plain; charset=utf-8\r\nserver: {SERVER}\r\ndate: {}\r\n\

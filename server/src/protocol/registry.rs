@@ -9,16 +9,19 @@
 //!
 //! It is counted from its accept until nobody can use its stream any more, an upgraded one too.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 
+use http::StatusCode;
 use hyper::body::Incoming;
 use tokio::sync::Notify;
 
 use super::clock::{AtomicMoment, Clock, Moment};
 use super::exchange::Exchange;
+use super::refusal::Refusal;
 use super::stream::Socket;
+use crate::observe::{Observer, OpenConnection};
 
 /// The connections of one worker.
 pub(crate) struct Registry {
@@ -34,6 +37,7 @@ pub(crate) struct Registry {
     ended: Notify,
     /// When the drain began.
     draining: AtomicMoment,
+    observer: Arc<Observer>,
 }
 
 /// Places that are used again, so that a sweep goes over an array.
@@ -45,7 +49,7 @@ struct Places {
 
 impl Registry {
     /// An empty one, for so many connections.
-    pub(crate) fn new(most: usize) -> Registry {
+    pub(crate) fn new(most: usize, observer: Arc<Observer>) -> Registry {
         Registry {
             clock: Clock::new(),
             most,
@@ -54,6 +58,7 @@ impl Registry {
             came: Notify::new(),
             ended: Notify::new(),
             draining: AtomicMoment::default(),
+            observer,
         }
     }
 
@@ -78,6 +83,7 @@ impl Registry {
             registry: Arc::clone(self),
             connection,
             place,
+            _open: self.observer.connection(),
         }
     }
 
@@ -88,6 +94,9 @@ impl Registry {
 
     /// Waits until one more connection may be accepted.
     pub(crate) async fn until_room(&self) {
+        if self.open() >= self.most {
+            self.observer.accept_paused();
+        }
         while self.open() >= self.most {
             let ended = self.ended.notified();
             if self.open() < self.most {
@@ -174,6 +183,7 @@ pub(crate) struct Entered {
     registry: Arc<Registry>,
     connection: Arc<Connection>,
     place: usize,
+    _open: OpenConnection,
 }
 
 impl Entered {
@@ -215,6 +225,8 @@ pub(crate) struct Connection {
     ended: AtomicU64,
     /// A response was given to hyper that may not have been written.
     unwritten: AtomicBool,
+    /// A head was refused that hyper never had whole: the answer's status, and in the lower half how long its content is.
+    refused: AtomicU32,
     is_http2: AtomicBool,
     /// It speaks something else from now on.
     is_upgraded: AtomicBool,
@@ -254,6 +266,7 @@ impl Connection {
             head: AtomicMoment::default(),
             ended: AtomicU64::new(0),
             unwritten: AtomicBool::new(false),
+            refused: AtomicU32::new(0),
             is_http2: AtomicBool::new(false),
             is_upgraded: AtomicBool::new(false),
             to_close: AtomicBool::new(false),
@@ -447,6 +460,20 @@ impl Connection {
     /// Since when the client takes nothing.
     pub(super) fn blocked_since(&self) -> Option<Moment> {
         self.blocked.get()
+    }
+
+    /// Its head is answered with this, and hyper never sees it. False if that was said before.
+    pub(super) fn note_refusal(&self, refusal: &Refusal) -> bool {
+        let length = refusal.to_line().len() as u32 & 0xffff;
+        let refused = u32::from(refusal.status.as_u16()) << 16 | length;
+        self.refused.swap(refused, Ordering::Relaxed) == 0
+    }
+
+    /// The status and the content's length of that answer.
+    pub(super) fn refusal(&self) -> Option<(StatusCode, usize)> {
+        let refused = self.refused.load(Ordering::Relaxed);
+        let status = StatusCode::from_u16((refused >> 16) as u16).ok()?;
+        Some((status, (refused & 0xffff) as usize))
     }
 
     /// Has the task end it, at once if nothing is under way, else after that.

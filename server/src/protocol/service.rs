@@ -26,6 +26,7 @@ use super::tls::TlsDetails;
 use crate::application::{
     Application, Body, BoxError, ForwardedHost, Peer, PeerAddress, Request, Response, Scheme,
 };
+use crate::observe::{Observation, Observer, RequestId};
 use crate::settings::Settings;
 
 /// Where handlers run.
@@ -57,6 +58,7 @@ pub(crate) struct Common<A, P> {
     pub(crate) registry: Arc<Registry>,
     pub(crate) settings: Arc<Settings>,
     pub(crate) forwarders: Forwarders,
+    pub(crate) observer: Arc<Observer>,
     /// Whether the worker is to stop, so that each response is the last of its connection.
     pub(crate) is_stopping: Box<dyn Fn() -> bool + Send + Sync>,
 }
@@ -78,12 +80,14 @@ impl<A: Application, P: Place> Service<A, P> {
         self: Arc<Self>,
         request: http::Request<Incoming>,
     ) -> Result<http::Response<Sending>, Infallible> {
-        let under_way = UnderWay::begin(&self.connection, &self.common.registry);
-        let version = request.version();
+        let seen = self.common.observer.request(&request, self.peer.address());
+        let mut under_way = UnderWay::begin(&self.connection, &self.common.registry, seen);
+        let (version, is_head) = (request.version(), request.method() == Method::HEAD);
         if version == Version::HTTP_10 && !asks_to_keep(request.headers()) {
             self.connection.close_after_response();
         }
-        let response = match self.handle(request, &under_way.exchange).await {
+        let id = under_way.seen.id().clone();
+        let response = match self.handle(request, &under_way.exchange, id).await {
             Ok(response) => response,
             Err(refusal) => {
                 self.connection.linger();
@@ -92,13 +96,15 @@ impl<A: Application, P: Place> Service<A, P> {
             }
         };
         under_way.exchange.answer();
-        Ok(self.finish(response, version, under_way))
+        under_way.seen.queued(under_way.exchange.queued());
+        Ok(self.finish(response, version, is_head, under_way))
     }
 
     async fn handle(
         &self,
         request: http::Request<Incoming>,
         exchange: &Arc<Exchange>,
+        id: RequestId,
     ) -> Result<Response, Refusal> {
         let Settings { limits, .. } = &*self.common.settings;
         let (mut head, incoming) = request.into_parts();
@@ -127,6 +133,7 @@ impl<A: Application, P: Place> Service<A, P> {
             }
         };
         self.tell_origin(&mut head);
+        head.extensions.insert(id);
         let request = Request::from_parts(head, body);
         let response = place
             .answer(&self.application, request, exchange, is_streamed)
@@ -157,11 +164,16 @@ impl<A: Application, P: Place> Service<A, P> {
     /// Makes a response ready for hyper.
     fn finish(
         &self,
-        response: Response,
+        mut response: Response,
         version: Version,
-        under_way: UnderWay,
+        is_head: bool,
+        mut under_way: UnderWay,
     ) -> http::Response<Sending> {
+        under_way.seen.answered(&mut response);
         let (mut head, body) = response.into_parts();
+        if is_head || body.is_end_stream() {
+            under_way.seen.complete();
+        }
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             self.connection.upgrade();
         } else if version < Version::HTTP_2
@@ -241,11 +253,17 @@ struct UnderWay {
     exchange: Arc<Exchange>,
     connection: Arc<Connection>,
     registry: Arc<Registry>,
+    seen: Observation,
 }
 
 impl UnderWay {
-    fn begin(connection: &Arc<Connection>, registry: &Arc<Registry>) -> UnderWay {
+    fn begin(
+        connection: &Arc<Connection>,
+        registry: &Arc<Registry>,
+        seen: Observation,
+    ) -> UnderWay {
         UnderWay {
+            seen,
             exchange: connection.begin(registry.clock.now()),
             connection: Arc::clone(connection),
             registry: Arc::clone(registry),
@@ -287,7 +305,22 @@ impl http_body::Body for Sending {
             }
             this.flushes = flushes;
         }
-        Pin::new(&mut this.body).poll_frame(context)
+        let seen = &mut this.under_way.seen;
+        let polled = {
+            let _entered = seen.enter();
+            Pin::new(&mut this.body).poll_frame(context)
+        };
+        match &polled {
+            Poll::Ready(Some(Ok(frame))) => {
+                seen.sent(frame.data_ref().map_or(0, Bytes::len));
+                if this.body.is_end_stream() {
+                    seen.complete();
+                }
+            }
+            Poll::Ready(None) => seen.complete(),
+            Poll::Ready(Some(Err(_))) | Poll::Pending => {}
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {

@@ -19,6 +19,7 @@ use std::time::Duration;
 use super::clock::Moment;
 use super::refusal::Refusal;
 use super::registry::{Connection, Registry};
+use crate::observe::{self, Observer};
 use crate::settings::Settings;
 
 /// How often all connections are looked at.
@@ -31,7 +32,7 @@ const UNWATCHED: Duration = Duration::from_millis(100);
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Looks at all connections once.
-pub(crate) fn sweep(registry: &Registry, settings: &Settings) {
+pub(crate) fn sweep(registry: &Registry, settings: &Settings, observer: &Observer) {
     let now = registry.clock.turn();
     let draining = registry.draining();
     registry.for_each(|connection| {
@@ -42,7 +43,7 @@ pub(crate) fn sweep(registry: &Registry, settings: &Settings) {
         } else if connection.is_busy() {
             look_at_busy(connection, settings, now);
         } else if !connection.is_upgraded() {
-            look_at_quiet(connection, settings, now, draining);
+            look_at_quiet(connection, settings, observer, now, draining);
         }
     });
 }
@@ -66,6 +67,7 @@ fn look_at_busy(connection: &Connection, settings: &Settings, now: Moment) {
 fn look_at_quiet(
     connection: &Arc<Connection>,
     settings: &Settings,
+    observer: &Observer,
     now: Moment,
     draining: Option<Moment>,
 ) {
@@ -76,6 +78,9 @@ fn look_at_quiet(
         if now.since(head) >= timeouts.header {
             connection.linger();
             let refusal = Refusal::timed_out("head");
+            if connection.note_refusal(&refusal) {
+                observer.refused(observe::Refusal::Timeout);
+            }
             connection.socket().refuse(refusal.to_bytes());
             connection.wake();
         }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::str::FromStr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::executor::Context;
 use super::green::{answer_here, answer_on_thread};
@@ -100,7 +101,12 @@ impl Place for Handlers {
         let (_turn, stack_size, needs_thread) = match self {
             Handlers::Gthread(pool) => return pool.answer(application, request, exchange).await,
             Handlers::Green { stack_size } => (None, *stack_size, is_streamed),
-            Handlers::Sync(one) => (one.turn().await, None, is_streamed && A::BLOCKS),
+            Handlers::Sync(one) => {
+                let asked = Instant::now();
+                let turn = one.turn().await;
+                exchange.note_queued(asked.elapsed());
+                (turn, None, is_streamed && A::BLOCKS)
+            }
             Handlers::Async => (None, None, is_streamed && A::BLOCKS),
         };
         if needs_thread {

@@ -13,6 +13,7 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
+use std::time::Instant;
 
 use greenpatch::thread::Thread;
 use greenpatch::{Builder, block_on};
@@ -22,6 +23,7 @@ use tokio::sync::oneshot;
 use super::executor;
 use crate::application::{Application, Request, Response};
 use crate::log;
+use crate::observe::RequestId;
 use crate::protocol::exchange::Exchange;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::service::require_final;
@@ -30,6 +32,7 @@ use crate::protocol::service::require_final;
 pub(super) struct Title {
     method: Method,
     target: Uri,
+    id: Option<RequestId>,
 }
 
 impl Title {
@@ -37,13 +40,15 @@ impl Title {
         Title {
             method: request.method().clone(),
             target: request.uri().clone(),
+            id: request.extensions().get().cloned(),
         }
     }
 
     /// What to answer after a panic, which is told in the log.
     #[cold]
     pub(super) fn panicked(&self, panic: &(dyn Any + Send)) -> Refusal {
-        let Title { method, target } = self;
+        let Title { method, target, .. } = self;
+        let _entered = self.id.as_ref().map(RequestId::enter);
         let text = executor::panic_text(panic);
         log::error(format_args!(
             "handler panicked at {method} {target}: {text}; answered 500"
@@ -59,7 +64,8 @@ impl Title {
         match answer {
             Ok(response) => require_final(response, &self.method),
             Err(error) => {
-                let Title { method, target } = self;
+                let Title { method, target, .. } = self;
+                let _entered = self.id.as_ref().map(RequestId::enter);
                 log::error(format_args!(
                     "handler failed at {method} {target}: {error}; answered 500"
                 ));
@@ -79,9 +85,16 @@ pub(super) async fn call<A: Application>(
     application: A,
     request: Request,
 ) -> Result<Response, crate::application::BoxError> {
-    let mut response = application.call(request).await?;
-    std::future::poll_fn(|context| response.body_mut().poll_settle(context)).await;
-    Ok(response)
+    let id = request.extensions().get::<RequestId>().cloned();
+    let answer = async {
+        let mut response = application.call(request).await?;
+        std::future::poll_fn(|context| response.body_mut().poll_settle(context)).await;
+        Ok(response)
+    };
+    match id {
+        Some(id) => id.within(answer).await,
+        None => answer.await,
+    }
 }
 
 /// Answers on the stack of whoever polls.
@@ -146,7 +159,10 @@ pub(super) async fn answer_on_thread<A: Application>(
     let (sender, receiver) = oneshot::channel();
     let title = Title::of(&request);
     let application = application.clone();
+    let (asked, waiting) = (Instant::now(), Arc::clone(exchange));
     let spawned = builder.spawn(move || {
+        waiting.note_queued(asked.elapsed());
+        drop(waiting);
         let answer = catch_unwind(AssertUnwindSafe(|| block_on(call(application, request))));
         let answer = match answer {
             Ok(answer) => title.answered(answer),

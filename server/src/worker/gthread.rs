@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 use std::{io, thread};
 
 use greenpatch::block_on;
@@ -75,11 +76,14 @@ impl Pool {
         &self,
         application: &A,
         request: Request,
-        exchange: &Exchange,
+        exchange: &Arc<Exchange>,
     ) -> Result<Response, Refusal> {
         let (sender, receiver) = oneshot::channel();
         let application = application.clone();
+        let (asked, waiting) = (Instant::now(), Arc::clone(exchange));
         self.shared.push(Box::new(move || {
+            waiting.note_queued(asked.elapsed());
+            drop(waiting);
             // The client left while the request waited for a thread.
             if sender.is_closed() {
                 return;

@@ -16,12 +16,14 @@ use std::task::Poll;
 use std::time::Duration;
 
 use greenpatch::future::{AsyncFd, sleep};
+use rustix::io::Errno;
 use socket2::{SockFilter, SockRef};
 
 use super::control::StopHandle;
 use crate::application::Peer;
 use crate::log;
 use crate::observe::log::Repeated;
+use crate::observe::{Observer, Refusal};
 use crate::protocol::registry::Registry;
 
 /// Connections that are accepted before others have their turn.
@@ -53,6 +55,16 @@ impl AsFd for Listener {
         match self {
             Listener::Tcp(listener) | Listener::OwnTcp(listener) => listener.as_fd(),
             Listener::Unix(listener) => listener.as_fd(),
+        }
+    }
+}
+
+impl Listener {
+    /// Its address of TCP, if it has one.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Listener::Tcp(listener) | Listener::OwnTcp(listener) => listener.local_addr().ok(),
+            Listener::Unix(_) => None,
         }
     }
 }
@@ -144,6 +156,7 @@ pub(super) async fn accept_until_stopped(
     registry: Arc<Registry>,
     stop: StopHandle,
     backlog: u32,
+    observer: &Observer,
     admit: impl Fn(Accepted),
 ) {
     let is_own = matches!(listener, Listener::OwnTcp(_));
@@ -173,7 +186,7 @@ pub(super) async fn accept_until_stopped(
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                tell(&error);
+                tell(&error, observer);
                 let room = before(registry.until_ended(), sleep(PAUSE));
                 let _ = before(stop.until_stopping(), room).await;
             }
@@ -198,7 +211,7 @@ pub(super) async fn accept_until_stopped(
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
-                tell(&error);
+                tell(&error, observer);
                 before(registry.until_ended(), sleep(PAUSE)).await;
             }
         }
@@ -214,10 +227,14 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// Tells of an error that stops accepting for a while; once, then now and then.
+/// Tells of an error that stops accepting for a while: the log once, then now and then.
 #[cold]
-fn tell(error: &io::Error) {
+fn tell(error: &io::Error, observer: &Observer) {
     static STOPPED: Repeated = Repeated::new(Duration::from_secs(10));
+    observer.refused(match Errno::from_io_error(error) {
+        Some(Errno::NOBUFS | Errno::NOMEM) => Refusal::Memory,
+        _ => Refusal::Descriptors,
+    });
     STOPPED.error(format_args!(
         "cannot accept a connection: {error}; \
          raise the limit on open files (ulimit -n) or lower --worker-connections"

@@ -46,6 +46,8 @@ use self::listener::{Accepted, Listener, accept_until_stopped, before};
 use self::timer::Timer;
 use crate::application::Application;
 use crate::log;
+use crate::observe::Observer;
+use crate::observe::admin::Readiness;
 use crate::protocol::connection::{self, Protocol};
 use crate::protocol::entry::Entry;
 use crate::protocol::forwarded::Forwarders;
@@ -65,14 +67,17 @@ pub(crate) struct Hooks {
     pub(crate) ready: Box<dyn FnOnce() + Send>,
     /// The drivers turn; called several times a second while there are connections, and once a second otherwise.
     pub(crate) alive: Box<dyn Fn() + Send + Sync>,
+    /// Sees each connection and request.
+    pub(crate) observer: Arc<Observer>,
 }
 
 impl Hooks {
-    /// Nobody is told.
-    pub(crate) fn none() -> Hooks {
+    /// Nobody is told, but for this observer.
+    pub(crate) fn only(observer: Arc<Observer>) -> Hooks {
         Hooks {
             ready: Box::new(|| ()),
             alive: Box::new(|| ()),
+            observer,
         }
     }
 }
@@ -125,7 +130,9 @@ fn serve_on_runtime<A: Application>(
     let handle = Handle::current()?;
     let entry = Arc::new(Entry::new(settings).map_err(io::Error::other)?);
     let executor = Executor::new(settings.stack_size, enter)?;
-    let registry = Arc::new(Registry::new(settings.worker_connections.max(1)));
+    let observer = hooks.observer;
+    let most = settings.worker_connections.max(1);
+    let registry = Arc::new(Registry::new(most, Arc::clone(&observer)));
     let keep_alive = settings.effective_class() != WorkerClass::Sync;
     let timer = Timer(handle.clone());
     let protocol = Protocol::new(settings, keep_alive, executor.clone(), timer);
@@ -137,6 +144,7 @@ fn serve_on_runtime<A: Application>(
         registry: Arc::clone(&registry),
         settings: Arc::clone(&settings),
         forwarders: Forwarders::new(settings.proxy.forwarded_allow_ips.clone()),
+        observer: Arc::clone(&observer),
         is_stopping: {
             let stop = stop.clone();
             Box::new(move || stop.is_stopping())
@@ -145,6 +153,7 @@ fn serve_on_runtime<A: Application>(
 
     // Closed when the last accepting task has ended.
     let (accepting, mut accepted) = mpsc::channel::<()>(1);
+    observer.listens_at(listeners.iter().filter_map(Listener::address).collect());
     for listener in listeners {
         let admit = {
             let (common, registry) = (Arc::clone(&common), Arc::clone(&registry));
@@ -167,17 +176,26 @@ fn serve_on_runtime<A: Application>(
         };
         let (registry, stop) = (Arc::clone(&registry), stop.clone());
         let (backlog, accepting) = (settings.backlog, accepting.clone());
+        let observer = Arc::clone(&observer);
         executor.spawn(async move {
-            accept_until_stopped(listener, registry, stop, backlog, admit).await;
+            accept_until_stopped(listener, registry, stop, backlog, &observer, admit).await;
             drop(accepting);
         });
     }
     drop(accepting);
-    executor.spawn(watch(Arc::clone(&registry), settings, hooks.alive));
+    let watch = watch(
+        Arc::clone(&registry),
+        settings,
+        hooks.alive,
+        Arc::clone(&observer),
+    );
+    executor.spawn(watch);
     (hooks.ready)();
+    observer.advance(Readiness::Ready);
 
     block_on(async {
         stop.until_stopping().await;
+        observer.advance(Readiness::Draining);
         registry.drain();
         let drained = async {
             accepted.recv().await;
@@ -194,12 +212,14 @@ async fn watch(
     registry: Arc<Registry>,
     settings: Arc<Settings>,
     alive: Box<dyn Fn() + Send + Sync>,
+    observer: Arc<Observer>,
 ) {
     loop {
         alive();
+        log::tell_repeated();
         if registry.open() > 0 {
             sleep(sweep::PERIOD).await;
-            sweep(&registry, &settings);
+            sweep(&registry, &settings, &observer);
         } else {
             before(registry.until_entered(), sleep(PULSE)).await;
         }

@@ -49,12 +49,14 @@ pub(crate) fn run(
         Ok(Some(Inherited::Worker(inheritance))) => run_worker(inheritance, work),
         Ok(Some(Inherited::Master {
             sockets,
+            admin,
             activated,
             first,
         })) => run_master(
             line,
             Origin::Successor {
                 sockets,
+                admin,
                 activated,
                 first,
             },

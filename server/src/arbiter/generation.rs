@@ -3,10 +3,8 @@
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::Rc;
 
-use super::channel::MAX_SOCKETS;
 use super::executable::Executable;
-use super::sockets::{Activated, BindError, Listening};
-use crate::command::bind::Bind;
+use super::sockets::{Activated, BindError, Listening, Socket, open_all};
 use crate::settings::Settings;
 
 /// The settings, as data and as the text that workers are given.
@@ -40,20 +38,8 @@ impl Generation {
         activated: &mut Activated,
     ) -> Result<Generation, BindError> {
         let settings = &configuration.settings;
-        let mut sockets: Vec<Rc<Listening>> = Vec::new();
-        for bind in activated.instead_of(&settings.bind) {
-            let unused = |it: &&Rc<Listening>| {
-                it.bind == bind && !sockets.iter().any(|used| Rc::ptr_eq(used, it))
-            };
-            let socket = match present.iter().find(unused) {
-                Some(socket) => Rc::clone(socket),
-                None => Rc::new(Listening::open(&bind, settings, activated)?),
-            };
-            sockets.push(socket);
-        }
-        if sockets.len() > MAX_SOCKETS {
-            return Err(BindError::TooMany(sockets.len()));
-        }
+        let bind = activated.instead_of(&settings.bind);
+        let sockets = open_all(&bind, present, settings, activated)?;
         Ok(Generation {
             executable,
             configuration,
@@ -86,8 +72,8 @@ impl Generation {
         };
         let sockets = self.sockets();
         let addresses = sockets.iter().map(|listening| match listening.socket {
-            super::sockets::Socket::Tcp(_) => format!("{scheme}://{}", listening.socket),
-            super::sockets::Socket::Unix(_) => listening.socket.to_string(),
+            Socket::Tcp(_) => format!("{scheme}://{}", listening.socket),
+            Socket::Unix(_) => listening.socket.to_string(),
         });
         addresses.collect::<Vec<_>>().join(",")
     }
@@ -96,6 +82,7 @@ impl Generation {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::bind::Bind;
 
     fn generation(bind: &[&str], present: &[Rc<Listening>]) -> Result<Generation, BindError> {
         let bind: Vec<Bind> = bind

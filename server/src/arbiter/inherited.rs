@@ -24,8 +24,10 @@ pub(crate) enum Inherited {
     Worker(Inheritance),
     /// A second master, beside the one that has started it.
     Master {
-        /// The sockets that the first one listens on.
+        /// The sockets that the first one listens on for its workers.
         sockets: Vec<Listening>,
+        /// Those of its admin application.
+        admin: Vec<Listening>,
         /// The numbers of the descriptors that a service manager had handed down to it.
         activated: Vec<i32>,
         /// Open for as long as the first one lives.
@@ -36,8 +38,6 @@ pub(crate) enum Inherited {
 /// What a worker is given.
 #[derive(Debug)]
 pub(crate) struct Inheritance {
-    /// Counts the workers of a master.
-    pub(crate) number: u64,
     /// The settings, as the master sent them.
     pub(crate) settings: String,
     /// The listening sockets, in the order of the settings.
@@ -71,19 +71,27 @@ impl Inherited {
         let input = descriptors.next().ok_or(InheritError::MasterGone)?;
         dup2_stdin(&input).map_err(io::Error::from)?;
         match start {
-            Start::Worker { number, settings } => {
+            Start::Worker { settings } => {
                 let sockets = descriptors.map(socket).collect::<Result<_, _>>()?;
                 Ok(Some(Inherited::Worker(Inheritance {
-                    number,
                     settings,
                     sockets,
                     channel,
                 })))
             }
             Start::Master { sockets, activated } => {
-                let sockets = sockets.into_iter().zip(descriptors).map(listening);
+                let (mut own, mut admin) = (Vec::new(), Vec::new());
+                for (handed, descriptor) in sockets.into_iter().zip(descriptors) {
+                    let place = if handed.is_admin {
+                        &mut admin
+                    } else {
+                        &mut own
+                    };
+                    place.push(listening(handed, descriptor)?);
+                }
                 Ok(Some(Inherited::Master {
-                    sockets: sockets.collect::<Result<_, _>>()?,
+                    sockets: own,
+                    admin,
                     activated,
                     first: channel,
                 }))
@@ -96,7 +104,7 @@ fn socket(descriptor: OwnedFd) -> Result<Socket, InheritError> {
     Ok(Socket::from_descriptor(descriptor).map_err(io::Error::other)?)
 }
 
-fn listening((handed, descriptor): (Handed, OwnedFd)) -> Result<Listening, InheritError> {
+fn listening(handed: Handed, descriptor: OwnedFd) -> Result<Listening, InheritError> {
     let bind = handed.bind.parse().map_err(io::Error::other)?;
     Ok(Listening::shared(socket(descriptor)?, bind, handed.file))
 }

@@ -16,13 +16,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use greenpatch::dump_all;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1};
 
 use super::channel::Channel;
 use super::events::{Signals, wait_readable};
 use super::message::{Reason, ToMaster, ToWorker};
 use crate::log;
+use crate::observe::admin::threads;
+use crate::observe::snapshot::Snapshot;
 use crate::settings::{Recycling, Settings};
 
 /// How often the link looks at the worker.
@@ -34,8 +35,8 @@ const BEAT: Duration = Duration::from_secs(1);
 /// How long a worker may take to give its requests up.
 const QUIT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Green threads of a runtime that are listed in the log.
-const LISTED: usize = 1000;
+/// How often it tells what has been counted.
+const REPORT: Duration = Duration::from_secs(1);
 
 /// What a worker is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,6 +61,9 @@ pub(crate) trait Serving: Send {
 
     /// Requests that have begun.
     fn requests(&mut self) -> u64;
+
+    /// What has been counted.
+    fn snapshot(&mut self) -> Snapshot;
 }
 
 /// A worker's side of the link; clones are the same link.
@@ -68,14 +72,16 @@ pub(crate) struct Link(Arc<Shared>);
 
 struct Shared {
     channel: Channel,
+    /// Somebody looks at what has been counted.
+    reports: bool,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
     serving: Option<Box<dyn Serving>>,
-    /// The log files were to be opened anew before anything served.
-    reopen: bool,
+    /// What was ordered before anything served: to open the log files anew, or to drain.
+    before: Vec<Order>,
 }
 
 impl Link {
@@ -88,6 +94,7 @@ impl Link {
         let signals = Signals::catch(&[SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP])?;
         let link = Link(Arc::new(Shared {
             channel,
+            reports: !settings.admin_bind.is_empty(),
             state: Mutex::default(),
         }));
         let beat = settings
@@ -104,6 +111,7 @@ impl Link {
             born: now,
             beat,
             last_beat: None,
+            next_report: now,
             last_turn: None,
             ending: None,
         };
@@ -113,12 +121,13 @@ impl Link {
         Ok(link)
     }
 
-    /// From now on `serving` is what gets the orders. Before, an order to end ends the process.
+    /// From now on `serving` is what gets the orders, and first those that have come before: a worker that is told to drain while
+    /// it boots goes on to boot, and answers those who have connected in the meantime.
     pub(crate) fn serve(&self, serving: impl Serving + 'static) {
         let mut serving = Box::new(serving);
         let mut state = self.lock();
-        if state.reopen {
-            serving.order(Order::Reopen);
+        for order in state.before.drain(..) {
+            serving.order(order);
         }
         state.serving = Some(serving);
     }
@@ -129,18 +138,30 @@ impl Link {
         let _ = self.0.channel.send(&ToMaster::Ready, &[]);
     }
 
+    /// Tells the master what has been counted so far, if it wants to know.
+    pub(crate) fn report(&self) {
+        let snapshot = self.lock().serving.as_mut().map(|it| it.snapshot());
+        if let Some(snapshot) = snapshot.filter(|_| self.0.reports) {
+            // The next one says the same and more.
+            let _ = self
+                .0
+                .channel
+                .send(&ToMaster::Report(Box::new(snapshot)), &[]);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         // No change can be cut short by a panic.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Passes an order on; false if nothing serves yet.
-    fn order(&self, order: Order) -> bool {
-        match &mut self.lock().serving {
+    /// Passes an order on, or keeps it for when something serves.
+    fn order(&self, order: Order) {
+        let mut state = self.lock();
+        match &mut state.serving {
             Some(serving) => serving.order(order),
-            None => return false,
+            None => state.before.push(order),
         }
-        true
     }
 }
 
@@ -160,6 +181,7 @@ struct Watch {
     born: Instant,
     beat: Duration,
     last_beat: Option<Instant>,
+    next_report: Instant,
     last_turn: Option<u64>,
     ending: Option<Ending>,
 }
@@ -188,6 +210,7 @@ impl Watch {
             if now >= tick {
                 tick = now + TICK.min(self.beat);
                 self.look(now);
+                self.report(now);
             }
             if let Some(ending) = &self.ending
                 && now >= ending.deadline
@@ -224,7 +247,13 @@ impl Watch {
                 Ok(Some((ToWorker::Drain, _))) => self.end(Order::Drain),
                 Ok(Some((ToWorker::Quit, _))) => self.end(Order::Quit),
                 Ok(Some((ToWorker::Reopen, _))) => self.reopen(),
-                Ok(Some((ToWorker::Dump, _))) => self.dump(),
+                Ok(Some((ToWorker::Dump, _))) => {
+                    log::error(threads());
+                    self.tell(&ToMaster::Dumped);
+                }
+                Ok(Some((ToWorker::Threads, _))) => {
+                    self.tell(&ToMaster::Threads(threads()));
+                }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Ok(None) | Err(_) => {
                     self.master_lives = false;
@@ -248,9 +277,7 @@ impl Watch {
             Order::Quit => QUIT_PATIENCE,
             _ => self.graceful,
         };
-        if !self.link.order(order) {
-            self.exit();
-        }
+        self.link.order(order);
         let deadline = Instant::now() + patience;
         let before = self.ending.take().map(|ending| ending.deadline);
         self.ending = Some(Ending {
@@ -261,24 +288,7 @@ impl Watch {
 
     fn reopen(&self) {
         log::reopen();
-        if !self.link.order(Order::Reopen) {
-            self.link.lock().reopen = true;
-        }
-    }
-
-    fn dump(&self) {
-        let dumps = dump_all(
-            greenpatch::DumpOptions::new()
-                .backtraces(true)
-                .limit(LISTED),
-        );
-        if dumps.is_empty() {
-            log::error("It runs no green threads");
-        }
-        for dump in &dumps {
-            log::error(dump);
-        }
-        self.tell(&ToMaster::Dumped);
+        self.link.order(Order::Reopen);
     }
 
     /// Looks whether the worker is well, and whether it has done enough.
@@ -300,6 +310,13 @@ impl Watch {
             log::info(format_args!(
                 "Autorestarting worker after {reason}: it goes on until its successor is ready"
             ));
+        }
+    }
+
+    fn report(&mut self, now: Instant) {
+        if now >= self.next_report {
+            self.next_report = now + REPORT;
+            self.link.report();
         }
     }
 

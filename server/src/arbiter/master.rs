@@ -32,6 +32,7 @@ use signal_hook::consts::{
     SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
 };
 
+use super::admin::Admin;
 use super::backoff::Backoff;
 use super::channel::Channel;
 use super::events::{self, Signals, wait_readable};
@@ -47,6 +48,7 @@ use super::sockets::{Activated, Listening};
 use super::successor::Successor;
 use super::worker::{Death, Worker};
 use crate::log;
+use crate::observe::fleet::WorkerState;
 use crate::settings::Process;
 
 /// How long workers may take to give up what is under way, before they are killed.
@@ -72,6 +74,8 @@ pub(crate) enum Origin {
     Successor {
         /// The sockets.
         sockets: Vec<Listening>,
+        /// Those of the admin application.
+        admin: Vec<Listening>,
         /// What a service manager handed down.
         activated: Vec<i32>,
         /// Open for as long as the other one lives.
@@ -87,6 +91,7 @@ pub(crate) struct Master<S> {
     service: Service,
     pid_file: Option<PidFile>,
     watch: Option<ProgramWatch>,
+    admin: Admin,
     generation: Rc<Generation>,
     /// The generation before, until this one serves.
     fallback: Option<Rc<Generation>>,
@@ -131,21 +136,21 @@ impl<S: Source> Master<S> {
         ])?;
         let settings = configuration.settings.clone();
         change_directory(&settings.process, &source)?;
-        let (sockets, mut activated, first) = match origin {
-            Origin::Fresh => (Vec::new(), Activated::from_environment(), None),
+        let (sockets, admin_sockets, mut activated, first) = match origin {
+            Origin::Fresh => (Vec::new(), Vec::new(), Activated::from_environment(), None),
             Origin::Successor {
                 sockets,
+                admin,
                 activated,
                 first,
-            } => (
-                sockets,
-                Activated::to_earlier_master(activated),
-                Some(first),
-            ),
+            } => {
+                let activated = Activated::to_earlier_master(activated);
+                (sockets, admin, activated, Some(first))
+            }
         };
-        let sockets: Vec<_> = sockets.into_iter().map(Rc::new).collect();
         let executable = Executable::own()?;
-        let generation = Generation::new(executable, configuration, &sockets, &mut activated)?;
+        let generation =
+            Generation::new(executable, configuration, &shared(sockets), &mut activated)?;
         let pid_file = match (&settings.process.pid_file, &first) {
             (Some(path), None) => Some(PidFile::create(path)?),
             (Some(path), Some(_)) => Some(PidFile::create(&PidFile::second(path))?),
@@ -153,6 +158,8 @@ impl<S: Source> Master<S> {
         };
         Identity::of(&settings.process).own_logs(&settings.logging)?;
         let watch = ProgramWatch::start(&generation)?;
+        let mut admin = Admin::new()?;
+        admin.serve(&settings, &shared(admin_sockets), &mut activated)?;
         Ok(Master {
             source,
             activated,
@@ -160,6 +167,7 @@ impl<S: Source> Master<S> {
             service: Service::from_environment(),
             pid_file,
             watch,
+            admin,
             generation: Rc::new(generation),
             fallback: None,
             wanted: settings.workers.get(),
@@ -214,6 +222,7 @@ impl<S: Source> Master<S> {
                 if plan.dismiss.contains(&worker.number()) {
                     let patience = worker.generation().settings().timeouts.graceful;
                     worker.dismiss(&ToWorker::Drain, patience, now);
+                    self.admin.state(worker.pid(), WorkerState::Draining);
                 }
             }
             if plan.start > 0 {
@@ -236,7 +245,10 @@ impl<S: Source> Master<S> {
         for _ in 0..count {
             self.started += 1;
             match Worker::start(self.started, &self.generation) {
-                Ok(worker) => self.workers.push(worker),
+                Ok(worker) => {
+                    self.admin.fleet().started(worker.pid());
+                    self.workers.push(worker);
+                }
                 Err(error) => {
                     let wait = self.backoff.failed(now);
                     log::error(format_args!(
@@ -267,6 +279,7 @@ impl<S: Source> Master<S> {
             .map(AsFd::as_fd);
         let others = [
             Some(self.signals.as_fd()),
+            Some(self.admin.as_fd()),
             self.first.as_ref().map(AsFd::as_fd),
             self.watch.as_ref().map(AsFd::as_fd),
         ];
@@ -282,10 +295,13 @@ impl<S: Source> Master<S> {
         let now = Instant::now();
         // A worker that was ready and died since is to be known as one that was ready.
         for worker in &mut self.workers {
-            if worker.hear(now) {
+            if worker.hear(&self.admin, now) {
                 self.backoff.succeeded();
                 self.early_deaths = 0;
             }
+        }
+        if self.admin.take_question() {
+            self.ask_for_threads();
         }
         self.reap();
         self.look_for_first();
@@ -331,12 +347,18 @@ impl<S: Source> Master<S> {
             Some(_) => Level::Kill,
         };
         if self.stop.is_none() {
+            self.admin.fleet().stopping();
             match self.successor.as_mut().and_then(Successor::living) {
                 Some(pid) => {
                     self.service.main_process(pid);
                     self.set_owns_files(false);
                 }
-                None => self.service.stopping(),
+                None => {
+                    self.service.stopping();
+                    for listening in self.generation.sockets().iter() {
+                        listening.turn_away();
+                    }
+                }
             }
             // From now on nobody connects who would not be answered: the sockets close with the last worker that drains.
             self.generation.let_sockets_go();
@@ -393,6 +415,12 @@ impl<S: Source> Master<S> {
             ));
             self.generation.executable.clone()
         });
+        if !executable.is(&self.generation.executable) {
+            log::info(format_args!(
+                "Workers run the new build of {} from now on",
+                executable.path().display()
+            ));
+        }
         let present = self.generation.sockets().clone();
         let generation = Rc::new(Generation::new(
             executable,
@@ -401,6 +429,7 @@ impl<S: Source> Master<S> {
             &mut self.activated,
         )?);
         log::start(&settings.logging)?;
+        self.admin.serve(&settings, &[], &mut self.activated)?;
         self.move_pid_file(settings.process.pid_file.as_deref())?;
         self.reopen_logs();
         if generation.addresses() != self.generation.addresses() {
@@ -446,18 +475,18 @@ impl<S: Source> Master<S> {
         }
     }
 
-    /// Goes back to the generation before, if there is one that serves. False if not.
+    /// Goes back to the generation before, if workers of it are left. False if not.
     fn give_new_generation_up(&mut self) -> bool {
         if self.generation.has_served.get() {
             return false;
         }
-        let serves = |generation: &Rc<Generation>| {
+        let lives = |generation: &Rc<Generation>| {
             let mut workers = self.workers.iter();
             workers.any(|it| {
-                Rc::ptr_eq(it.generation(), generation) && it.standing().phase == Phase::Ready
+                Rc::ptr_eq(it.generation(), generation) && it.standing().phase != Phase::Leaving
             })
         };
-        let Some(before) = self.fallback.take_if(|before| serves(before)) else {
+        let Some(before) = self.fallback.take_if(|before| lives(before)) else {
             return false;
         };
         log::error("The new workers do not boot: the server goes on with the old ones");
@@ -482,6 +511,15 @@ impl<S: Source> Master<S> {
         }
     }
 
+    fn ask_for_threads(&self) {
+        let able = self
+            .workers
+            .iter()
+            .filter(|it| it.standing().phase != Phase::Booting);
+        let asked = able.filter(|it| it.tell(&ToWorker::Threads));
+        self.admin.expect_answers(asked.count());
+    }
+
     fn start_successor(&mut self) {
         if self.first.is_some() {
             log::warning("SIGUSR2 ignored: the master that has started this one still lives");
@@ -493,7 +531,12 @@ impl<S: Source> Master<S> {
             ));
             return;
         }
-        match Successor::start(&self.generation, &self.activated, self.source.directory()) {
+        match Successor::start(
+            &self.generation,
+            &self.admin,
+            &self.activated,
+            self.source.directory(),
+        ) {
             Ok(successor) => {
                 log::info(format_args!(
                     "Started a second master with pid: {}",
@@ -537,6 +580,9 @@ impl<S: Source> Master<S> {
                 socket.set_owns_file(owns);
             }
         }
+        for socket in self.admin.sockets() {
+            socket.set_owns_file(owns);
+        }
     }
 
     fn reap(&mut self) {
@@ -549,6 +595,7 @@ impl<S: Source> Master<S> {
             lives
         });
         for death in deaths {
+            self.admin.gone(death.pid, death.status);
             self.mourn(&death);
         }
         if let Some(successor) = &mut self.successor
@@ -586,6 +633,10 @@ impl<S: Source> Master<S> {
             }
         }
     }
+}
+
+fn shared(sockets: Vec<Listening>) -> Vec<Rc<Listening>> {
+    sockets.into_iter().map(Rc::new).collect()
 }
 
 /// Goes where the settings say, seen from where the process was started.

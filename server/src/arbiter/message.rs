@@ -8,6 +8,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::sockets::SocketFile;
+use crate::observe::snapshot::Snapshot;
 
 /// Names, in the environment, the version of this protocol that the starting process speaks on standard input.
 pub(crate) const VARIABLE: &str = "GREENPATCH_CHANNEL";
@@ -20,8 +21,6 @@ pub(crate) const VERSION: &str = "1";
 pub(crate) enum Start {
     /// A worker. The descriptors are the true standard input, then the sockets.
     Worker {
-        /// Counts the workers of a master.
-        number: u64,
         /// The settings, as text.
         settings: String,
     },
@@ -41,6 +40,8 @@ pub(crate) struct Handed {
     pub(crate) bind: String,
     /// Its file.
     pub(crate) file: Option<SocketFile>,
+    /// It is the admin application's.
+    pub(crate) is_admin: bool,
 }
 
 /// What a master says to a worker.
@@ -54,6 +55,8 @@ pub(crate) enum ToWorker {
     Reopen,
     /// Write to the log what each green thread is at, and say that it is done.
     Dump,
+    /// Say what each green thread is at.
+    Threads,
 }
 
 /// What a worker says to its master.
@@ -67,6 +70,10 @@ pub(crate) enum ToMaster {
     Retire(Reason),
     /// What was asked for is in the log.
     Dumped,
+    /// What each green thread is at.
+    Threads(String),
+    /// What it has counted.
+    Report(Box<Snapshot>),
 }
 
 /// Why a worker is to be replaced.

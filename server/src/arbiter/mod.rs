@@ -16,9 +16,11 @@
 //! | [`successor`] | a second master, beside the first one |
 //! | [`channel`], [`message`] | how master and worker talk |
 //! | [`inherited`], [`link`] | a worker's side: what it finds at its start, and the thread that obeys |
+//! | [`admin`] | figures and green threads of all workers |
 //! | [`identity`] | as whom workers run |
 //! | [`events`], [`backoff`], [`pid_file`], [`program_watch`], [`service`] | what the loop uses |
 
+mod admin;
 mod backoff;
 mod channel;
 mod entry;
@@ -39,5 +41,5 @@ mod successor;
 mod worker;
 
 pub(crate) use entry::{Post, WorkerError, run};
-pub(crate) use link::{Link, Order, Serving};
+pub(crate) use link::{Order, Serving};
 pub(crate) use sockets::Socket;

@@ -1,7 +1,7 @@
 //! Which workers to start and which to send away: the arbiter's one rule, without any process.
 //!
 //! A worker is *superseded* when another one is to take its place: it is of an earlier generation (HUP), or it has done enough
-//! (`--max-requests` and its kin). Superseded ones go on serving until successors are ready, one for one, so capacity never
+//! (`--max-requests` and its kin). Superseded ones go on until successors are ready, one for one, so capacity never
 //! drops; workers that are just one too many (TTOU) go at once, the oldest first.
 
 /// What a worker is at.
@@ -44,20 +44,15 @@ pub(crate) fn plan(workers: &[Standing], wanted: usize) -> Plan {
 
     let surplus = fresh.len().saturating_sub(wanted);
     let mut dismiss: Vec<u64> = fresh[..surplus].iter().map(|it| it.number).collect();
-    let mut ready = fresh[surplus..]
+    let ready = fresh[surplus..]
         .iter()
-        .filter(|it| it.phase == Phase::Ready)
-        .count();
-    // From the youngest: as many of them are kept as successors are missing.
-    let mut leaving = Vec::new();
-    for worker in superseded.rev() {
-        if worker.phase == Phase::Ready && ready < wanted {
-            ready += 1;
-        } else {
-            leaving.push(worker.number);
-        }
-    }
-    dismiss.extend(leaving.into_iter().rev());
+        .filter(|it| it.phase == Phase::Ready);
+    // As many are kept as successors are missing: those that serve first, and of them the youngest.
+    let missing = wanted.saturating_sub(ready.count());
+    let mut superseded: Vec<_> = superseded.collect();
+    superseded.sort_by_key(|it| (it.phase == Phase::Ready, it.number));
+    let leaving = superseded.len().saturating_sub(missing);
+    dismiss.extend(superseded[..leaving].iter().map(|it| it.number));
     Plan {
         start: wanted.saturating_sub(fresh.len()),
         dismiss,
@@ -122,9 +117,12 @@ mod tests {
     }
 
     #[test]
-    fn a_superseded_worker_that_does_not_serve_yet_is_not_waited_for() {
-        expect("Bb", 1, 0, &[1]);
+    fn superseded_workers_that_do_not_serve_yet_are_the_first_to_leave() {
+        expect("Bb", 1, 0, &[]);
         expect("RBb", 1, 0, &[2]);
+        expect("RBbb", 2, 0, &[]);
+        expect("RBrb", 2, 0, &[2]);
+        expect("Br", 1, 0, &[1]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, chown};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use listenfd::ListenFd;
 use rustix::fs::Mode;
@@ -29,6 +30,7 @@ use super::channel::MAX_SOCKETS;
 use super::identity::Identity;
 use crate::command::bind::Bind;
 use crate::settings::Settings;
+use crate::worker::listener::close_door;
 
 /// The first descriptor that a service manager hands down (systemd's `SD_LISTEN_FDS_START`).
 const FIRST_ACTIVATED: i32 = 3;
@@ -150,6 +152,18 @@ impl Listening {
         }
     }
 
+    /// Lets nobody begin to connect any more. Who has begun is still let in, until the last process closes the socket: without
+    /// this, who comes between its last `accept` and its `close` would be reset. Whoever comes now tries again a second later,
+    /// and is refused.
+    ///
+    /// A socket that a service manager has handed down goes on to listen after us, and is left alone.
+    pub(crate) fn turn_away(&self) {
+        if let (Socket::Tcp(listener), Bind::Tcp { .. }) = (&self.socket, &self.bind) {
+            // A kernel without filters resets, as it always did.
+            let _ = close_door(listener);
+        }
+    }
+
     /// The socket's file.
     pub(crate) fn file(&self) -> Option<&SocketFile> {
         self.file.as_ref()
@@ -159,6 +173,34 @@ impl Listening {
     pub(crate) fn set_owns_file(&self, owns: bool) {
         self.owns_file.set(owns);
     }
+}
+
+/// Sockets for these addresses: those among `present` that were made for the same ones, and new ones for the others.
+///
+/// # Errors
+///
+/// If an address cannot be listened on; sockets that were made for others are closed again.
+pub(crate) fn open_all(
+    bind: &[Bind],
+    present: &[Rc<Listening>],
+    settings: &Settings,
+    activated: &mut Activated,
+) -> Result<Vec<Rc<Listening>>, BindError> {
+    let mut sockets: Vec<Rc<Listening>> = Vec::new();
+    for bind in bind {
+        let is_free = |it: &&Rc<Listening>| {
+            it.bind == *bind && !sockets.iter().any(|used| Rc::ptr_eq(used, it))
+        };
+        let socket = match present.iter().find(is_free) {
+            Some(socket) => Rc::clone(socket),
+            None => Rc::new(Listening::open(bind, settings, activated)?),
+        };
+        sockets.push(socket);
+    }
+    if sockets.len() > MAX_SOCKETS {
+        return Err(BindError::TooMany(sockets.len()));
+    }
+    Ok(sockets)
 }
 
 impl Drop for Listening {
@@ -396,6 +438,7 @@ impl std::error::Error for BindError {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::os::fd::AsRawFd;
     use std::os::unix::net::UnixStream;
@@ -486,6 +529,26 @@ mod tests {
         let bind = format!("unix:@greenpatch-test-{}", std::process::id());
         let listening = open(&bind).expect("a name of our own");
         assert_eq!(listening.socket.to_string(), bind);
+    }
+
+    #[test]
+    fn who_had_connected_is_let_in_after_newcomers_are_turned_away() {
+        let listening = open("127.0.0.1:0").expect("loopback");
+        let Socket::Tcp(listener) = &listening.socket else {
+            panic!("it is TCP");
+        };
+        let address = listener.local_addr().expect("bound");
+        let mut early = TcpStream::connect(address).expect("it listens");
+        listening.turn_away();
+        let short = std::time::Duration::from_millis(100);
+        let error = TcpStream::connect_timeout(&address, short).expect_err("it is filtered");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let (mut stream, _) = listener.accept().expect("it was there before");
+        stream.write_all(b"x").expect("it is open");
+        let mut byte = [0];
+        early
+            .read_exact(&mut byte)
+            .expect("the accepted socket has no filter");
     }
 
     #[test]

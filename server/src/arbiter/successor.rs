@@ -7,6 +7,7 @@ use std::process::{Child, Stdio};
 
 use rustix::stdio::stdin;
 
+use super::admin::Admin;
 use super::channel::Channel;
 use super::generation::Generation;
 use super::message::{Handed, Start, VARIABLE, VERSION};
@@ -29,21 +30,31 @@ impl Successor {
     /// If the program cannot be executed, or the sockets not be handed down.
     pub(crate) fn start(
         generation: &Generation,
+        admin: &Admin,
         activated: &Activated,
         directory: &Path,
     ) -> io::Result<Successor> {
         let (life, theirs) = Channel::pair()?;
-        let sockets = generation.sockets();
-        let handed = sockets.iter().map(|listening| Handed {
+        let own = generation.sockets();
+        let sockets = own.iter().map(|it| (it, false));
+        let sockets: Vec<_> = sockets
+            .chain(admin.sockets().iter().map(|it| (it, true)))
+            .collect();
+        let handed = sockets.iter().map(|(listening, is_admin)| Handed {
             bind: listening.bind.to_string(),
             file: listening.file().cloned(),
+            is_admin: *is_admin,
         });
         let start = Start::Master {
             sockets: handed.collect(),
             activated: activated.numbers().to_vec(),
         };
         let mut descriptors = vec![stdin()];
-        descriptors.extend(sockets.iter().map(|listening| listening.socket.as_fd()));
+        descriptors.extend(
+            sockets
+                .iter()
+                .map(|(listening, _)| listening.socket.as_fd()),
+        );
         life.send(&start, &descriptors)?;
         let executable = generation.executable.latest()?;
         let mut command = executable.command();

@@ -11,12 +11,14 @@ use rustix::stdio::stdin;
 use signal_hook::consts::SIGKILL;
 use signal_hook::low_level::signal_name;
 
+use super::admin::Admin;
 use super::channel::Channel;
 use super::generation::Generation;
 use super::message::{Start, ToMaster, ToWorker, VARIABLE, VERSION};
 use super::plan::{Phase, Standing};
 use super::service;
 use crate::log;
+use crate::observe::fleet::WorkerState;
 
 /// Exit code of a worker that could not boot (gunicorn's `WORKER_BOOT_ERROR`).
 pub(crate) const BOOT_FAILED: u8 = 3;
@@ -52,6 +54,8 @@ pub(crate) struct Worker {
 /// How a worker ended.
 #[derive(Debug)]
 pub(crate) struct Death {
+    pub(crate) pid: u32,
+    pub(crate) status: ExitStatus,
     pub(crate) generation: Rc<Generation>,
     /// It had been told to end.
     pub(crate) was_leaving: bool,
@@ -70,7 +74,6 @@ impl Worker {
     pub(crate) fn start(number: u64, generation: &Rc<Generation>) -> io::Result<Worker> {
         let (channel, theirs) = Channel::pair()?;
         let start = Start::Worker {
-            number,
             settings: generation.configuration.text.clone(),
         };
         let sockets = generation.sockets();
@@ -131,7 +134,7 @@ impl Worker {
     }
 
     /// Takes the messages that have come. True if the worker is ready since.
-    pub(crate) fn hear(&mut self, now: Instant) -> bool {
+    pub(crate) fn hear(&mut self, admin: &Admin, now: Instant) -> bool {
         let mut is_ready = false;
         while let Some(channel) = &self.channel {
             let message = match channel.try_receive() {
@@ -148,6 +151,7 @@ impl Worker {
                     self.generation.has_served.set(true);
                     if self.phase == Phase::Booting {
                         self.phase = Phase::Ready;
+                        admin.state(self.pid(), WorkerState::Ready);
                         is_ready = true;
                     }
                 }
@@ -158,6 +162,14 @@ impl Worker {
                     }
                 }
                 ToMaster::Retire(_) => self.superseded = true,
+                ToMaster::Threads(text) => {
+                    admin.answer(self.pid(), text);
+                    continue;
+                }
+                ToMaster::Report(snapshot) => {
+                    admin.fleet().report(self.pid(), *snapshot);
+                    continue;
+                }
                 ToMaster::Dumped => {
                     self.deadline = self.deadline.map(|_| now);
                     continue;
@@ -168,12 +180,11 @@ impl Worker {
         is_ready
     }
 
-    /// Tells the worker something.
-    pub(crate) fn tell(&self, message: &ToWorker) {
-        if let Some(channel) = &self.channel {
-            // A worker that does not take its messages is stuck, and is dealt with by its deadline.
-            let _ = channel.send(message, &[]);
-        }
+    /// Tells the worker something; false if it cannot be told. One that does not take its messages is stuck, and is dealt with by
+    /// its deadline.
+    pub(crate) fn tell(&self, message: &ToWorker) -> bool {
+        let channel = self.channel.as_ref();
+        channel.is_some_and(|channel| channel.send(message, &[]).is_ok())
     }
 
     /// Tells the worker to end, and when at the latest.
@@ -230,6 +241,8 @@ impl Worker {
         let code = status.code().and_then(|code| u8::try_from(code).ok());
         let is_boot_failure = |code: &u8| matches!(*code, BOOT_FAILED | APPLICATION_FAILED);
         Some(Death {
+            pid: self.pid(),
+            status,
             generation: Rc::clone(&self.generation),
             was_leaving: self.phase == Phase::Leaving,
             had_served: self.has_served,

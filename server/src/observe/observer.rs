@@ -193,6 +193,13 @@ impl Observer {
         snapshot
     }
 
+    /// Requests that have begun so far.
+    pub(crate) fn requests(&self) -> u64 {
+        let routes = self.metrics.routes();
+        let ended = routes.flat_map(|(_, route)| route.requests.iter().flatten());
+        ended.map(Counter::get).sum::<u64>() + self.metrics.in_flight.get()
+    }
+
     /// Opens the access log's file again, for a program that rotates logs. Returns at once.
     pub(crate) fn reopen(&self) {
         if let Some(access) = &self.access {

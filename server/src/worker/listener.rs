@@ -40,13 +40,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// A socket that listens, of either kind.
 #[derive(Debug)]
 pub(crate) enum Listener {
-    /// A TCP port, on which other processes may accept as well.
-    #[allow(dead_code, reason = "the arbiter will make them")]
+    /// A TCP port, on which other processes may accept as well. Its door is closed by the master, if it is to be closed.
     Tcp(TcpListener),
     /// A TCP port on which nobody else accepts, so that what comes after the end finds nobody.
     OwnTcp(TcpListener),
     /// A path, or an abstract name.
-    #[allow(dead_code, reason = "the arbiter will make them")]
     Unix(UnixListener),
 }
 
@@ -111,24 +109,10 @@ impl Acceptor {
         }
     }
 
-    /// Has the kernel turn newcomers away from now on, silently, while it goes on with those that it has begun to let in: the
-    /// segments that ask for a connection are dropped, as if the network had lost them. To close a socket on which somebody
-    /// is just being let in would reset that connection.
+    /// Closes the door, if it is a TCP port's.
     fn close_door(&self) -> io::Result<()> {
-        /// Offset of the byte with the flags in a segment's header.
-        const FLAGS: u32 = 13;
-        const SYN: u32 = 2;
-        const ACK: u32 = 16;
-        // Load the byte; mask it; SYN alone? drop the segment; else keep it. (Codes of linux/bpf_common.h.)
-        const PROGRAM: [SockFilter; 5] = [
-            SockFilter::new(0x30, 0, 0, FLAGS),
-            SockFilter::new(0x54, 0, 0, SYN | ACK),
-            SockFilter::new(0x15, 0, 1, SYN),
-            SockFilter::new(0x06, 0, 0, 0),
-            SockFilter::new(0x06, 0, 0, u32::MAX),
-        ];
         match self {
-            Acceptor::Tcp(listener) => SockRef::from(listener.get_ref()).attach_filter(&PROGRAM),
+            Acceptor::Tcp(listener) => close_door(listener.get_ref()),
             Acceptor::Unix(_) => Ok(()),
         }
     }
@@ -147,6 +131,25 @@ impl Acceptor {
             }
         }
     }
+}
+
+/// Has the kernel turn newcomers away from now on, silently, while it goes on with those that it has begun to let in: the
+/// segments that ask for a connection are dropped, as if the network had lost them. To close a socket on which somebody
+/// is just being let in would reset that connection.
+pub(crate) fn close_door(listener: &TcpListener) -> io::Result<()> {
+    /// Offset of the byte with the flags in a segment's header.
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 2;
+    const ACK: u32 = 16;
+    // Load the byte; mask it; SYN alone? drop the segment; else keep it. (Codes of linux/bpf_common.h.)
+    const PROGRAM: [SockFilter; 5] = [
+        SockFilter::new(0x30, 0, 0, FLAGS),
+        SockFilter::new(0x54, 0, 0, SYN | ACK),
+        SockFilter::new(0x15, 0, 1, SYN),
+        SockFilter::new(0x06, 0, 0, 0),
+        SockFilter::new(0x06, 0, 0, u32::MAX),
+    ];
+    SockRef::from(listener).attach_filter(&PROGRAM)
 }
 
 /// Accepts connections and hands them to `admit`, until the worker is to stop; then those that had come before, at most
@@ -194,9 +197,10 @@ pub(super) async fn accept_until_stopped(
     }
     // The reactor may not have told yet of connections that came before the stop, so the socket itself is asked. More than may
     // be open are no harm any more.
-    let mut looks = 1;
-    if is_own && acceptor.close_door().is_ok() {
-        looks = LAST_LOOKS;
+    let mut looks = LAST_LOOKS;
+    if is_own && acceptor.close_door().is_err() {
+        // Newcomers come on and on.
+        looks = 1;
     }
     let mut room = backlog;
     while room > 0 && looks > 0 {

@@ -107,6 +107,11 @@ pub(crate) fn serve<A: Application>(
         // A family that is left out is to block the worker, as it does eventlet's hub.
         .compensation(patch.is_all())
         .name(class.name());
+    if let Some(time) = settings.timeouts.worker {
+        // So that the log tells where a worker is stuck before it is killed for that.
+        let tell = |blocked: &greenpatch::Blocked| log::warning(blocked);
+        runtime = runtime.max_blocking_time(time / 2).on_blocked(tell);
+    }
     if let Some(bytes) = settings.stack_size {
         runtime = runtime.stack_size(bytes);
     }

@@ -42,13 +42,12 @@
 #![allow(rustdoc::private_intra_doc_links)]
 
 pub mod application;
-#[allow(dead_code, unused_imports, reason = "the worker will be run by it")]
 mod arbiter;
 mod command;
 #[doc(hidden)]
 pub mod fuzzing;
-#[allow(dead_code, unused_imports, reason = "the arbiter shows it")]
 mod observe;
+mod program;
 mod protocol;
 mod server;
 mod worker;
@@ -65,6 +64,7 @@ pub use command::networks::{Networks, UnknownNetwork};
 pub use command::origin::{Origin, SettingsError};
 pub use http;
 pub use observe::{RequestId, Route, access, log};
+pub use program::{Program, main};
 pub use protocol::EntryError;
 #[cfg(feature = "tls")]
 pub use protocol::{TlsDetails, TlsError};

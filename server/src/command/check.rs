@@ -117,6 +117,12 @@ pub(crate) fn warnings(settings: &Settings, origins: &[Origin]) -> Vec<String> {
             ),
         );
     }
+    if class == WorkerClass::Gthread {
+        idle(
+            "patch",
+            "worker class gthread runs handlers on OS threads; use -k green or -k sync with it",
+        );
+    }
     if settings.tls.client_certs == ClientCerts::None {
         idle(
             "ca-certs",

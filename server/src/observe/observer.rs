@@ -87,6 +87,7 @@ impl Observer {
     }
 
     /// One that counts, and does nothing else.
+    #[cfg(test)]
     pub(crate) fn quiet() -> Arc<Observer> {
         Observer::new(Observe::default())
     }
@@ -191,13 +192,6 @@ impl Observer {
             snapshot.counters.lines_dropped = access.dropped();
         }
         snapshot
-    }
-
-    /// Requests that have begun so far.
-    pub(crate) fn requests(&self) -> u64 {
-        let routes = self.metrics.routes();
-        let ended = routes.flat_map(|(_, route)| route.requests.iter().flatten());
-        ended.map(Counter::get).sum::<u64>() + self.metrics.in_flight.get()
     }
 
     /// Opens the access log's file again, for a program that rotates logs. Returns at once.

@@ -13,7 +13,6 @@ mod imports;
 mod program;
 mod run;
 mod serve;
-mod signals;
 
 use std::error::Error;
 use std::process::ExitCode;
@@ -40,7 +39,7 @@ fn main() -> ExitCode {
         .command
         .unwrap_or(Command::Demo(DemoArguments::default()));
     let result = match command {
-        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Serve(arguments) => Ok(serve::run(&arguments)),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Run(arguments) => Ok(run::run(&arguments)),

@@ -15,8 +15,11 @@ use super::stream::Stream;
 #[cfg(feature = "tls")]
 use super::tls::{Tls, TlsDetails, TlsError};
 use crate::application::{Peer, Scheme};
-use crate::observe::log;
+use crate::observe::log::{self, Repeated};
 use crate::settings::{self, Settings};
+
+/// Strangers can have as many connections refused as they like.
+static STRANGERS: Repeated = Repeated::new(Duration::from_secs(10));
 
 /// How the connections of a server begin.
 pub(crate) struct Entry {
@@ -126,10 +129,11 @@ impl Entry {
                 return Err(Shut::Gone);
             }
             Err(error) => {
-                log::warning(format_args!(
-                    "Closed a connection of {}: {error}",
-                    stream.peer()
-                ));
+                let message = format_args!("Closed a connection of {}: {error}", stream.peer());
+                match error {
+                    ProxyError::Forbidden | ProxyError::Missing(_) => STRANGERS.warning(message),
+                    _ => log::warning(message),
+                }
                 return Err(Shut::Proxy);
             }
         };

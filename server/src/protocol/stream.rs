@@ -217,6 +217,10 @@ impl AsyncRead for Stream {
         if !early.is_empty() {
             let length = early.len().min(buffer.remaining());
             buffer.put_slice(&early.split_to(length));
+            if early.is_empty() {
+                // Nothing comes early again, and the connection may live long.
+                *early = BytesMut::new();
+            }
             return Poll::Ready(Ok(()));
         }
         let before = buffer.remaining();

@@ -65,9 +65,9 @@ impl Server {
             lines,
             seen: Vec::new(),
         };
-        let line = server.wait_for_line("Listening at: http://");
+        let line = server.wait_for_line("Listening at: http");
         let address = line
-            .split("http://")
+            .split("://")
             .nth(1)
             .and_then(|rest| rest.split(' ').next());
         server.address = address

@@ -69,22 +69,12 @@ impl Io {
         }
     }
 
-    /// Whether client and server have agreed on HTTP/2 as they began.
+    /// Whether client and server have agreed on HTTP/2 as they began (by ALPN).
     pub(crate) fn is_http2_agreed(&self) -> bool {
-        self.agreed() == Some(b"h2")
-    }
-
-    /// Whether they have agreed on HTTP/1.1.
-    pub(crate) fn is_http1_agreed(&self) -> bool {
-        self.agreed() == Some(b"http/1.1")
-    }
-
-    /// The protocol that they have agreed on (ALPN).
-    fn agreed(&self) -> Option<&[u8]> {
         match &self.transport {
-            Transport::Plain(_) => None,
+            Transport::Plain(_) => false,
             #[cfg(feature = "tls")]
-            Transport::Tls(session) => session.get_ref().1.alpn_protocol(),
+            Transport::Tls(session) => session.get_ref().1.alpn_protocol() == Some(b"h2"),
         }
     }
 

@@ -13,23 +13,19 @@
 
 pub(crate) mod clock;
 pub(crate) mod connection;
-#[allow(dead_code, reason = "the arbiter will use the rest")]
 pub(crate) mod entry;
 pub(crate) mod exchange;
 pub(crate) mod forwarded;
-#[allow(dead_code, reason = "the arbiter will use the rest")]
 mod io;
 pub(crate) mod proxy;
 pub(crate) mod received;
 pub(crate) mod refusal;
 pub(crate) mod registry;
 pub(crate) mod service;
-#[allow(dead_code, reason = "the arbiter will use the rest")]
 pub(crate) mod stream;
 mod strict;
 pub(crate) mod sweep;
 #[cfg(feature = "tls")]
-#[allow(dead_code, reason = "the arbiter will use the rest")]
 mod tls;
 mod watched;
 

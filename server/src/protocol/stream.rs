@@ -20,7 +20,6 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use greenpatch::future::{AsyncFd, Handle, Hangup, timeout};
-use rustix::net::SendFlags;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::application::Peer;
@@ -60,11 +59,6 @@ impl Socket {
         }
     }
 
-    /// Waits until the client has ended its side or gone. One task may wait so at a time.
-    pub(crate) fn poll_hangup(&self, context: &mut Context<'_>) -> Poll<io::Result<Hangup>> {
-        self.fd.poll_hangup(context)
-    }
-
     /// Ends one direction or both; who waits for it is woken.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.fd.get_ref().shutdown(how)
@@ -77,15 +71,6 @@ impl Socket {
         // On a socket that is broken already both fail, and nothing is left to do.
         let _ = socket.set_linger(Some(Duration::ZERO));
         let _ = socket.shutdown(Shutdown::Both);
-    }
-
-    /// Sends a part of `bytes` now, below TLS, and tells how long it was.
-    ///
-    /// # Errors
-    /// `WouldBlock` if the socket takes nothing now.
-    pub(crate) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-        Ok(rustix::net::send(self.fd.get_ref(), bytes, flags)?)
     }
 
     /// Has the connection answer `response` instead of reading on: the next read of its [`Io`](super::io::Io) sends it, ends
@@ -141,9 +126,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// Takes a connected stream socket over, on a green thread.
-    ///
-    /// # Errors
-    /// If it cannot be registered with the reactor.
+    #[cfg(test)]
     pub(crate) fn new(socket: impl Into<OwnedFd>, peer: Peer) -> io::Result<Stream> {
         Stream::with(&Handle::current()?, socket, peer)
     }
@@ -337,7 +320,7 @@ mod tests {
             let socket = Arc::clone(stream.socket());
             assert!(!socket.is_peer_gone(false));
             client.shutdown(Shutdown::Write)?;
-            poll_fn(|context| socket.poll_hangup(context)).await?;
+            poll_fn(|context| socket.fd.poll_hangup(context)).await?;
             assert!(socket.is_peer_gone(false));
             assert!(!socket.is_peer_gone(true), "it may still read");
             Ok(())
@@ -359,13 +342,11 @@ mod tests {
 
     #[test]
     fn aborting_throws_away_what_the_client_has_not_taken() {
-        with_client(async |stream, mut client| {
-            let full = loop {
-                if let Err(error) = stream.socket().try_write(&[0; 1 << 16]) {
-                    break error;
-                }
-            };
-            assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        with_client(async |mut stream, mut client| {
+            // More than the buffers of both sides hold.
+            let long = vec![0; 64 << 20];
+            let written = timeout(Duration::from_millis(100), stream.write_all(&long));
+            assert!(written.await.is_err());
             stream.socket().abort();
             drop(stream);
             let error = client.read_to_end(&mut Vec::new()).unwrap_err();
@@ -376,7 +357,7 @@ mod tests {
 
     #[test]
     fn lingering_saves_the_response_from_bytes_that_nobody_reads() {
-        with_client(async |stream, mut client| {
+        with_client(async |mut stream, mut client| {
             let client = thread::spawn(move || {
                 // More than the buffers of both sides hold: without somebody who reads on it fails.
                 client.write_all(&vec![b'x'; 8 << 20])?;
@@ -384,7 +365,7 @@ mod tests {
                 let mut text = String::new();
                 client.read_to_string(&mut text).map(|_| text)
             });
-            assert_eq!(stream.socket().try_write(b"refused")?, 7);
+            stream.write_all(b"refused").await?;
             stream.socket().linger().await;
             drop(stream);
             assert_eq!(client.join().unwrap()?, "refused");

@@ -1,10 +1,13 @@
-//! Stopping a worker, from any thread.
+//! Stopping a worker, and having it read its certificates again, from any thread.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, OnceLock, Weak};
 
 use tokio::sync::Notify;
+
+use crate::protocol::EntryError;
+use crate::protocol::entry::Entry;
 
 /// Stops a server or a worker, from any thread; clones stop the same one.
 #[derive(Clone, Default)]
@@ -17,6 +20,8 @@ struct Shared {
     /// A value of [`Wish`]; it only grows.
     wish: AtomicU8,
     changed: Notify,
+    /// How connections begin, once it serves.
+    entry: OnceLock<Weak<Entry>>,
 }
 
 /// What is wished of a worker.
@@ -42,6 +47,22 @@ impl StopHandle {
     /// Stops at once: the server returns without waiting for requests under way, whose connections are cut off.
     pub fn quit(&self) {
         self.wish(Wish::Quit);
+    }
+
+    /// Reads certificates, keys and authorities again: connections that begin from now on go by what stands in the files now,
+    /// those that are open stay as they are. A server that does not serve yet reads them as it begins.
+    ///
+    /// # Errors
+    /// If a file cannot be used. The server then goes on with what it has.
+    pub fn reload_certificates(&self) -> Result<(), EntryError> {
+        let entry = self.shared.entry.get().and_then(Weak::upgrade);
+        entry.map_or(Ok(()), |entry| entry.reload())
+    }
+
+    /// Tells how the worker's connections begin.
+    pub(crate) fn note_entry(&self, entry: &Arc<Entry>) {
+        // A second worker of the same handle has the same files.
+        let _ = self.shared.entry.set(Arc::downgrade(entry));
     }
 
     fn wish(&self, wish: Wish) {

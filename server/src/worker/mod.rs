@@ -134,6 +134,7 @@ fn serve_on_runtime<A: Application>(
 ) -> Result<(), ServeError> {
     let handle = Handle::current()?;
     let entry = Arc::new(Entry::new(settings).map_err(io::Error::other)?);
+    stop.note_entry(&entry);
     let executor = Executor::new(settings.stack_size, enter)?;
     let observer = hooks.observer;
     let most = settings.worker_connections.max(1);

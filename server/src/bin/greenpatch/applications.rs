@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use greenpatch_server::application::{ForwardedHost, PeerAddress, Scheme};
 use greenpatch_server::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use greenpatch_server::http::{self, Method, StatusCode};
 use greenpatch_server::{Body, Request, Response};
@@ -46,8 +47,11 @@ fn echo(request: Request) -> Response {
     }
 }
 
-/// Answers with the request as it was understood.
+/// Answers with the request as it was understood; at `/connection`, with what is known of where it comes from.
 fn inspect(head: &http::request::Parts, content: io::Result<&[u8]>) -> Response {
+    if head.uri.path() == "/connection" {
+        return text(connection(&head.extensions));
+    }
     let mut answer = format!("{} {} {:?}\n", head.method, head.uri, head.version);
     for (name, value) in &head.headers {
         let line = format!("{name}: {}", value.as_bytes().escape_ascii());
@@ -63,6 +67,38 @@ fn inspect(head: &http::request::Parts, content: io::Result<&[u8]>) -> Response 
         Err(error) => writeln!(answer, "faulty content: {error}"),
     };
     text(answer)
+}
+
+/// What the extensions tell of a request's origin, a line each.
+fn connection(extensions: &http::Extensions) -> String {
+    let mut answer = String::new();
+    if let Some(PeerAddress(peer)) = extensions.get() {
+        let _ = writeln!(answer, "peer: {peer}");
+    }
+    if let Some(scheme) = extensions.get::<Scheme>() {
+        let _ = writeln!(answer, "scheme: {scheme}");
+    }
+    if let Some(ForwardedHost(authority)) = extensions.get() {
+        let _ = writeln!(answer, "forwarded host: {authority}");
+    }
+    #[cfg(feature = "tls")]
+    if let Some(tls) = extensions.get::<greenpatch_server::TlsDetails>() {
+        let alpn = tls.alpn().map_or("none".into(), String::from_utf8_lossy);
+        let _ = writeln!(answer, "tls: {} {}", tls.version(), tls.cipher());
+        let _ = writeln!(answer, "alpn: {alpn}");
+        let _ = writeln!(
+            answer,
+            "server name: {}",
+            tls.server_name().unwrap_or("none")
+        );
+        let _ = writeln!(
+            answer,
+            "client certificates: {}",
+            tls.peer_certificates().len()
+        );
+        let _ = writeln!(answer, "resumed: {}", tls.is_resumed());
+    }
+    answer
 }
 
 fn inspect_blocking(request: Request) -> Response {

@@ -71,7 +71,7 @@ choices! {
     LogFormat "FORMAT" Form::One, ["text", "json"];
     LogLevel "LEVEL" Form::One, ["debug", "info", "warning", "error", "critical"];
     // As in gunicorn, the option alone takes either version.
-    ProxyProtocol "VERSION" Form::Optional("auto"), ["off", "v1", "v2", "auto"];
+    ProxyProtocol "VERSION" Form::Optional("auto"), ["off", "v1", "v2", "required", "auto"];
 }
 
 fn one_of(words: &[&str]) -> String {

@@ -160,7 +160,7 @@ fn a_session_tells_what_was_agreed() {
         let opened = opened.unwrap();
         assert_eq!(shown.unwrap(), certificate(&authority, "a"));
         assert_eq!(opened.scheme, Scheme::Https);
-        assert!(opened.io.is_http2_agreed() && !opened.io.is_http1_agreed());
+        assert!(opened.io.is_http2_agreed());
         let tls = opened.tls.unwrap();
         assert_eq!(tls.version(), "TLSv1.3");
         assert_eq!(tls.cipher(), "TLS_AES_256_GCM_SHA384");
@@ -171,7 +171,7 @@ fn a_session_tells_what_was_agreed() {
         let config = authority.client(None, &[]);
         let opened = meet(&entry, hello(&config, "a.example")).0.unwrap();
         assert_eq!(opened.tls.unwrap().alpn(), None);
-        assert!(!opened.io.is_http2_agreed() && !opened.io.is_http1_agreed());
+        assert!(!opened.io.is_http2_agreed());
     });
 }
 

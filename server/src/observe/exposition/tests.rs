@@ -98,3 +98,53 @@ fn both_formats_keep_their_grammar() {
         );
     }
 }
+
+/// `server/METRICS.md` is written by this test where `GREENPATCH_WRITE_PAGES` is set.
+#[test]
+fn the_page_of_figures_is_current() {
+    let mut page = String::from(
+        "# Figures of a server\n\n\
+         What `/metrics` on `--admin-bind` shows, in Prometheus's text format, or in OpenMetrics's for who asks for it. Counters and\n\
+         histograms are sums over all workers there ever were, so they grow without a break while workers come and go; gauges are a\n\
+         worker's own and carry its `pid`. The label `route` is the pattern that a router has matched (`greenpatch_server::Route`).\n\n\
+         | name | labels | kind | what |\n|---|---|---|---|\n",
+    );
+    let text = Exposition::OpenMetrics.write(figures());
+    let mut help = BTreeMap::new();
+    let mut names = Vec::new();
+    for line in text.lines() {
+        let words: Vec<&str> = line.splitn(4, ' ').collect();
+        match words[..] {
+            ["#", "HELP", name, text] => drop(help.insert(name, text.trim_end_matches('.'))),
+            ["#", "TYPE", name, kind] => names.push((name, kind)),
+            _ => {}
+        }
+    }
+    for (name, kind) in names {
+        let suffix = if kind == "counter" { "_total" } else { "" };
+        let member = text.lines().find_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let (suffix, labels) = rest.split_once('{')?;
+            let is_member = ["", "_total", "_sum"].contains(&suffix);
+            is_member.then(|| labels.split_once('}').map_or("", |(labels, _)| labels))
+        });
+        let labels: Vec<String> = (member.unwrap_or_default().split(','))
+            .filter_map(|label| label.split_once('='))
+            .map(|(label, _)| format!("`{label}`"))
+            .collect();
+        page += &format!(
+            "| `{name}{suffix}` | {} | {kind} | {} |\n",
+            labels.join(", "),
+            help[name]
+        );
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/METRICS.md");
+    if std::env::var_os("GREENPATCH_WRITE_PAGES").is_some() {
+        std::fs::write(path, &page).unwrap();
+    }
+    let written = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        written == page,
+        "METRICS.md is not what the code shows; run this test with GREENPATCH_WRITE_PAGES=1"
+    );
+}

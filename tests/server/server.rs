@@ -160,7 +160,12 @@ impl Response {
 impl Client {
     /// Connects.
     pub(crate) fn connect(server: &Server) -> Client {
-        let stream = TcpStream::connect(server.address()).expect("the server listens");
+        Client::connect_to(server.address())
+    }
+
+    /// Connects to the server that listens there.
+    pub(crate) fn connect_to(address: SocketAddr) -> Client {
+        let stream = TcpStream::connect(address).expect("the server listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
         Client {
             stream,

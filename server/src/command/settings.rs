@@ -231,6 +231,9 @@ macro_rules! words {
             /// Every value with its name.
             pub(crate) const WORDS: &[(&str, $name)] = &[$(($word, $name::$value),)+];
 
+            /// Every name.
+            pub(crate) const NAMES: &[&str] = &[$($word,)+];
+
             /// The name by which it is set.
             pub fn name(self) -> &'static str {
                 match self {

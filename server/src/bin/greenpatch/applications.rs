@@ -1,18 +1,25 @@
 //! The applications that come with the server: ordinary handlers, with nothing in them that knows
 //! of green threads.
+//!
+//! Each is a plain function; those that can show a difference are also an async one. Either runs in every worker class.
 
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use greenpatch_server::application::{ForwardedHost, PeerAddress, Scheme};
-use greenpatch_server::http::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use greenpatch_server::http::{self, Method, StatusCode};
-use greenpatch_server::{Body, Request, Response};
+use greenpatch::future;
+use greenpatch_server::application::{
+    Directory, ForwardedHost, HttpError, PeerAddress, Request, Response, ResponseExt, Router,
+    Scheme, response,
+};
+use greenpatch_server::http::{StatusCode, header};
+use greenpatch_server::{Bytes, http};
 
-use crate::arguments::App;
+use http_body_util::{BodyExt, Collected};
+
+use crate::arguments::{Application, AsyncApplication, FilesArguments};
 
 /// The number of the next call of a `hello` handler.
 static STEP: AtomicUsize = AtomicUsize::new(0);
@@ -23,39 +30,55 @@ fn hello(sleep: Duration) -> Response {
     println!("hello {step}");
     thread::sleep(sleep);
     println!("world");
-    json(&serde_json::json!({}))
+    response::json(&serde_json::json!({}))
 }
 
-/// [`hello`] as an async handler, with the event loop's own sleep.
+/// [`hello`] as an async function.
 async fn hello_async(sleep: Duration) -> Response {
     let step = STEP.fetch_add(1, Ordering::Relaxed);
     println!("hello {step}");
-    greenpatch::future::sleep(sleep).await;
+    match future::Handle::current() {
+        Ok(runtime) => runtime.sleep(sleep).await,
+        // An OS thread of class gthread, which has this handler to itself.
+        Err(_) => thread::sleep(sleep),
+    }
     println!("world");
-    json(&serde_json::json!({}))
+    response::json(&serde_json::json!({}))
 }
 
 fn plain() -> Response {
-    text("Hello, World!\n")
+    response::text("Hello, World!\n")
 }
 
-fn echo(request: Request) -> Response {
-    let mut content = Vec::new();
-    match request.into_body().read_to_end(&mut content) {
-        Ok(_) => Response::new(content.into()),
-        Err(error) => refuse(StatusCode::BAD_REQUEST, format!("{error}\n")),
-    }
+fn echo(request: Request) -> Result<Bytes, HttpError> {
+    // How much there may be is for --limit-request-body to say.
+    Ok(request.into_body().into_bytes(usize::MAX)?)
 }
 
 /// Answers with the request as it was understood; at `/connection`, with what is known of where it comes from.
-fn inspect(head: &http::request::Parts, content: io::Result<&[u8]>) -> Response {
+fn inspect(request: Request) -> Response {
+    let (head, mut body) = request.into_parts();
+    let mut content = Vec::new();
+    let outcome = body.read_to_end(&mut content).map(|_| &content[..]);
+    response::text(describe(&head, outcome))
+}
+
+/// [`inspect`] as an async function.
+async fn inspect_async(request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let outcome = body.collect().await.map(Collected::to_bytes);
+    let outcome = outcome.as_ref().map(|content| &content[..]);
+    response::text(describe(&head, outcome))
+}
+
+fn describe(head: &http::request::Parts, content: Result<&[u8], impl Display>) -> String {
     if head.uri.path() == "/connection" {
-        return text(connection(&head.extensions));
+        return connection(&head.extensions);
     }
     let mut answer = format!("{} {} {:?}\n", head.method, head.uri, head.version);
     for (name, value) in &head.headers {
         let line = format!("{name}: {}", value.as_bytes().escape_ascii());
-        // Writing to a string does not fail.
+        // Writing to a string does not fail, here and below.
         let _ = writeln!(answer, "{}", line.trim_end());
     }
     let _ = match content {
@@ -66,7 +89,7 @@ fn inspect(head: &http::request::Parts, content: io::Result<&[u8]>) -> Response 
         }
         Err(error) => writeln!(answer, "faulty content: {error}"),
     };
-    text(answer)
+    answer
 }
 
 /// What the extensions tell of a request's origin, a line each.
@@ -101,83 +124,55 @@ fn connection(extensions: &http::Extensions) -> String {
     answer
 }
 
-fn inspect_blocking(request: Request) -> Response {
-    let (head, mut body) = request.into_parts();
-    let mut content = Vec::new();
-    let outcome = body.read_to_end(&mut content).map(|_| &content[..]);
-    inspect(&head, outcome)
+fn files(arguments: &FilesArguments) -> io::Result<Directory> {
+    let mut directory = Directory::new(&arguments.directory)?.precompressed();
+    if arguments.hidden {
+        directory = directory.with_hidden();
+    }
+    Ok(directory.index(&arguments.index))
 }
 
-/// The application as a function that blocks.
-pub(crate) fn blocking(
-    app: App,
-    sleep: Duration,
-) -> impl Fn(Request) -> Response + Send + Sync + 'static {
-    move |request: Request| match refusal(app, request.method(), request.uri().path()) {
-        Some(refusal) => refusal,
-        None => match app {
-            App::Hello => hello(sleep),
-            App::Plain => plain(),
-            App::Echo => echo(request),
-            App::Inspect => inspect_blocking(request),
-            App::Panic => panic!("the application panic was asked for"),
+/// The application as plain functions.
+pub(crate) fn functions(application: &Application) -> io::Result<Router> {
+    let router = Router::new();
+    Ok(match application {
+        Application::Hello(arguments) => {
+            let sleep = arguments.sleep;
+            router.get("/", move || hello(sleep))
+        }
+        Application::Plain(_) => router.get("/", plain),
+        Application::Echo(_) => router.post("/", echo).put("/", echo),
+        Application::Inspect(_) => router.fallback(inspect),
+        Application::Panic => router.get("/", || -> Response {
+            panic!("the application panic was asked for")
+        }),
+        Application::Files(arguments) => router.mount("/", files(arguments)?),
+    })
+}
+
+/// The application as an async function.
+pub(crate) async fn answer(application: AsyncApplication, request: Request) -> Response {
+    match application {
+        AsyncApplication::Inspect => inspect_async(request).await,
+        AsyncApplication::Hello { sleep } => match refusal(&request, "GET, HEAD") {
+            Some(refusal) => refusal,
+            None => hello_async(sleep).await,
         },
+        AsyncApplication::Plain => refusal(&request, "GET, HEAD").unwrap_or_else(plain),
+        AsyncApplication::Echo => {
+            refusal(&request, "POST, PUT").unwrap_or_else(|| Response::new(request.into_body()))
+        }
     }
 }
 
-/// The application `hello` as an async function.
-pub(crate) async fn hello_without_blocking(request: Request, sleep: Duration) -> Response {
-    match refusal(App::Hello, request.method(), request.uri().path()) {
-        Some(refusal) => refusal,
-        None => hello_async(sleep).await,
+/// What is answered to a path other than `/`, or to a method that is not among the allowed.
+fn refusal(request: &Request, allowed: &'static str) -> Option<Response> {
+    if request.uri().path() != "/" {
+        return Some(response::status(StatusCode::NOT_FOUND));
     }
-}
-
-/// What is answered to a path other than `/`, or a method that the application does not know.
-fn refusal(app: App, method: &Method, path: &str) -> Option<Response> {
-    if app == App::Inspect {
+    if allowed.split(", ").any(|method| request.method() == method) {
         return None;
     }
-    if path != "/" {
-        return Some(refuse(
-            StatusCode::NOT_FOUND,
-            format!("there is no {path}; try /\n"),
-        ));
-    }
-    let allowed = if app == App::Echo {
-        "POST, PUT"
-    } else {
-        "GET, HEAD"
-    };
-    if allowed.split(", ").any(|allowed| method == allowed) {
-        return None;
-    }
-    let reason = format!("{method} is not allowed here; use {allowed}\n");
-    let mut response = refuse(StatusCode::METHOD_NOT_ALLOWED, reason);
-    response
-        .headers_mut()
-        .insert(ALLOW, HeaderValue::from_static(allowed));
-    Some(response)
-}
-
-fn refuse(status: StatusCode, reason: String) -> Response {
-    let mut response = text(reason);
-    *response.status_mut() = status;
-    response
-}
-
-fn text(content: impl Into<Body>) -> Response {
-    with_type("text/plain; charset=utf-8", content.into())
-}
-
-fn json(value: &serde_json::Value) -> Response {
-    with_type("application/json", format!("{value}\n").into())
-}
-
-fn with_type(content_type: &'static str, content: Body) -> Response {
-    let mut response = Response::new(content);
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
+    let refusal = response::status(StatusCode::METHOD_NOT_ALLOWED);
+    Some(refusal.with_header(header::ALLOW, allowed))
 }

@@ -4,9 +4,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use greenpatch::Patch;
-use greenpatch_server::{CommandLine, Page};
+use greenpatch_server::{CommandLine, Page, WorkerClass};
 
 /// Blocking code on green threads, unchanged: an HTTP server, a demonstration, and any other program.
 #[derive(Debug, Parser)]
@@ -34,21 +35,158 @@ pub(crate) enum Command {
 
 /// What `greenpatch serve` takes: a server's settings, and an application.
 #[derive(Args, Debug)]
+#[command(
+    subcommand_value_name = "APPLICATION",
+    subcommand_help_heading = "Applications"
+)]
 pub(crate) struct ServeArguments {
     #[command(flatten)]
     pub(crate) server: CommandLine,
     /// Print the man page, the page of settings, or a shell's completions, and do no more
     #[arg(long, value_name = "PAGE", help_heading = "Settings")]
     pub(crate) generate: Option<Page>,
-    /// What to serve
-    #[arg(long, value_enum, default_value_t = App::Hello)]
-    pub(crate) app: App,
-    /// Seconds that the application hello sleeps
+    /// What to serve; hello, if nothing is said
+    #[command(subcommand)]
+    application: Option<Application>,
+    /// The application, as an option
+    #[arg(long, value_enum, hide = true)]
+    app: Option<App>,
+    /// The time that the application hello sleeps
+    #[arg(long, hide = true, value_parser = seconds)]
+    sleep: Option<Duration>,
+    /// How the application hello sleeps in class async
+    #[arg(long, value_enum, hide = true)]
+    async_sleep: Option<AsyncSleep>,
+}
+
+impl ServeArguments {
+    /// What is to be served.
+    pub(crate) fn application(&self) -> Result<Application, clap::Error> {
+        let options = [
+            ("--app", self.app.is_some()),
+            ("--sleep", self.sleep.is_some()),
+            ("--async-sleep", self.async_sleep.is_some()),
+        ];
+        if let (Some(_), Some((option, _))) =
+            (&self.application, options.iter().find(|(_, given)| *given))
+        {
+            let text = format!("{option} and an application's own name cannot be used together");
+            return Err(Arguments::command().error(ErrorKind::ArgumentConflict, text));
+        }
+        if let Some(application) = &self.application {
+            return Ok(application.clone());
+        }
+        let handler = self.async_sleep.map(|sleep| match sleep {
+            AsyncSleep::Blocking => Form::Function,
+            AsyncSleep::Async => Form::Async,
+        });
+        Ok(match self.app.unwrap_or(App::Hello) {
+            App::Hello => Application::Hello(HelloArguments {
+                sleep: self.sleep.unwrap_or(SECOND),
+                handler,
+            }),
+            App::Plain => Application::Plain(FormArguments::default()),
+            App::Echo => Application::Echo(FormArguments::default()),
+            App::Inspect => Application::Inspect(FormArguments::default()),
+            App::Panic => Application::Panic,
+        })
+    }
+}
+
+/// The applications that come with the server.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Application {
+    /// Prints `hello N`, sleeps, prints `world`, answers JSON
+    Hello(HelloArguments),
+    /// Answers a constant text at once
+    Plain(FormArguments),
+    /// Answers with the content of the request
+    Echo(FormArguments),
+    /// Answers with the request as it was understood
+    Inspect(FormArguments),
+    /// Panics
+    Panic,
+    /// Answers with the files below a directory
+    Files(FilesArguments),
+}
+
+/// What the application hello takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct HelloArguments {
+    /// Seconds that it sleeps
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub(crate) sleep: Duration,
-    /// How the application hello sleeps in class async
-    #[arg(long, value_enum, default_value_t = AsyncSleep::Async)]
-    pub(crate) async_sleep: AsyncSleep,
+    /// What it is written as; by default async in worker class async, and a function in the others
+    #[arg(long, value_enum)]
+    handler: Option<Form>,
+}
+
+/// What applications take that come in both forms.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct FormArguments {
+    /// What it is written as; by default async in worker class async, and a function in the others
+    #[arg(long, value_enum)]
+    handler: Option<Form>,
+}
+
+/// What the application files takes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct FilesArguments {
+    /// The directory
+    #[arg(value_hint = ValueHint::DirPath)]
+    pub(crate) directory: PathBuf,
+    /// The file that stands for its directory
+    #[arg(long, value_name = "NAME", default_value = "index.html")]
+    pub(crate) index: String,
+    /// Serve names that begin with a dot, too
+    #[arg(long)]
+    pub(crate) hidden: bool,
+}
+
+/// What a handler is written as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Form {
+    /// A plain function, which blocks
+    Function,
+    /// An async function
+    Async,
+}
+
+impl Application {
+    /// The same as an async function, if it is to be one in this worker class and comes as one.
+    pub(crate) fn as_async(&self, class: WorkerClass) -> Option<AsyncApplication> {
+        let (form, application) = match self {
+            Application::Hello(arguments) => {
+                let sleep = arguments.sleep;
+                (arguments.handler, AsyncApplication::Hello { sleep })
+            }
+            Application::Plain(arguments) => (arguments.handler, AsyncApplication::Plain),
+            Application::Echo(arguments) => (arguments.handler, AsyncApplication::Echo),
+            Application::Inspect(arguments) => (arguments.handler, AsyncApplication::Inspect),
+            Application::Panic | Application::Files(_) => return None,
+        };
+        let form = form.unwrap_or(match class {
+            WorkerClass::Async => Form::Async,
+            _ => Form::Function,
+        });
+        (form == Form::Async).then_some(application)
+    }
+}
+
+/// An application that is an async function.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum AsyncApplication {
+    /// See [`Application::Hello`].
+    Hello {
+        /// How long it sleeps.
+        sleep: Duration,
+    },
+    /// See [`Application::Plain`].
+    Plain,
+    /// See [`Application::Echo`].
+    Echo,
+    /// See [`Application::Inspect`].
+    Inspect,
 }
 
 /// The command that a page about `greenpatch serve` is made of: for shells the whole, to people `serve` alone.
@@ -61,29 +199,26 @@ pub(crate) fn serve_command(page: Page) -> clap::Command {
     }
 }
 
-/// The applications that come with the server.
+/// Applications that are named by an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum App {
-    /// Prints `hello N`, sleeps, prints `world`, answers JSON
+enum App {
     Hello,
-    /// Answers a constant text at once
     Plain,
-    /// Answers with the content of the request
     Echo,
-    /// Answers with the request as it was understood
     Inspect,
-    /// Panics
     Panic,
 }
 
-/// How an async handler sleeps.
+/// How the application hello sleeps in class async.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum AsyncSleep {
-    /// With `std::thread::sleep`, which blocks the event loop
+enum AsyncSleep {
+    /// With `std::thread::sleep`, which blocks the event loop: a plain function
     Blocking,
-    /// With the event loop's own sleep
+    /// With the event loop's own sleep: an async function
     Async,
 }
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// What `greenpatch run` takes.
 #[derive(Args, Debug)]
@@ -139,9 +274,7 @@ pub(crate) struct DemoArguments {
 
 impl Default for DemoArguments {
     fn default() -> DemoArguments {
-        DemoArguments {
-            sleep: Duration::from_secs(1),
-        }
+        DemoArguments { sleep: SECOND }
     }
 }
 

@@ -3,24 +3,29 @@
 use std::convert::Infallible;
 use std::process::ExitCode;
 
-use greenpatch_server::{Program, Request, WorkerClass};
+use greenpatch_server::application::Request;
+use greenpatch_server::{Program, WorkerClass};
 
 use crate::applications;
-use crate::arguments::{App, AsyncSleep, ServeArguments};
+use crate::arguments::ServeArguments;
 
 /// Serves until a signal comes.
 pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
-    let (app, sleep) = (arguments.app, arguments.sleep);
-    let program = Program::new().command_line(arguments.server.clone());
+    let application = match arguments.application() {
+        Ok(application) => application,
+        Err(error) => error.exit(),
+    };
     // What is wrong with the settings, the program itself tells.
     let loaded = arguments.server.load();
-    let class = loaded.map(|loaded| loaded.settings.effective_class());
-    match (class, app, arguments.async_sleep) {
-        (Ok(WorkerClass::Async), App::Hello, AsyncSleep::Async) => program.run(move |_| {
-            let hello =
-                move |request: Request| applications::hello_without_blocking(request, sleep);
-            Ok::<_, Infallible>(hello)
+    let class = loaded.map_or(WorkerClass::Sync, |loaded| {
+        loaded.settings.effective_class()
+    });
+    let program = Program::new().command_line(arguments.server.clone());
+    match application.as_async(class) {
+        Some(application) => program.run(move |_| {
+            let answer = move |request: Request| applications::answer(application, request);
+            Ok::<_, Infallible>(answer)
         }),
-        _ => program.run(move |_| Ok::<_, Infallible>(applications::blocking(app, sleep))),
+        None => program.run(move |_| applications::functions(&application)),
     }
 }

@@ -22,6 +22,8 @@
 //! | [`command`] | settings, from options, environment and a file |
 //! | [`observe`] | what is told about all that |
 //!
+//! [`guide`] has pages to read: from gunicorn, all settings, deployment.
+//!
 //! # Example
 //!
 //! ```no_run
@@ -46,6 +48,7 @@ mod arbiter;
 mod command;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod guide;
 mod observe;
 mod program;
 mod protocol;
@@ -74,3 +77,8 @@ pub use settings::{
     ProxyProtocol, Recycling, Settings, Timeouts, Tls, User,
 };
 pub use worker::{StopHandle, UnknownClass, WorkerClass};
+
+/// The examples of the page that a package index shows.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

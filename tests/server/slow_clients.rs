@@ -1,5 +1,6 @@
 //! Clients that hold on to a connection without using it do not keep others out.
 
+#[macro_use]
 mod server;
 
 use std::time::{Duration, Instant};
@@ -110,6 +111,53 @@ fn event_loop_serves_others_at_once_while_hundreds_are_slow() {
         began.elapsed()
     );
     drop(slow);
+}
+
+in_each_class! { {
+    gthread: ["-k", "gthread", "--threads", "1"],
+    green: ["-k", "green"],
+    event_loop: ["-k", "async"],
+} {
+    a_client_that_takes_nothing_is_cut_off_after_the_write_timeout
+    slow_content_holds_no_thread
+} }
+
+/// It holds the only place there is, and until then the other one waits.
+fn a_client_that_takes_nothing_is_cut_off_after_the_write_timeout(class: &[&str]) {
+    // More than the buffers of both sides hold.
+    const LENGTH: usize = 12 * 1024 * 1024;
+    let arguments = [
+        "--app",
+        "echo",
+        "--write-timeout",
+        "0.5",
+        "--worker-connections",
+        "1",
+    ];
+    let server = Server::start(&[class, &arguments].concat());
+    let mut greedy = Client::connect(&server);
+    greedy.send(format!(
+        "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {LENGTH}\r\n\r\n"
+    ));
+    greedy.send(vec![b'x'; LENGTH]);
+    let mut other = Client::connect(&server);
+    other.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nok");
+    assert_eq!(other.receive().content, "ok");
+}
+
+fn slow_content_holds_no_thread(class: &[&str]) {
+    let server = Server::start(&[class, &["--app", "echo"]].concat());
+    let mut slow: Vec<Client> = (0..20).map(|_| Client::connect(&server)).collect();
+    for client in &mut slow {
+        client.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 4\r\n\r\nsl");
+    }
+    let mut quick = Client::connect(&server);
+    quick.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\nquick");
+    assert_eq!(quick.receive().content, "quick");
+    for client in &mut slow {
+        client.send("ow");
+        assert_eq!(client.receive().content, "slow");
+    }
 }
 
 #[test]

@@ -32,12 +32,14 @@ pub(crate) struct Exchange {
     content_received: AtomicU64,
     /// Nanoseconds that it waited for a thread or its turn.
     queued: AtomicU64,
+    /// Set after a fault was noted.
+    is_faulty: AtomicBool,
     seldom: Mutex<Seldom>,
 }
 
 #[derive(Default)]
 struct Seldom {
-    /// Where the handler runs, so that its waits can be cancelled.
+    /// Where the handler runs, or ran when it was polled last, so that its waits can be cancelled.
     runner: Option<Runner>,
     /// Who polls the handler's future.
     waker: Option<Waker>,
@@ -75,17 +77,14 @@ impl Exchange {
             content_began: AtomicMoment::default(),
             content_received: AtomicU64::new(0),
             queued: AtomicU64::new(0),
+            is_faulty: AtomicBool::new(false),
             seldom: Mutex::default(),
         }
     }
 
     /// As if it were new.
     pub(super) fn renew(&mut self, now: Moment) {
-        *self = Exchange {
-            seldom: std::mem::take(&mut self.seldom),
-            ..Exchange::new(now)
-        };
-        *self.lock() = Seldom::default();
+        *self = Exchange::new(now);
     }
 
     /// Whether the client is to be told that the handler took too long.
@@ -121,26 +120,24 @@ impl Exchange {
     }
 
     /// The handler runs on this driver until the guard is dropped.
-    pub(crate) fn run_by(&self, work: &Arc<Cancellable>) -> RunsHere<'_> {
-        let runner = Runner::Piece(Arc::clone(work), work.begin());
-        self.set_runner(Some(runner));
-        RunsHere(self)
+    pub(crate) fn run_by(&self, work: Arc<Cancellable>) -> RunsHere {
+        let runner = Runner::Piece(Arc::clone(&work), work.begin());
+        self.set_runner(runner);
+        RunsHere(work)
     }
 
     /// The handler runs on a green thread of its own.
     pub(crate) fn run_on(&self, thread: Thread) {
-        self.set_runner(Some(Runner::Thread(thread)));
+        self.set_runner(Runner::Thread(thread));
     }
 
-    fn set_runner(&self, runner: Option<Runner>) {
+    fn set_runner(&self, runner: Runner) {
         let mut seldom = self.lock();
-        seldom.runner = runner;
         // Cancelled before it began to run.
-        if self.is_cancelled.load(Ordering::Relaxed)
-            && let Some(runner) = &seldom.runner
-        {
+        if self.is_cancelled.load(Ordering::Relaxed) {
             runner.cancel();
         }
+        seldom.runner = Some(runner);
     }
 
     /// Ends what the handler waits for, now and from now on. False if that was done before.
@@ -199,10 +196,14 @@ impl Exchange {
     pub(super) fn fail_content(&self, fault: Refusal) {
         self.content_wait.clear();
         self.lock().fault.get_or_insert(fault);
+        self.is_faulty.store(true, Ordering::Release);
     }
 
     /// What was wrong with the content.
     pub(super) fn fault(&self) -> Option<Refusal> {
+        if !self.is_faulty.load(Ordering::Acquire) {
+            return None;
+        }
         self.lock().fault.clone()
     }
 }
@@ -246,14 +247,11 @@ impl Exchange {
     }
 }
 
-/// A handler is being polled on a driver.
-pub(crate) struct RunsHere<'a>(&'a Exchange);
+/// A handler is being polled on a driver. Who cancels it afterwards finds that piece of work over.
+pub(crate) struct RunsHere(Arc<Cancellable>);
 
-impl Drop for RunsHere<'_> {
+impl Drop for RunsHere {
     fn drop(&mut self) {
-        let runner = self.0.lock().runner.take();
-        if let Some(Runner::Piece(work, _)) = runner {
-            work.end();
-        }
+        self.0.end();
     }
 }

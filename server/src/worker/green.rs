@@ -135,8 +135,7 @@ fn poll_as_piece<F: Future>(
     context: &mut Context<'_>,
     exchange: &Exchange,
 ) -> Result<Poll<F::Output>, Box<dyn Any + Send>> {
-    let work = executor::work();
-    let _runs_here = work.as_ref().map(|work| exchange.run_by(work));
+    let _runs_here = executor::work().map(|work| exchange.run_by(work));
     // A panic leaves nothing of ours half done. What it leaves of the application's is the application's own affair, as with any
     // thread.
     catch_unwind(AssertUnwindSafe(|| future.poll(context)))

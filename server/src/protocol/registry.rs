@@ -132,7 +132,8 @@ impl Registry {
 
     /// From now on each response is the last one of its connection.
     pub(crate) fn drain(&self) {
-        self.draining.get_or_set(self.clock.turn());
+        let now = self.clock.turn();
+        self.draining.get_or_set(now);
         for place in 0.. {
             let places = self.lock();
             match places.taken.get(place) {
@@ -141,11 +142,16 @@ impl Registry {
                 Some(Some(connection)) if connection.is_http2() => {
                     let connection = Arc::clone(connection);
                     drop(places);
-                    connection.order_end();
+                    connection.order_end(now);
                 }
                 Some(_) => {}
             }
         }
+    }
+
+    /// Cuts every connection off.
+    pub(crate) fn abort(&self) {
+        self.for_each(|connection| connection.socket().abort());
     }
 
     /// When the drain began, if it has.
@@ -234,6 +240,8 @@ pub(crate) struct Connection {
     to_close: AtomicBool,
     /// Its task is to end it as soon as nothing is under way.
     to_end: AtomicBool,
+    /// When that was asked for.
+    end_ordered: AtomicMoment,
     /// When it ends, what the client still sends is to be read for a while.
     to_linger: AtomicBool,
     /// Set after `leftover` was put in its place, before the task is woken.
@@ -271,6 +279,7 @@ impl Connection {
             is_upgraded: AtomicBool::new(false),
             to_close: AtomicBool::new(false),
             to_end: AtomicBool::new(false),
+            end_ordered: AtomicMoment::default(),
             to_linger: AtomicBool::new(false),
             has_leftover: AtomicBool::new(false),
             exchanges: Mutex::default(),
@@ -476,10 +485,13 @@ impl Connection {
         Some((status, (refused & 0xffff) as usize))
     }
 
-    /// Has the task end it, at once if nothing is under way, else after that.
-    pub(super) fn order_end(&self) {
-        self.to_end.store(true, Ordering::Relaxed);
-        self.wake();
+    /// Has the task end it, at once if nothing is under way, else after that. Since when it is to end.
+    pub(super) fn order_end(&self, now: Moment) -> Moment {
+        if !self.to_end.swap(true, Ordering::Relaxed) {
+            self.end_ordered.set(now);
+            self.wake();
+        }
+        self.end_ordered.get().unwrap_or(now)
     }
 
     /// Has the task look around.

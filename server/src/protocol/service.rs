@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::{Bytes, BytesMut};
-use http::header::{CONNECTION, HeaderValue, SERVER};
+use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, SERVER, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
@@ -185,6 +185,7 @@ impl<A: Application, P: Place> Service<A, P> {
         head.headers
             .entry(SERVER)
             .or_insert(HeaderValue::from_static(refusal::SERVER));
+        correct_length(&mut head, &body, is_head);
         let waits_for_flush =
             version < Version::HTTP_2 && self.common.place.may_block() && body.is_stream();
         let sending = Sending {
@@ -194,6 +195,19 @@ impl<A: Application, P: Place> Service<A, P> {
             waits_for_flush,
         };
         http::Response::from_parts(head, sending)
+    }
+}
+
+/// How content is framed is not for handlers to say: what they say of its length holds only where there is none to be seen.
+fn correct_length(head: &mut http::response::Parts, body: &Body, is_head: bool) {
+    head.headers.remove(TRANSFER_ENCODING);
+    let is_bodiless = is_head || head.status == StatusCode::NOT_MODIFIED;
+    if is_bodiless || !head.headers.contains_key(CONTENT_LENGTH) {
+        return;
+    }
+    if let Some(length) = body.size_hint().exact() {
+        head.headers
+            .insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
 }
 

@@ -31,6 +31,9 @@ const UNWATCHED: Duration = Duration::from_millis(100);
 /// How long a connection without a request is kept when the worker is to stop, for a request that is on its way.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long a connection that is to end may take for that: in HTTP/2 the client has a word in it.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// Looks at all connections once.
 pub(crate) fn sweep(registry: &Registry, settings: &Settings, observer: &Observer) {
     let now = registry.clock.turn();
@@ -93,6 +96,9 @@ fn look_at_quiet(
     };
     let is_over = now.since(connection.quiet_since()) >= patience;
     if is_over || draining.is_some_and(|began| now.since(began) >= GRACE) {
-        connection.order_end();
+        let ordered = connection.order_end(now);
+        if now.since(ordered) >= FAREWELL {
+            connection.socket().abort();
+        }
     }
 }

@@ -207,7 +207,9 @@ fn serve_on_runtime<A: Application>(
             accepted.recv().await;
             registry.until_empty().await;
         };
-        before(stop.until_quitting(), drained).await;
+        if before(stop.until_quitting(), drained).await.is_none() {
+            registry.abort();
+        }
     });
     executor.close();
     Ok(())

@@ -99,6 +99,11 @@ impl Settings {
         }
     }
 
+    /// Whether a connection serves more than one request.
+    pub(crate) fn keeps_connections(&self) -> bool {
+        self.effective_class() != WorkerClass::Sync && !self.timeouts.keep_alive.is_zero()
+    }
+
     /// Which blocking calls yield: as set, or else all in class `green` and none in the others.
     pub fn effective_patch(&self) -> Patch {
         self.patch.unwrap_or(match self.effective_class() {

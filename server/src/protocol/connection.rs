@@ -35,12 +35,7 @@ pub(crate) struct Protocol<E> {
 
 impl<E> Protocol<E> {
     /// As the settings say. HTTP/2 runs each of its streams as a task of `executor`.
-    pub(crate) fn new<T>(
-        settings: &Settings,
-        keep_alive: bool,
-        executor: E,
-        timer: T,
-    ) -> Protocol<E>
+    pub(crate) fn new<T>(settings: &Settings, executor: E, timer: T) -> Protocol<E>
     where
         E: Clone,
         T: hyper::rt::Timer + Clone + Send + Sync + 'static,
@@ -49,7 +44,7 @@ impl<E> Protocol<E> {
         let mut http1 = http1::Builder::new();
         http1
             .half_close(settings.half_close)
-            .keep_alive(keep_alive && !settings.timeouts.keep_alive.is_zero())
+            .keep_alive(settings.keeps_connections())
             // The sweep does that.
             .header_read_timeout(None)
             .max_header_size(limits.request_head)

@@ -7,7 +7,7 @@
 //! | `stream`, `io`, `watched` | what hyper reads and writes |
 //! | `connection` | a connection's future |
 //! | `service`, `received`, `exchange` | one request, its content and its response |
-//! | `strict`, `forwarded` | what a request must be, and what a proxy says of it |
+//! | `scan`, `strict`, `forwarded` | what a request must be, before and after hyper has read it, and what a proxy says of it |
 //! | `refusal` | answers without a handler |
 //! | `registry`, `clock`, `sweep` | all connections, and what becomes of those that take too long |
 
@@ -21,6 +21,7 @@ pub(crate) mod proxy;
 pub(crate) mod received;
 pub(crate) mod refusal;
 pub(crate) mod registry;
+pub(crate) mod scan;
 pub(crate) mod service;
 pub(crate) mod stream;
 mod strict;

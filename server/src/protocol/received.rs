@@ -68,6 +68,8 @@ impl Received {
     fn refusal_of(&self, error: &hyper::Error) -> Refusal {
         if let Some(fault) = self.exchange.fault() {
             fault
+        } else if let Some(fault) = self.connection.fault() {
+            fault.clone()
         } else if error.is_incomplete_message() {
             Refusal::malformed("the content ends too early")
         } else {

@@ -37,6 +37,38 @@ impl Refusal {
         Refusal::new(StatusCode::BAD_REQUEST, reason)
     }
 
+    /// 414: the request line is longer than the limit.
+    pub(crate) fn line_too_long(limit: usize) -> Refusal {
+        Refusal::new(
+            StatusCode::URI_TOO_LONG,
+            format!("the request line is longer than {limit} bytes"),
+        )
+    }
+
+    /// 431: there are more fields than the limit.
+    pub(crate) fn too_many_fields(limit: usize) -> Refusal {
+        Refusal::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            format!("the request has more than {limit} header fields"),
+        )
+    }
+
+    /// 431: a field is longer than the limit.
+    pub(crate) fn field_too_long(limit: usize) -> Refusal {
+        Refusal::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            format!("a header field is longer than {limit} bytes"),
+        )
+    }
+
+    /// 431: the head is longer than the limit.
+    pub(crate) fn head_too_large(limit: usize) -> Refusal {
+        Refusal::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            format!("the request's head is longer than {limit} bytes"),
+        )
+    }
+
     /// 413: more content than the limit allows.
     pub(crate) fn content_too_large(limit: u64) -> Refusal {
         Refusal::new(
@@ -83,8 +115,9 @@ impl Refusal {
         response
     }
 
-    /// The same as bytes of HTTP/1.1, for a connection whose request hyper has not handed over. The connection ends with it.
-    pub(crate) fn to_bytes(&self) -> Bytes {
+    /// The same as bytes of HTTP/1.1, for a connection whose request hyper has not handed over, and which ends with it. The
+    /// answer to HEAD has no content.
+    pub(crate) fn to_bytes(&self, has_content: bool) -> Bytes {
         let content = self.to_line();
         let reason = self.status.canonical_reason().unwrap_or("Unknown");
         let head = format!(
@@ -94,7 +127,8 @@ impl Refusal {
             httpdate::fmt_http_date(SystemTime::now()),
             content.len()
         );
-        (head + &content).into()
+        let content = if has_content { &content } else { "" };
+        (head + content).into()
     }
 }
 

@@ -244,6 +244,8 @@ pub(crate) struct Connection {
     end_ordered: AtomicMoment,
     /// When it ends, what the client still sends is to be read for a while.
     to_linger: AtomicBool,
+    /// What was wrong with the bytes that the client sent, none of which are read after it.
+    fault: OnceLock<Box<Refusal>>,
     /// Set after `leftover` was put in its place, before the task is woken.
     has_leftover: AtomicBool,
     exchanges: Mutex<Exchanges>,
@@ -281,6 +283,7 @@ impl Connection {
             to_end: AtomicBool::new(false),
             end_ordered: AtomicMoment::default(),
             to_linger: AtomicBool::new(false),
+            fault: OnceLock::new(),
             has_leftover: AtomicBool::new(false),
             exchanges: Mutex::default(),
             under_way: AtomicUsize::new(0),
@@ -332,6 +335,21 @@ impl Connection {
         // One task reads.
         let before = self.received.load(Ordering::Relaxed);
         self.received.store(before + 1, Ordering::Relaxed);
+    }
+
+    /// Whether it speaks HTTP/1, and nothing else yet.
+    pub(super) fn is_http1(&self) -> bool {
+        !self.is_http2() && !self.is_upgraded()
+    }
+
+    /// Something is wrong with what has come.
+    pub(super) fn note_fault(&self, fault: Refusal) {
+        self.fault.get_or_init(|| Box::new(fault));
+    }
+
+    /// What is wrong with what has come.
+    pub(super) fn fault(&self) -> Option<&Refusal> {
+        self.fault.get().map(|fault| &**fault)
     }
 
     /// The client took something, or took nothing at this moment.

@@ -83,7 +83,10 @@ impl<A: Application, P: Place> Service<A, P> {
         let seen = self.common.observer.request(&request, self.peer.address());
         let mut under_way = UnderWay::begin(&self.connection, &self.common.registry, seen);
         let (version, is_head) = (request.version(), request.method() == Method::HEAD);
-        if version == Version::HTTP_10 && !asks_to_keep(request.headers()) {
+        // Otherwise hyper says it.
+        if version == Version::HTTP_10
+            && !(self.common.settings.keeps_connections() && asks_to_keep(request.headers()))
+        {
             self.connection.close_after_response();
         }
         let id = under_way.seen.id().clone();

@@ -1,14 +1,12 @@
 //! What a request must be beyond what hyper asks of it.
 //!
-//! hyper reads HTTP/1 as the standard permits, and its limits are few. Two parties that read one request differently are
-//! how requests are smuggled, so what the standard calls invalid and can still be seen once hyper has read a head is refused
-//! here; and so is what is larger than the settings allow. What hyper has settled by then is told in SECURITY.md: a line feed
-//! alone ends a line, equal `Content-Length` fields count as one, and beside `Transfer-Encoding` they count for nothing, but that
-//! connection ends with the response.
+//! Two parties that read one request differently are how requests are smuggled, so what the standard calls invalid is
+//! refused, and so is what is larger than the settings allow. What can be seen once hyper has read a head is looked at here; what
+//! hyper settles as it reads HTTP/1 is looked at [before](super::scan).
 
 use std::net::Ipv6Addr;
 
-use http::header::{EXPECT, HOST, TRANSFER_ENCODING};
+use http::header::{EXPECT, HOST};
 use http::request::Parts;
 use http::uri::Uri;
 use http::{HeaderMap, Method, StatusCode, Version};
@@ -23,10 +21,12 @@ use crate::settings::Limits;
 /// # Errors
 /// The refusal to answer with.
 pub(super) fn check(head: &Parts, length: Option<u64>, limits: &Limits) -> Result<(), Refusal> {
-    check_sizes(head, limits)?;
+    // The scan has seen the sizes of HTTP/1.
+    if head.version >= Version::HTTP_2 {
+        check_sizes(head, limits)?;
+    }
     check_target(&head.method, &head.uri, head.version)?;
     check_host(head.version, &head.headers)?;
-    check_codings(&head.headers)?;
     check_expectation(head.version, &head.headers)?;
     match length {
         Some(length) if length > limits.request_body => {
@@ -45,51 +45,23 @@ fn check_sizes(head: &Parts, limits: &Limits) -> Result<(), Refusal> {
     // As it stood in the request line: METHOD TARGET HTTP/1.1.
     let line = head.method.as_str().len() + length_of(&head.uri) + " HTTP/1.1 ".len();
     if line > limits.request_line {
-        return Err(Refusal::new(
-            StatusCode::URI_TOO_LONG,
-            format!(
-                "the request line is longer than {} bytes",
-                limits.request_line
-            ),
-        ));
+        return Err(Refusal::line_too_long(limits.request_line));
     }
     if head.headers.len() > limits.request_fields {
-        return Err(too_many_fields(limits.request_fields));
+        return Err(Refusal::too_many_fields(limits.request_fields));
     }
     let mut total = line + "\r\n\r\n".len();
     for (name, value) in &head.headers {
         let length = name.as_str().len() + ": ".len() + value.len();
         if length > limits.request_field_size {
-            return Err(Refusal::new(
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                format!(
-                    "a header field is longer than {} bytes",
-                    limits.request_field_size
-                ),
-            ));
+            return Err(Refusal::field_too_long(limits.request_field_size));
         }
         total += length + "\r\n".len();
     }
     if total > limits.request_head {
-        return Err(head_too_large(limits.request_head));
+        return Err(Refusal::head_too_large(limits.request_head));
     }
     Ok(())
-}
-
-/// 431: there are more fields than the limit.
-pub(super) fn too_many_fields(limit: usize) -> Refusal {
-    Refusal::new(
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        format!("the request has more than {limit} header fields"),
-    )
-}
-
-/// 431: the head is larger than the limit.
-pub(super) fn head_too_large(limit: usize) -> Refusal {
-    Refusal::new(
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-        format!("the request's head is longer than {limit} bytes"),
-    )
 }
 
 fn length_of(target: &Uri) -> usize {
@@ -185,31 +157,6 @@ fn is_host(host: &[u8]) -> bool {
     is_name && is_port
 }
 
-/// `Transfer-Encoding` is `chunked`, once, or there is none.
-fn check_codings(fields: &HeaderMap) -> Result<(), Refusal> {
-    let values = fields.get_all(TRANSFER_ENCODING).iter();
-    let mut chunked = false;
-    for coding in values.flat_map(|value| value.as_bytes().split(|&byte| byte == b',')) {
-        let coding = coding.trim_ascii();
-        if coding.is_empty() || chunked {
-            return Err(Refusal::malformed(
-                "Transfer-Encoding must be chunked, once",
-            ));
-        }
-        if !coding.eq_ignore_ascii_case(b"chunked") {
-            return Err(Refusal::new(
-                StatusCode::NOT_IMPLEMENTED,
-                format!(
-                    "the transfer coding {} is not known; send chunked",
-                    shown(coding)
-                ),
-            ));
-        }
-        chunked = true;
-    }
-    Ok(())
-}
-
 /// `100-continue` is the only expectation that there is.
 fn check_expectation(version: Version, fields: &HeaderMap) -> Result<(), Refusal> {
     if version == Version::HTTP_10 {
@@ -276,7 +223,7 @@ mod tests {
             "OPTIONS * 1.1|Host: a:80",
             "GET / 1.1|Host: [::1]:80",
             "GET / 1.1|Host: a:",
-            "POST / 1.1|Host: a|Transfer-Encoding: Chunked",
+            "GET / 1.1|Host: a:65535",
             "POST / 1.1|Host: a|Expect: 100-Continue",
             "POST / 1.0|Expect: anything",
             "POST / 1.1|Host: a|Content-Length: 10",
@@ -302,25 +249,21 @@ mod tests {
             ("GET * 1.1|Host: a", 400),
             ("GET a:80 1.1|Host: a", 400),
             ("CONNECT a:80 1.1|Host: a", 501),
-            ("POST / 1.1|Host: a|Transfer-Encoding: gzip, chunked", 501),
-            (
-                "POST / 1.1|Host: a|Transfer-Encoding: chunked, chunked",
-                400,
-            ),
-            (
-                "POST / 1.1|Host: a|Transfer-Encoding: chunked|Transfer-Encoding: chunked",
-                400,
-            ),
+            ("GET / 1.1|Host: a:65536", 400),
+            ("GET / 1.1|Host: a:http", 400),
+            ("GET / 1.1|Host: [hello]", 400),
+            ("GET / 1.1|Host: [::1]x", 400),
+            ("GET /\u{e9} 1.1|Host: a", 400),
             ("POST / 1.1|Host: a|Expect: more", 417),
             ("POST / 1.1|Host: a|Content-Length: 11", 413),
-            ("GET /0123456789012345678901234567890 1.1|Host: a", 414),
-            ("GET / 1.1|Host: a|a: b|c: d|e: f|g: h", 431),
+            ("GET /0123456789012345678901234567890 2|Host: a", 414),
+            ("GET / 2|Host: a|a: b|c: d|e: f|g: h", 431),
             (
-                "GET / 1.1|Host: a|a: 01234567890123456789012345678901234567",
+                "GET / 2|Host: a|a: 01234567890123456789012345678901234567",
                 431,
             ),
             (
-                "GET / 1.1|Host: 012345678901234567890123456789|a: 012345678901234567890123456789|b: 012345678901234567890123456789",
+                "GET / 2|Host: 012345678901234567890123456789|a: 012345678901234567890123456789|b: 012345678901234567890123456789",
                 431,
             ),
         ] {

@@ -84,7 +84,7 @@ fn look_at_quiet(
             if connection.note_refusal(&refusal) {
                 observer.refused(observe::Refusal::Timeout);
             }
-            connection.socket().refuse(refusal.to_bytes());
+            connection.socket().refuse(refusal.to_bytes(true));
             connection.wake();
         }
         return;

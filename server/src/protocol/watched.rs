@@ -1,9 +1,9 @@
 //! The stream that hyper reads and writes, with an account of what passes.
 //!
-//! Besides the account it does two things that hyper cannot be asked to do. It finds out whether a client begins with
-//! HTTP/2, before one of hyper's two kinds of connection is made. And it puts our answer in the place of hyper's own to a
-//! head that hyper cannot read, which has a status and nothing else: whatever HTTP/1 has written while no exchange is under way, and
-//! all of the last response has been written, is that answer.
+//! Besides the account it does three things that hyper cannot be asked to do. It finds out whether a client begins with
+//! HTTP/2, before one of hyper's two kinds of connection is made. It [looks at HTTP/1](super::scan) before hyper reads it. And it
+//! puts our answer in the place of hyper's own to a head that hyper cannot read, which has a status and nothing else: whatever HTTP/1
+//! has written while no exchange is under way, and all of the last response has been written, is that answer.
 
 use std::io::{self, IoSlice};
 use std::mem::MaybeUninit;
@@ -18,6 +18,7 @@ use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 use super::io::Io;
 use super::refusal::Refusal;
 use super::registry::{Connection, Entered, Registry};
+use super::scan::Scan;
 use crate::settings::Limits;
 
 /// What a client says first that speaks HTTP/2 (RFC 9113, section 3.4).
@@ -26,13 +27,22 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// How much is read at once while it is found out what a client speaks: most heads.
 const FIRST_READ: usize = 1024;
 
+/// How much of HTTP/1 is read at once; hyper's own buffer begins with as much.
+const USUAL_READ: usize = 8 * 1024;
+
+/// The same inside of content that is longer.
+const LONG_READ: usize = 64 * 1024;
+
 /// See the module's page.
 pub(super) struct Watched {
     io: Io,
-    /// Bytes that were read to find out what the client speaks.
+    /// Bytes that have come and that hyper has not had yet.
     early: BytesMut,
-    /// The client had ended its side by then.
+    /// Nothing comes after them.
     is_ended: bool,
+    scan: Scan,
+    /// Where long content is read to before hyper has it.
+    long: Vec<u8>,
     /// What is left to send of the answer that takes the place of hyper's.
     instead: Option<Bytes>,
     /// The connection counts as open as long as the stream is there.
@@ -52,6 +62,8 @@ impl Watched {
             io,
             early: BytesMut::new(),
             is_ended: false,
+            scan: Scan::default(),
+            long: Vec::new(),
             instead: None,
             entered,
             registry,
@@ -74,11 +86,19 @@ impl Watched {
             let is_preface = self.early[..begun] == PREFACE[..begun];
             if read == 0 {
                 self.is_ended = true;
-                return Ok((!self.early.is_empty()).then_some(false));
+                if self.early.is_empty() {
+                    return Ok(None);
+                }
+            } else if is_preface && begun == PREFACE.len() {
+                return Ok(Some(true));
+            } else if is_preface {
+                continue;
             }
-            if !is_preface || begun == PREFACE.len() {
-                return Ok(Some(is_preface));
+            let early = std::mem::take(&mut self.early);
+            if self.look_at(&early) {
+                self.early = early;
             }
+            return Ok(Some(false));
         }
     }
 
@@ -92,31 +112,87 @@ impl Watched {
         Poll::Ready(Ok(read.len()))
     }
 
+    /// Looks at what has come. False if hyper may not have all of it: then what it is to have is put where it reads next.
+    fn look_at(&mut self, bytes: &[u8]) -> bool {
+        let Err(fault) = self.scan.pass(bytes, &self.limits) else {
+            return true;
+        };
+        self.early = BytesMut::from(&bytes[..fault.sound]);
+        self.early.extend_from_slice(fault.instead);
+        self.is_ended = true;
+        self.connection().linger();
+        self.connection().note_fault(fault.refusal);
+        false
+    }
+
+    /// Reads HTTP/1 for hyper, and looks at it.
+    fn poll_looked_at(
+        &mut self,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.scan.content_left() > USUAL_READ as u64 {
+            let mut long = std::mem::take(&mut self.long);
+            long.resize(LONG_READ, 0);
+            let length = buffer.remaining().min(LONG_READ);
+            let mut read = ReadBuf::new(&mut long[..length]);
+            let polled = self.poll_through(context, &mut read, buffer);
+            self.long = long;
+            return polled;
+        }
+        if !self.long.is_empty() {
+            self.long = Vec::new();
+        }
+        let mut space = [MaybeUninit::uninit(); USUAL_READ];
+        let length = buffer.remaining().min(USUAL_READ);
+        let mut read = ReadBuf::uninit(&mut space[..length]);
+        self.poll_through(context, &mut read, buffer)
+    }
+
+    /// Reads into `read`, looks at it, and gives it to hyper.
+    fn poll_through(
+        &mut self,
+        context: &mut Context<'_>,
+        read: &mut ReadBuf<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        ready!(Pin::new(&mut self.io).poll_read(context, read.unfilled()))?;
+        self.connection().note_received();
+        if self.look_at(read.filled()) {
+            buffer.put_slice(read.filled());
+        } else {
+            self.give_early(&mut buffer);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Gives hyper what it has not had yet.
+    fn give_early(&mut self, buffer: &mut ReadBufCursor<'_>) {
+        let length = self.early.len().min(buffer.remaining());
+        buffer.put_slice(&self.early[..length]);
+        self.early.advance(length);
+        if self.early.is_empty() {
+            self.early = BytesMut::new();
+        }
+    }
+
     /// What is to be sent in the place of hyper's own answer.
     #[cold]
     fn answer_instead(&self, hypers: &[u8]) -> Bytes {
-        let limits = &self.limits;
         let status = hypers.get(9..12).unwrap_or_default();
-        let refusal = match StatusCode::from_bytes(status) {
-            Ok(StatusCode::URI_TOO_LONG) => Refusal::new(
-                StatusCode::URI_TOO_LONG,
-                format!(
-                    "the request line is longer than {} bytes",
-                    limits.request_line
-                ),
-            ),
-            // Of the two limits hyper does not tell which.
-            Ok(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE) => Refusal::new(
-                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-                format!(
-                    "the request's head has more than {} fields or {} bytes",
-                    limits.request_fields, limits.request_head
-                ),
-            ),
+        let refusal = match (self.connection().fault(), StatusCode::from_bytes(status)) {
+            (Some(fault), _) => fault.clone(),
+            // Limits of hyper's own, where ours are wider.
+            (None, Ok(status @ StatusCode::URI_TOO_LONG)) => {
+                Refusal::new(status, "the request's target is too long")
+            }
+            (None, Ok(status @ StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE)) => {
+                Refusal::new(status, "the request's head is too large")
+            }
             _ => Refusal::malformed("the request's head is not well-formed"),
         };
         self.connection().linger();
-        refusal.to_bytes()
+        refusal.to_bytes(!self.scan.is_to_head())
     }
 
     /// Sends our answer in the place of hyper's, of which `length` bytes are given.
@@ -158,16 +234,14 @@ impl Read for Watched {
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         if !self.early.is_empty() {
-            let length = self.early.len().min(buffer.remaining());
-            buffer.put_slice(&self.early[..length]);
-            self.early.advance(length);
-            if self.early.is_empty() {
-                self.early = BytesMut::new();
-            }
+            self.give_early(&mut buffer);
             return Poll::Ready(Ok(()));
         }
         if self.is_ended {
             return Poll::Ready(Ok(()));
+        }
+        if self.connection().is_http1() {
+            return self.poll_looked_at(context, buffer);
         }
         ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
         self.connection().note_received();

@@ -139,9 +139,8 @@ fn serve_on_runtime<A: Application>(
     let observer = hooks.observer;
     let most = settings.worker_connections.max(1);
     let registry = Arc::new(Registry::new(most, Arc::clone(&observer)));
-    let keep_alive = settings.effective_class() != WorkerClass::Sync;
     let timer = Timer(handle.clone());
-    let protocol = Protocol::new(settings, keep_alive, executor.clone(), timer);
+    let protocol = Protocol::new(settings, executor.clone(), timer);
     let protocol = Arc::new(protocol);
     let settings = Arc::new(settings.clone());
     let common = Arc::new(Common {

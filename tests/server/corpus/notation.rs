@@ -35,8 +35,7 @@ pub(crate) enum Step {
 /// What a case says about an answer.
 #[derive(Clone, Default)]
 pub(crate) struct Answer {
-    /// One of them it has.
-    pub(crate) statuses: Vec<u16>,
+    pub(crate) status: u16,
     /// Whether the server closes the connection after it.
     pub(crate) closes: bool,
     /// Whether it has no content though its head may tell a length.
@@ -114,7 +113,7 @@ impl Case {
         let mut last = None;
         for (index, step) in case.steps.iter_mut().enumerate() {
             match step {
-                Step::Receive(answer) if answer.statuses != [100] => {
+                Step::Receive(answer) if answer.status != 100 => {
                     answer.closes = true;
                     answer.fields.retain(|(name, _)| name != "connection");
                     last = Some(index);
@@ -143,7 +142,7 @@ impl Answer {
     /// An answer of this status and content, after which the connection ends.
     pub(crate) fn closing(status: u16, content: &str) -> Answer {
         Answer {
-            statuses: vec![status],
+            status,
             closes: true,
             content: Some(content.into()),
             ..Answer::default()
@@ -152,10 +151,9 @@ impl Answer {
 
     fn read(text: &str) -> Result<Answer, String> {
         let mut words = text.split(' ');
-        let statuses = words.next().unwrap_or_default().split('|');
-        let statuses: Result<Vec<u16>, _> = statuses.map(str::parse).collect();
+        let status = words.next().unwrap_or_default();
         let mut answer = Answer {
-            statuses: statuses.map_err(|error| error.to_string())?,
+            status: status.parse().map_err(|_| "no status")?,
             ..Answer::default()
         };
         for word in words {
@@ -179,8 +177,8 @@ impl Answer {
         status: u16,
         fields: &[(String, String)],
     ) -> Result<(), String> {
-        if !self.statuses.contains(&status) {
-            return Err(format!("{status} instead of {:?}", self.statuses));
+        if self.status != status {
+            return Err(format!("{status} instead of {}", self.status));
         }
         let value_of = |name: &str| {
             let field = fields.iter().find(|(it, _)| it == name);

@@ -13,6 +13,8 @@ use std::thread;
 
 use certificates::Authority;
 use greenpatch_server::{Request, Settings, WorkerClass};
+use harness::eventually;
+use rustix::process::Signal;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -295,6 +297,24 @@ fn a_key_that_does_not_fit_is_told_before_anything_is_served() {
     );
 }
 
+/// What [`Session::get`] gets.
+const CONTENT: &str = "Hello, World!\n";
+
+/// Settings of a client that trusts the authority.
+fn trusting(authority: &Authority) -> Arc<ClientConfig> {
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_file(authority.path("ca.pem")).expect("a certificate"))
+        .expect("an authority");
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Arc::new(config)
+}
+
 /// A session over a connection of its own, as a library's client has it.
 struct Session(StreamOwned<ClientConnection, TcpStream>);
 
@@ -313,7 +333,7 @@ impl Session {
         let request = b"GET / HTTP/1.1\r\nHost: a.example\r\n\r\n";
         stream.write_all(request).expect("it takes the request");
         let mut response = Vec::new();
-        while !response.ends_with(b"reloaded") {
+        while !response.ends_with(CONTENT.as_bytes()) {
             let mut buffer = [0; 1024];
             let read = stream.read(&mut buffer).expect("it answers");
             assert_ne!(read, 0, "{}", String::from_utf8_lossy(&response));
@@ -355,20 +375,9 @@ fn certificates_are_replaced_under_load_and_nothing_is_lost() {
     settings.tls.keyfile = vec![authority.path("a.key")];
     let server = greenpatch_server::Server::bind("127.0.0.1:0", settings).expect("an address");
     let (address, handle) = (server.local_addr(), server.stop_handle());
-    let serving = thread::spawn(move || server.serve(|_: Request| "reloaded"));
+    let serving = thread::spawn(move || server.serve(|_: Request| CONTENT));
 
-    let mut roots = RootCertStore::empty();
-    roots
-        .add(CertificateDer::from_pem_file(authority.path("ca.pem")).expect("a certificate"))
-        .expect("an authority");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let config = Arc::new(config);
-
+    let config = trusting(&authority);
     let mut kept = Session::begin(&config, address);
     kept.get();
     let first = kept.certificate();
@@ -412,4 +421,47 @@ fn certificates_are_replaced_under_load_and_nothing_is_lost() {
     drop(kept);
     handle.stop();
     serving.join().expect("no panic").expect("it serves");
+}
+
+#[test]
+fn a_hangup_replaces_certificates_and_one_that_does_not_fit_changes_nothing() {
+    let mut secure = Secure::start(&["-k", "green"], &["--app", "plain"]);
+    let address = secure.server.address();
+    let config = trusting(&secure.authority);
+    let shown = || {
+        let mut session = Session::begin(&config, address);
+        session.get();
+        session.certificate()
+    };
+    let issued = |name| {
+        let file = secure.authority.path(name);
+        CertificateDer::from_pem_file(file)
+            .expect("it was issued")
+            .to_vec()
+    };
+    assert_eq!(shown(), issued("a.pem"));
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let _over = Over(&is_over);
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    Session::begin(&config, address).get();
+                }
+            });
+        }
+        secure.authority.issue("a", "a.example");
+        secure.server.signal(Signal::HUP);
+        let second = issued("a.pem");
+        eventually(|| shown() == second);
+        secure.authority.issue("b", "b.example");
+        let key = std::fs::read_to_string(secure.authority.path("b.key")).expect("it was issued");
+        secure.authority.write("a.key", &key);
+        secure.server.signal(Signal::HUP);
+        secure
+            .server
+            .wait_for_line("a.key is not that of the certificate in");
+        // The first worker may serve on for a moment beside the second.
+        eventually(|| shown() == second);
+    });
 }

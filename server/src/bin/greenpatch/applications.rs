@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use greenpatch::future;
 use greenpatch_server::application::{
-    Directory, ForwardedHost, HttpError, PeerAddress, Request, Response, ResponseExt, Router,
-    Scheme, response,
+    Directory, ForwardedHost, HttpError, IntoResponse, PeerAddress, Request, Response, ResponseExt,
+    Router, Scheme, response,
 };
 use greenpatch_server::http::{StatusCode, header};
 use greenpatch_server::{Bytes, http};
@@ -53,6 +53,15 @@ fn plain() -> Response {
 fn echo(request: Request) -> Result<Bytes, HttpError> {
     // How much there may be is for --limit-request-body to say.
     Ok(request.into_body().into_bytes(usize::MAX)?)
+}
+
+/// [`echo`] as an async function.
+async fn echo_async(request: Request) -> Result<Bytes, HttpError> {
+    let content = request.into_body().collect().await;
+    // The server answers for content that is not as it should be.
+    let content =
+        content.map_err(|error| HttpError::new(StatusCode::BAD_REQUEST, error.to_string()))?;
+    Ok(content.to_bytes())
 }
 
 /// Answers with the request as it was understood; at `/connection`, with what is known of where it comes from.
@@ -159,9 +168,10 @@ pub(crate) async fn answer(application: AsyncApplication, request: Request) -> R
             None => hello_async(sleep).await,
         },
         AsyncApplication::Plain => refusal(&request, "GET, HEAD").unwrap_or_else(plain),
-        AsyncApplication::Echo => {
-            refusal(&request, "POST, PUT").unwrap_or_else(|| Response::new(request.into_body()))
-        }
+        AsyncApplication::Echo => match refusal(&request, "POST, PUT") {
+            Some(refusal) => refusal,
+            None => echo_async(request).await.into_response(),
+        },
     }
 }
 

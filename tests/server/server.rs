@@ -3,6 +3,7 @@
 // Each test program uses its own part of this.
 #![allow(dead_code, unused_macros)]
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus};
@@ -42,14 +43,29 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `greenpatch serve` with these arguments on a free port.
     pub(crate) fn start(arguments: &[&str]) -> Server {
+        Server::start_by(Command::new(env!("CARGO_BIN_EXE_greenpatch")), arguments)
+    }
+
+    /// As [`start`](Self::start), with so many descriptors at most.
+    pub(crate) fn start_with_descriptors(descriptors: usize, arguments: &[&str]) -> Server {
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_greenpatch")]);
+        Server::start_by(shell, arguments)
+    }
+
+    /// Starts what `command` executes, which is the program.
+    fn start_by(mut command: Command, arguments: &[&str]) -> Server {
         let (reader, writer) = io::pipe().expect("a pipe");
-        let process = Command::new(env!("CARGO_BIN_EXE_greenpatch"))
+        let process = command
             .args(["serve", "--bind", "127.0.0.1:0"])
             .args(arguments)
             .stdout(writer.try_clone().expect("a second writer"))
             .stderr(writer)
             .spawn()
             .expect("the server starts");
+        // It keeps the writing end of the pipe.
+        drop(command);
         let (sender, lines) = channel();
         thread::spawn(move || {
             for line in BufReader::new(reader).lines().map_while(Result::ok) {
@@ -69,7 +85,7 @@ impl Server {
         let address = line
             .split("://")
             .nth(1)
-            .and_then(|rest| rest.split(' ').next());
+            .and_then(|rest| rest.split([' ', ',']).next());
         server.address = address
             .expect("an address")
             .parse()
@@ -100,6 +116,24 @@ impl Server {
                 Err(_) => panic!("'{text}' did not come, only: {:#?}", self.seen),
             }
         }
+    }
+
+    /// What it and its workers have used of the processors so far.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let master = self.process.id();
+        let processes = fs::read_dir("/proc").expect("the kernel lists the processes");
+        let stats =
+            processes.filter_map(|it| fs::read_to_string(it.ok()?.path().join("stat")).ok());
+        let ticks = stats.filter_map(|stat| {
+            // "PID (NAME) STATE PPID …"; the name may hold spaces.
+            let (start, rest) = stat.rsplit_once(')')?;
+            let pid: u32 = start.split(' ').next()?.parse().ok()?;
+            let fields: Vec<&str> = rest.split_whitespace().collect();
+            let is_ours = pid == master || fields[1].parse() == Ok(master);
+            let ticks = |field: &str| field.parse::<u64>().ok();
+            is_ours.then(|| Some(ticks(fields[11])? + ticks(fields[12])?))?
+        });
+        Duration::from_secs(ticks.sum()) / rustix::param::clock_ticks_per_second() as u32
     }
 
     /// Sends it a signal.

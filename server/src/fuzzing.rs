@@ -3,14 +3,17 @@
 //! Each function panics when it does not. It is no part of the crate's interface.
 
 use std::fmt::Display;
-use std::path::Path;
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode, Uri, Version};
 
-use crate::application::{Peer, Scheme};
+use crate::application::{HttpError, Peer, Request, Scheme, file};
 use crate::command::bind::Bind;
 use crate::command::load::Loaded;
 use crate::command::networks::Networks;
@@ -19,7 +22,10 @@ use crate::observe::request_id::RequestIds;
 use crate::observe::{RequestId, Route};
 use crate::protocol::forwarded::{Forwarders, Origin};
 use crate::protocol::proxy::{Expectation, Progress};
-use crate::settings::{Proxy, ProxyProtocol, Settings};
+use crate::protocol::scan::Scan;
+use crate::server::Server;
+use crate::settings::{Limits, Proxy, ProxyProtocol, Settings};
+use crate::worker::WorkerClass;
 
 /// Settings files: what was read and shown is read again as the same, and a fault is told in words.
 pub fn settings(bytes: &[u8]) {
@@ -174,6 +180,151 @@ pub fn forwarded(bytes: &[u8]) {
         let origin = forwarders.origin(&fields, proxy, Scheme::Http);
         let client = Peer::Tcp(([203, 0, 113, 7], 0).into());
         assert_eq!(origin.peer, client, "{fields:?}");
+    }
+}
+
+/// The scan of HTTP/1: how the bytes come in pieces changes nothing, and no byte before a fault is kept from hyper.
+pub fn scan(bytes: &[u8]) {
+    let limits = small_limits();
+    let mut scan = Scan::default();
+    let whole = scan.pass(bytes, &limits);
+    // The first byte also says how long the pieces are.
+    let length = bytes.first().map_or(1, |byte| usize::from(byte % 16) + 1);
+    let mut scan = Scan::default();
+    let mut read = 0;
+    let mut pieces = Ok(());
+    for piece in bytes.chunks(length) {
+        pieces = scan.pass(piece, &limits);
+        match &pieces {
+            Ok(()) => read += piece.len(),
+            Err(fault) => {
+                read += fault.sound;
+                break;
+            }
+        }
+    }
+    match (whole, pieces) {
+        (Ok(()), Ok(())) => assert_eq!(read, bytes.len()),
+        (Err(whole), Err(pieces)) => {
+            assert_eq!(whole.refusal.status, pieces.refusal.status);
+            assert!(whole.sound <= read, "{} and {read}", whole.sound);
+        }
+        (whole, pieces) => panic!("whole {whole:?}, in pieces {pieces:?}"),
+    }
+}
+
+fn small_limits() -> Limits {
+    Limits {
+        request_line: 200,
+        request_fields: 20,
+        request_field_size: 200,
+        request_head: 1000,
+        request_body: 1000,
+    }
+}
+
+/// A whole connection with a real server: every answer is one, and after a refusal none comes.
+pub fn connection(bytes: &[u8]) {
+    static SERVER: LazyLock<SocketAddr> = LazyLock::new(|| {
+        let settings = Settings {
+            worker_class: WorkerClass::Async,
+            // Otherwise the end of what is sent is the end of all.
+            half_close: true,
+            limits: small_limits(),
+            ..Settings::default()
+        };
+        let server = Server::bind("127.0.0.1:0", settings).expect("loopback has a port");
+        let address = server.local_addr();
+        std::thread::spawn(|| {
+            server
+                .serve(measure)
+                .expect("it serves until the process ends")
+        });
+        address
+    });
+    let mut stream = TcpStream::connect(*SERVER).expect("the server listens");
+    let patience = Some(Duration::from_secs(60));
+    stream.set_read_timeout(patience).expect("not zero");
+    // The server may refuse a part and close before it has seen the rest.
+    let _ = stream.write_all(bytes);
+    let _ = stream.shutdown(Shutdown::Write);
+    let mut answers = Vec::new();
+    match stream.read_to_end(&mut answers) {
+        // HTTP/2 has its own answers.
+        Ok(_) if bytes.starts_with(b"PRI * HTTP/2.0") => {}
+        Ok(_) => check_answers(&answers, bytes),
+        Err(error) => panic!("no answer, and no end: {error}"),
+    }
+}
+
+/// Answers with the length of the content.
+fn measure(request: Request) -> Result<String, HttpError> {
+    let content = request.into_body().into_bytes(usize::MAX)?;
+    Ok(format!("{}\n", content.len()))
+}
+
+fn check_answers(mut answers: &[u8], sent: &[u8]) {
+    let is_to_head = sent.windows(5).any(|window| window == b"HEAD ");
+    let mut is_over = false;
+    while !answers.is_empty() {
+        assert!(!is_over, "an answer after the last");
+        let mut fields = [httparse::EMPTY_HEADER; 32];
+        let mut head = httparse::Response::new(&mut fields);
+        let parsed = head.parse(answers).expect("an answer");
+        let httparse::Status::Complete(length) = parsed else {
+            panic!("half an answer: {}", answers.escape_ascii());
+        };
+        answers = &answers[length..];
+        let status = head.code.expect("complete");
+        let field = |name: &str| {
+            let mut fields = head.headers.iter();
+            let field = fields.find(|field| field.name == name);
+            field.map(|field| str::from_utf8(field.value).expect("ASCII"))
+        };
+        if status == 100 {
+            continue;
+        }
+        is_over = field("connection") == Some("close");
+        assert!(is_over || status == 200, "{status} without an end");
+        let length = field("content-length").expect("the answers have content");
+        let length: usize = length.parse().expect("a number");
+        // The answer to HEAD has none; which of them is one is not told here.
+        if !is_to_head || answers.len() >= length && !answers.starts_with(b"HTTP/1.1 ") {
+            answers = &answers[length.min(answers.len())..];
+        }
+    }
+}
+
+/// Conditional requests and ranges: what is sent lies in the file, and is as long as is said.
+pub fn ranges(bytes: &[u8]) {
+    static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let name = format!("greenpatch-fuzz-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, [b'x'; 100]).expect("a directory for temporary files");
+        path
+    });
+    let mut request = http::Request::new(());
+    *request.headers_mut() = fields_of(bytes);
+    let response = file(&request, &*FILE);
+    let status = response.status().as_u16();
+    assert!([200, 206, 304, 412, 416].contains(&status), "{status}");
+    let range = response.headers().get("content-range").cloned();
+    let content = response.into_body().into_bytes(1 << 20);
+    let content = content.expect("the file is there");
+    match (status, range) {
+        (200, None) => assert_eq!(content.len(), 100),
+        (206, Some(range)) => {
+            let range = range.to_str().expect("ASCII");
+            let range = range.strip_prefix("bytes ").expect("a unit");
+            let (range, total) = range.split_once('/').expect("a length");
+            let (first, last) = range.split_once('-').expect("a range");
+            let [first, last]: [usize; 2] = [first, last].map(|it| it.parse().expect("a number"));
+            assert!(first <= last && last < 100 && total == "100", "{range}");
+            assert_eq!(content.len(), last - first + 1);
+        }
+        // Several parts, each with a head.
+        (206, None) => assert!(content.starts_with(b"\r\n--") || content.starts_with(b"--")),
+        (_, _) => assert!(!content.starts_with(b"x"), "{status} with content"),
     }
 }
 

@@ -22,9 +22,12 @@ macro_rules! targets {
 targets! {
     access_log
     addresses
+    connection
     forwarded
     proxy
+    ranges
     request_id
+    scan
     settings
 }
 

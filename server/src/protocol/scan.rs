@@ -213,6 +213,11 @@ impl Scan {
 
     /// Looks at a whole line, which stands before its line feed.
     fn end_line(&mut self, line: &[u8], limits: &Limits) -> Result<(), Refusal> {
+        if self.head.lines == 0 {
+            self.is_to_head = is_to_head(line);
+        }
+        // As for a line whose end has not come.
+        self.check_size(line.len().saturating_sub(1), limits)?;
         let Some(line) = line.strip_suffix(b"\r") else {
             return Err(Refusal::malformed(
                 "a line ends in a line feed alone; send CR LF",
@@ -221,10 +226,6 @@ impl Scan {
         if line.is_empty() {
             return self.end_head();
         }
-        if self.head.lines == 0 {
-            self.is_to_head = is_to_head(line);
-        }
-        self.check_size(line.len(), limits)?;
         if self.head.lines == 0 {
             check_request_line(line)?;
         } else {

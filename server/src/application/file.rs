@@ -27,7 +27,7 @@ const SETTLED: Duration = Duration::from_secs(1);
 
 /// Answers a request with a file of the server's: GET and HEAD, with conditions and ranges.
 ///
-/// The path is the application's own; what a client names is for a [`Directory`]. A file that is not there is answered 404.
+/// The path is the application's own; what a client names is for a [`Directory`](super::Directory). A file that is not there is answered 404.
 ///
 /// ```
 /// use greenpatch_server::application::{Request, Router, file};

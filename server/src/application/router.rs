@@ -60,7 +60,7 @@ use super::{Handler, IntoResponse, Request, Response, ResponseExt, response};
 /// # Paths
 ///
 /// `/users/{id}` takes one segment, `/files/{*path}` all that remain. Parameters are percent-decoded by
-/// [`RequestExt::parameter`]. A path that differs from a route's only in a slash at its end is redirected (308).
+/// [`RequestExt::parameter`](super::RequestExt::parameter). A path that differs from a route's only in a slash at its end is redirected (308).
 ///
 /// # Methods
 ///

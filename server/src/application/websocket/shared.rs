@@ -46,7 +46,8 @@ struct Connection {
 
 /// What the threads share.
 pub(super) struct Shared {
-    connection: Mutex<Connection>,
+    /// `None` when the socket's function has ended: senders that others keep do not keep the stream open.
+    connection: Mutex<Option<Connection>>,
     wakers: Arc<Both>,
     waker: Waker,
 }
@@ -55,10 +56,10 @@ impl Shared {
     pub(super) fn new(stream: Upgraded, config: WebSocketConfig) -> Shared {
         let wakers = Arc::new(Both::default());
         Shared {
-            connection: Mutex::new(Connection {
+            connection: Mutex::new(Some(Connection {
                 protocol: WebSocketContext::new(Role::Server, Some(config)),
                 stream,
-            }),
+            })),
             waker: Waker::from(wakers.clone()),
             wakers,
         }
@@ -92,15 +93,29 @@ impl Shared {
         }
     }
 
+    /// Closes the stream, and has those who wait for it fail.
+    pub(super) fn end(&self) {
+        let mut guard = self
+            .connection
+            .lock()
+            .unwrap_or_else(|error| error.into_inner());
+        let connection = guard.take();
+        drop(guard);
+        drop(connection);
+        self.wakers.wake_by_ref();
+    }
+
     fn with<T>(
         &self,
         act: impl FnOnce(&mut WebSocketContext, &mut NonBlocking<'_>) -> Result<T, Error>,
     ) -> Poll<Result<T, Error>> {
-        let mut connection = self
+        let mut guard = self
             .connection
             .lock()
             .unwrap_or_else(|error| error.into_inner());
-        let Connection { protocol, stream } = &mut *connection;
+        let Some(Connection { protocol, stream }) = &mut *guard else {
+            return Poll::Ready(Err(Error::AlreadyClosed));
+        };
         let context = Context::from_waker(&self.waker);
         match act(protocol, &mut NonBlocking { stream, context }) {
             Err(Error::Io(error)) if error.kind() == io::ErrorKind::WouldBlock => Poll::Pending,

@@ -121,12 +121,24 @@ impl WebSocket {
 
     /// Sees the socket closed: says so, and waits for the client to agree, for a bounded time.
     fn finish(&self, frame: CloseFrame) {
-        if self.close(frame).is_err() {
+        let Sending { shared, turn } = &*self.sender.0;
+        if shared.begin_close(Some(frame)).is_err() {
             return;
         }
         let end = Instant::now() + CLOSING;
         let left = || end.saturating_duration_since(Instant::now());
+        // Otherwise a sender is at it, and sends this as well, or is stuck.
+        if let Ok(_turn) = turn.try_lock() {
+            let flush = poll_fn(|context| shared.poll_flush(context));
+            let _ = wait_for(Some(left()), flush);
+        }
         while let Ok(Some(_)) = self.read_timeout(left()) {}
+    }
+}
+
+impl Drop for WebSocket {
+    fn drop(&mut self) {
+        self.sender.0.shared.end();
     }
 }
 
@@ -139,6 +151,8 @@ impl fmt::Debug for WebSocket {
 }
 
 /// Sends messages to a [`WebSocket`] from any thread. Clones send to the same.
+///
+/// It does not keep the socket open: when the socket's function has returned, sending fails.
 #[derive(Clone)]
 pub struct Sender(Arc<Sending>);
 

@@ -206,6 +206,22 @@ fn reading_may_be_limited_in_time() {
 }
 
 #[test]
+fn a_sender_that_is_kept_keeps_nothing_open() {
+    let (give, take) = mpsc::channel();
+    let mut client = open(Upgrade::new(), move |socket| {
+        give.send(socket.sender()).unwrap();
+        Ok(())
+    });
+    let sender = take.recv().unwrap();
+    assert_eq!(closed_with(&mut client), CloseCode::Normal);
+    assert!(matches!(client.read(), Err(Error::ConnectionClosed)));
+    let error = sender.send("too late").unwrap_err();
+    let after_closing = Error::Protocol(ProtocolError::SendAfterClosing);
+    let expected = [after_closing, Error::AlreadyClosed].map(|error| error.to_string());
+    assert!(expected.contains(&error.to_string()), "{error}");
+}
+
+#[test]
 fn others_send_while_one_reads_and_the_client_takes_its_time() {
     const SENDERS: usize = 4;
     const MESSAGES: usize = 50;

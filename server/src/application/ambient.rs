@@ -92,7 +92,7 @@ impl Entry {
 }
 
 /// What a thread that is started by a handler needs to be inside of the same.
-pub(super) fn inherit<T>(run: impl FnOnce() -> T) -> impl FnOnce() -> T {
+pub(crate) fn inherit<T>(run: impl FnOnce() -> T) -> impl FnOnce() -> T {
     #[cfg(feature = "tokio")]
     let handle = Handle::try_current().ok();
     move || {
@@ -104,8 +104,10 @@ pub(super) fn inherit<T>(run: impl FnOnce() -> T) -> impl FnOnce() -> T {
 
 #[cfg(all(test, feature = "tokio"))]
 mod tests {
+    use std::future::{Future, poll_fn};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Poll;
     use std::time::Duration;
 
     use greenpatch::{Patch, Runtime};
@@ -139,6 +141,29 @@ mod tests {
             });
             assert_eq!(are_green, tasks_are_green);
         }
+    }
+
+    /// Tokio's thread waits until the long one's time is up, and must be woken for the short one.
+    #[test]
+    fn a_short_timer_ends_while_a_long_one_is_waited_for() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        runtime.run(|| {
+            let ambient = Ambient::build().unwrap();
+            let _inside = ambient.entry().enter();
+            greenpatch::block_on(async {
+                let mut long = std::pin::pin!(tokio::time::sleep(Duration::from_secs(1_000_000)));
+                // It is in the timer's queue once it was polled.
+                poll_fn(|context| {
+                    assert!(long.as_mut().poll(context).is_pending());
+                    Poll::Ready(())
+                })
+                .await;
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                for _ in 0..10 {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            });
+        });
     }
 
     #[test]

@@ -155,7 +155,7 @@ impl Body {
     }
 
     /// The whole content, if it is there in one piece and nothing of it was given away.
-    #[allow(dead_code, reason = "for the worker classes")]
+    #[cfg(test)]
     pub(crate) fn whole(&self) -> Option<&Bytes> {
         match &self.content {
             Content::Whole(bytes) if self.unread.is_empty() => Some(bytes),
@@ -190,7 +190,6 @@ impl Body {
     /// whole.
     ///
     /// Services box even a line of text, so only this tells which of them stream.
-    #[allow(dead_code, reason = "for the worker classes")]
     pub(crate) fn poll_settle(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Content::Stream(stream) = &mut self.content else {
             return Poll::Ready(());

@@ -19,7 +19,6 @@
 //! | `wait` | how a plain function waits for a future |
 //! | `file`, `directory`, `conditional` | files as responses |
 
-#[allow(dead_code, reason = "for the worker classes")]
 mod ambient;
 mod body;
 mod conditional;
@@ -39,8 +38,7 @@ mod wait;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 
-#[allow(unused_imports, reason = "for the worker classes")]
-pub(crate) use ambient::Ambient;
+pub(crate) use ambient::{Ambient, inherit};
 pub use body::{Body, BoxError};
 pub use directory::Directory;
 pub use error::{BadContent, HttpError};
@@ -49,9 +47,8 @@ pub use extensions::{ForwardedHost, Peer, PeerAddress, Scheme};
 pub use file::file;
 pub use handler::{Handler, function};
 pub use parameters::{BadParameter, RequestExt};
+pub(crate) use producer::Streams;
 pub use producer::Writer;
-#[allow(unused_imports, reason = "for the worker classes")]
-pub(crate) use producer::{Producer, Streams};
 pub use response::{IntoResponse, Json, ResponseExt};
 pub use router::{Next, Router};
 pub use service::{Application, IntoApplication, marker};

@@ -44,7 +44,6 @@ impl<E> Protocol<E> {
         let mut http1 = http1::Builder::new();
         http1
             .half_close(settings.half_close)
-            .keep_alive(settings.keeps_connections())
             // The sweep does that.
             .header_read_timeout(None)
             .max_header_size(limits.request_head)

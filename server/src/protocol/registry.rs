@@ -219,6 +219,8 @@ pub(crate) struct Connection {
     received: AtomicU64,
     /// How often all that hyper had was written.
     flushes: AtomicU64,
+    /// Content cannot go on before the next one. Only the connection's task touches it.
+    flush_awaited: AtomicBool,
     /// Since when the client takes nothing of what is to be sent.
     blocked: AtomicMoment,
     /// When it was accepted, or its last exchange ended.
@@ -270,6 +272,7 @@ impl Connection {
             waker: OnceLock::new(),
             received: AtomicU64::new(0),
             flushes: AtomicU64::new(0),
+            flush_awaited: AtomicBool::new(false),
             blocked: AtomicMoment::default(),
             quiet: AtomicMoment::new(now),
             mark: AtomicU64::new(0),
@@ -361,14 +364,27 @@ impl Connection {
         }
     }
 
-    /// hyper has written all it had.
-    pub(super) fn note_flushed(&self) {
+    /// hyper has written all it had. Says whether that was [waited for](Self::await_flush).
+    pub(super) fn note_flushed(&self) -> bool {
         // One task writes.
         let before = self.flushes.load(Ordering::Relaxed);
         self.flushes.store(before + 1, Ordering::Relaxed);
         if self.unwritten.load(Ordering::Relaxed) && !self.is_busy() {
             self.unwritten.store(false, Ordering::Relaxed);
         }
+        let is_awaited = self.flush_awaited.load(Ordering::Relaxed);
+        if is_awaited {
+            self.flush_awaited.store(false, Ordering::Relaxed);
+        }
+        is_awaited
+    }
+
+    /// The connection's task is to be woken when hyper has written all it has.
+    ///
+    /// hyper does not always poll a response's content after a flush, and need not: who says that content is pending has to
+    /// see to it that the task is woken.
+    pub(super) fn await_flush(&self) {
+        self.flush_awaited.store(true, Ordering::Relaxed);
     }
 
     /// Whether what hyper writes now is no response of ours: in HTTP/1, its answer to a head that it cannot read.

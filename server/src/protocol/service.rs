@@ -180,7 +180,9 @@ impl<A: Application, P: Place> Service<A, P> {
         if head.status == StatusCode::SWITCHING_PROTOCOLS {
             self.connection.upgrade();
         } else if version < Version::HTTP_2
-            && (self.connection.is_to_close() || (self.common.is_stopping)())
+            && (!self.common.settings.keeps_connections()
+                || self.connection.is_to_close()
+                || (self.common.is_stopping)())
         {
             head.headers
                 .insert(CONNECTION, HeaderValue::from_static("close"));
@@ -194,7 +196,7 @@ impl<A: Application, P: Place> Service<A, P> {
         let sending = Sending {
             body,
             under_way,
-            flushes: self.connection.flushes(),
+            unwritten: waits_for_flush.then(|| self.connection.flushes()),
             waits_for_flush,
         };
         http::Response::from_parts(head, sending)
@@ -299,10 +301,10 @@ impl Drop for UnderWay {
 pub(crate) struct Sending {
     body: Body,
     under_way: UnderWay,
-    /// How often hyper had written all when it was given the head or the last frame.
-    flushes: u64,
     /// The next frame may be long in coming, so the last one is to be written before it is asked for.
     waits_for_flush: bool,
+    /// How often hyper had written all when it was given the head or the last frame, until it has written that.
+    unwritten: Option<u64>,
 }
 
 impl http_body::Body for Sending {
@@ -314,13 +316,12 @@ impl http_body::Body for Sending {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        if this.waits_for_flush {
-            let flushes = this.under_way.connection.flushes();
-            if this.flushes == flushes {
-                // hyper polls again as soon as it has written all.
+        if let Some(flushes) = this.unwritten {
+            if this.under_way.connection.flushes() == flushes {
+                this.under_way.connection.await_flush();
                 return Poll::Pending;
             }
-            this.flushes = flushes;
+            this.unwritten = None;
         }
         let seen = &mut this.under_way.seen;
         let polled = {
@@ -329,6 +330,9 @@ impl http_body::Body for Sending {
         };
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
+                if this.waits_for_flush {
+                    this.unwritten = Some(this.under_way.connection.flushes());
+                }
                 seen.sent(frame.data_ref().map_or(0, Bytes::len));
                 if this.body.is_end_stream() {
                     seen.complete();

@@ -281,7 +281,9 @@ impl Write for Watched {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.io).poll_flush(context))?;
-        self.connection().note_flushed();
+        if self.connection().note_flushed() {
+            context.waker().wake_by_ref();
+        }
         Poll::Ready(Ok(()))
     }
 

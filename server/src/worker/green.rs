@@ -21,7 +21,7 @@ use http::{Method, StatusCode, Uri};
 use tokio::sync::oneshot;
 
 use super::executor;
-use crate::application::{Application, Request, Response};
+use crate::application::{Application, Request, Response, inherit};
 use crate::log;
 use crate::observe::RequestId;
 use crate::protocol::exchange::Exchange;
@@ -159,7 +159,7 @@ pub(super) async fn answer_on_thread<A: Application>(
     let title = Title::of(&request);
     let application = application.clone();
     let (asked, waiting) = (Instant::now(), Arc::clone(exchange));
-    let spawned = builder.spawn(move || {
+    let spawned = builder.spawn(inherit(move || {
         waiting.note_queued(asked.elapsed());
         drop(waiting);
         let answer = catch_unwind(AssertUnwindSafe(|| block_on(call(application, request))));
@@ -169,7 +169,7 @@ pub(super) async fn answer_on_thread<A: Application>(
         };
         // Fails if the client has gone.
         let _ = sender.send(answer);
-    });
+    }));
     let mut thread = match spawned {
         Ok(thread) => CancelledOnDrop(Some(thread.thread().clone())),
         Err(error) => {

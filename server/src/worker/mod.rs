@@ -44,7 +44,7 @@ use self::class::Handlers;
 use self::executor::{Context, Executor};
 use self::listener::{Accepted, Listener, accept_until_stopped, before};
 use self::timer::Timer;
-use crate::application::Application;
+use crate::application::{Ambient, Application};
 use crate::log;
 use crate::observe::Observer;
 use crate::observe::admin::Readiness;
@@ -95,8 +95,12 @@ pub(crate) fn serve<A: Application>(
 ) -> Result<(), ServeError> {
     let class = settings.effective_class();
     let patch = settings.effective_patch();
-    // Before the runtime, so that a pool's threads are OS threads.
-    let handlers = Handlers::new(settings, enter)?;
+    // Before the runtime, so that a pool's threads and Tokio's beside it are OS threads.
+    let outside = match class {
+        WorkerClass::Gthread => Some(Ambient::build()?),
+        _ => None,
+    };
+    let handlers = Handlers::new(settings, entering(outside.as_ref()))?;
     let workers = match class {
         WorkerClass::Green => settings.green_workers.get(),
         _ => 1,
@@ -116,17 +120,34 @@ pub(crate) fn serve<A: Application>(
         runtime = runtime.stack_size(bytes);
     }
     let runtime = runtime.build()?;
-    runtime.run(|| serve_on_runtime(application, handlers, listeners, settings, stop, hooks))
+    runtime.run(|| {
+        let ambient = outside.map_or_else(Ambient::build, Ok)?;
+        let executor = Executor::new(settings.stack_size, entering(Some(&ambient)))?;
+        serve_on_runtime(
+            application,
+            handlers,
+            executor,
+            listeners,
+            settings,
+            stop,
+            hooks,
+        )
+    })
 }
 
 /// What each driver, and each thread of a pool, holds for its life.
-fn enter() -> Context {
-    Box::new(())
+fn entering(ambient: Option<&Ambient>) -> impl Fn() -> Context + Clone + Send + Sync + 'static {
+    let entry = ambient.map(Ambient::entry);
+    move || match entry {
+        Some(entry) => entry.enter(),
+        None => Box::new(()),
+    }
 }
 
 fn serve_on_runtime<A: Application>(
     application: A,
     handlers: Handlers,
+    executor: Executor,
     listeners: Vec<Listener>,
     settings: &Settings,
     stop: &StopHandle,
@@ -135,7 +156,6 @@ fn serve_on_runtime<A: Application>(
     let handle = Handle::current()?;
     let entry = Arc::new(Entry::new(settings).map_err(io::Error::other)?);
     stop.note_entry(&entry);
-    let executor = Executor::new(settings.stack_size, enter)?;
     let observer = hooks.observer;
     let most = settings.worker_connections.max(1);
     let registry = Arc::new(Registry::new(most, Arc::clone(&observer)));

@@ -1,6 +1,7 @@
 //! Futures awaited by blocking code: on green threads, on OS threads, and from one to the other.
 
 use std::cell::Cell;
+use std::fs;
 use std::future::{poll_fn, ready};
 use std::io::{Read, Write};
 use std::net::TcpListener as StdListener;
@@ -15,8 +16,8 @@ use std::time::{Duration, Instant};
 use futures::future::{self, Either, FutureExt};
 use futures::stream::{FuturesUnordered, StreamExt};
 use greenpatch_runtime::{block_on, spawn, time, yield_now};
-use harness::pause;
-use harness::unpatched::{everywhere, on_green_threads, start};
+use harness::unpatched::{everywhere, on_green_threads, runtime, start};
+use harness::{child, pause, until_parked};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Runtime as Tokio;
 use tokio::sync::oneshot;
@@ -435,5 +436,67 @@ fn an_async_client_talks_to_a_server_of_green_threads() {
         server.join().unwrap();
         drop(_inside);
         tokio.shutdown_background();
+    });
+}
+
+/// How often anybody has written to an eventfd of this process.
+fn eventfd_counts() -> Vec<(String, String)> {
+    let mut counts = Vec::new();
+    for entry in fs::read_dir("/proc/self/fdinfo").unwrap() {
+        let path = entry.unwrap().path();
+        let Ok(text) = fs::read_to_string(&path) else {
+            continue;
+        };
+        let count = text.lines().find(|line| line.starts_with("eventfd-count"));
+        counts.extend(count.map(|line| (path.display().to_string(), line.to_owned())));
+    }
+    counts.sort();
+    counts
+}
+
+#[test]
+fn a_forked_child_does_not_wake_its_parents_threads() {
+    // Where no other runtime's workers are woken.
+    child::succeeds("a_forked_child_does_not_wake_its_parents_threads", || {
+        let runtime = runtime(1);
+        let place = Arc::new(Mutex::new(None::<Waker>));
+        let is_done = Arc::new(AtomicBool::new(false));
+        let waiting = {
+            let (place, is_done) = (place.clone(), is_done.clone());
+            runtime.spawn(move || {
+                block_on(poll_fn(|context| {
+                    *place.lock().unwrap() = Some(context.waker().clone());
+                    if is_done.load(Ordering::SeqCst) {
+                        Poll::Ready(())
+                    } else {
+                        Poll::Pending
+                    }
+                }));
+            })
+        };
+        until_parked(&runtime, 1);
+        let before = eventfd_counts();
+        assert!(!before.is_empty());
+        for has_runtime in [false, true] {
+            // SAFETY: the child ends at once when it has done its part, and takes no lock that another thread may have held.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let outcome = catch_unwind(AssertUnwindSafe(|| {
+                    let _own = has_runtime.then(|| self::runtime(1));
+                    place.lock().unwrap().take().unwrap().wake();
+                }));
+                // SAFETY: ends the child at once.
+                unsafe { libc::_exit(i32::from(outcome.is_err())) };
+            }
+            let mut status = 0;
+            // SAFETY: a valid place for the status.
+            assert_eq!(unsafe { libc::waitpid(child, &mut status, 0) }, child);
+            assert_eq!(status, 0);
+        }
+        // Nobody has written to what its parent's workers sleep on.
+        assert_eq!(eventfd_counts(), before);
+        is_done.store(true, Ordering::SeqCst);
+        place.lock().unwrap().take().unwrap().wake();
+        waiting.join().unwrap();
     });
 }

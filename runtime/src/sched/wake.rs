@@ -41,6 +41,10 @@ impl GreenRef {
     fn schedule(self) {
         let _native = NativeSection::enter();
         let shared = &self.life().shared;
+        // A forked child has the waker of a thread that its parent runs, and must not write to what it shares with that.
+        if shared.is_inherited() {
+            return;
+        }
         match context::worker() {
             _ if self.pin().is_some() => {
                 shared.counters.unparks.add_shared();

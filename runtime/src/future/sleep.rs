@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 
 use super::handle::Handle;
 use crate::base::deadline::Deadline;
-use crate::sched::context::NativeSection;
 use crate::wait::alarm::{self, Abandoned, Alarm, AlarmPlace};
 
 /// A future that is ready once its time has come; made by [`sleep`], [`sleep_until`] and [`Handle`].
@@ -69,7 +68,6 @@ impl Sleep {
             && let Some(place) = self.place
             && !self.handle.shared().is_inherited()
         {
-            let _native = NativeSection::enter();
             alarm::cancel(self.handle.shared(), &self.alarm, place);
         }
     }

@@ -91,13 +91,14 @@ pub(crate) unsafe fn set(
         let fires = unsafe { shard.insert_into(&mut wheel, &alarm.timer, deadline, owner) };
         break (before, Some(fires));
     };
-    drop(before);
     if let Some(fires) = fires {
         match context::worker() {
             Some(worker) if Arc::ptr_eq(&worker.shared, shared) => shared.timer_inserted(fires),
             _ => shared.timer_inserted_outside(fires),
         }
     }
+    // Last, as it may panic.
+    drop(before);
     Ok(())
 }
 

@@ -542,16 +542,15 @@ impl<T> Line<T> {
             if !prepare(&mut guarded.own)? {
                 return Ok(false);
             }
-            let edges = self.readiness() / EDGE;
-            if seen / EDGE != edges {
+            if seen / EDGE != self.readiness() / EDGE {
                 return Ok(false);
             }
-            if guarded.wakers.renew(place, kind, waker, edges) {
+            if guarded.wakers.renew(place, kind, waker) {
                 return Ok(true);
             }
             if let Some(own) = own.take() {
                 // SAFETY: the place stays where it is, by this function's contract.
-                let before = unsafe { guarded.wakers.leave(place, kind, own, edges) };
+                let before = unsafe { guarded.wakers.leave(place, kind, own) };
                 drop(guarded);
                 drop(before);
                 return Ok(true);
@@ -580,7 +579,7 @@ impl<T> Line<T> {
         if !is_meant(&guarded.own) {
             return;
         }
-        let count = self.count(|word| counted(word, edges) | word & BITS);
+        self.count(|word| counted(word, edges) | word & BITS);
         let is_unusual = edges.contains(Edges::UNUSUAL);
         let ways = edges - Edges::UNUSUAL;
         let wake = Wake {
@@ -589,17 +588,15 @@ impl<T> Line<T> {
             all: if is_unusual { ways } else { Edges::empty() },
             released: None,
         };
-        self.wake(guarded, wake, edges, count);
+        self.wake(guarded, wake, edges);
     }
 
-    /// Changes the readiness word, and gives the count of edges that it has then. The lock is held.
-    fn count(&self, change: impl Fn(u32) -> u32) -> u32 {
+    /// Changes the readiness word. The lock is held.
+    fn count(&self, change: impl Fn(u32) -> u32) {
         let order = Ordering::SeqCst;
-        let before = self
+        let _ = self
             .readiness
-            .fetch_update(order, order, |word| Some(change(word)))
-            .unwrap_or_else(|word| word);
-        change(before) / EDGE
+            .fetch_update(order, order, |word| Some(change(word)));
     }
 
     /// What is known of the descriptor is void: puts all waiters out of line, to find that it was closed, or to try again.
@@ -609,7 +606,7 @@ impl<T> Line<T> {
         // As if there had been an edge for both: the count goes on, so that no word seen before
         // matches, and whoever comes next tries first.
         let both = Edges::READ | Edges::WRITE;
-        let count = self.count(|word| counted(word, both));
+        self.count(|word| counted(word, both));
         guarded.epoch = guarded.epoch.wrapping_add(1);
         guarded.woken = [0; DIRECTIONS];
         let (is_closed, result) = change(&mut guarded.own);
@@ -619,21 +616,16 @@ impl<T> Line<T> {
             all: both,
             released: Some(if is_closed { CLOSED } else { RELEASED }),
         };
-        self.wake(guarded, wake, Edges::all(), count);
+        self.wake(guarded, wake, Edges::all());
         result
     }
 
-    /// Wakes those whom `wake` means, and the wakers of `kinds` that were left before the edge that was counted as `count`: takes
-    /// a batch of them out under the lock, and wakes them outside it.
-    fn wake<'a>(
-        &'a self,
-        mut guarded: SpinGuard<'a, Guarded<T>>,
-        mut wake: Wake,
-        kinds: Edges,
-        count: u32,
-    ) {
+    /// Wakes those whom `wake` means, and the wakers of `kinds` that were left before now: takes a batch of them out under the lock,
+    /// and wakes them outside it.
+    fn wake<'a>(&'a self, mut guarded: SpinGuard<'a, Guarded<T>>, mut wake: Wake, kinds: Edges) {
         let has_places = !guarded.wakers.has_no_place();
-        let mut tasks = has_places.then(|| guarded.wakers.take(kinds, count));
+        let round = guarded.wakers.begin_round();
+        let mut tasks = has_places.then(|| guarded.wakers.take(kinds, round));
         let mut batch = [None; BATCH];
         loop {
             let filled = self.fill(&mut guarded, &mut wake, &mut batch);
@@ -646,7 +638,7 @@ impl<T> Line<T> {
         }
         while let Some(batch) = tasks {
             let may_be_more = batch.wake();
-            tasks = may_be_more.then(|| self.guarded.lock().wakers.take(kinds, count));
+            tasks = may_be_more.then(|| self.guarded.lock().wakers.take(kinds, round));
         }
     }
 

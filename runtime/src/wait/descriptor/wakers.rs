@@ -12,7 +12,7 @@
 //! **No wake is lost.** A waker is left under the lock, if no edge came since the readiness word was read before the attempt
 //! that found nothing; an edge is counted, and takes wakers out, under the same lock. So whatever came after the attempt has
 //! made an edge that was either counted by then, and the task tries again, or is still to take the waker out. A waker that stands
-//! there already may be kept if it wakes the same task: it is counted as left anew.
+//! there already may be kept if it wakes the same task: it counts as left anew.
 //!
 //! **User code.** To clone a waker and to drop one is user code, as to wake it is. None of it is called under the lock: a waker is
 //! cloned before, and what is taken out is dropped or woken after.
@@ -40,8 +40,8 @@ const LINKED: u32 = 1 << KINDS;
 /// Room for the wakers of one future.
 pub(crate) struct Place {
     wakers: [Cell<Option<Waker>>; KINDS],
-    /// The counts of edges at which these were left.
-    left_at: [Cell<u32>; KINDS],
+    /// The rounds after which these were left.
+    left_after: [Cell<u64>; KINDS],
     /// The kinds for which there is a waker, and [`LINKED`]. Written under the lock.
     hint: AtomicU32,
     next: Cell<*const Place>,
@@ -62,7 +62,7 @@ impl Place {
     pub(crate) fn new() -> Place {
         Place {
             wakers: [const { None }; KINDS].map(Cell::new),
-            left_at: [0; KINDS].map(Cell::new),
+            left_after: [0; KINDS].map(Cell::new),
             hint: AtomicU32::new(0),
             next: Cell::new(ptr::null()),
             previous: Cell::new(ptr::null()),
@@ -131,13 +131,19 @@ impl Batch {
 /// The places of one descriptor. Zeros are none.
 pub(super) struct Wakers {
     first: *const Place,
+    /// How often wakers were to be woken. The count of edges would not do: it begins again one day, when a waker that was left
+    /// before must not seem to have been left later.
+    rounds: u64,
 }
 
 impl Wakers {
-    pub(super) const NONE: Wakers = Wakers { first: ptr::null() };
+    pub(super) const NONE: Wakers = Wakers {
+        first: ptr::null(),
+        rounds: 0,
+    };
 
-    /// Counts a waker that stands there already as left at this count of edges. False if there is none that wakes the same task.
-    pub(super) fn renew(&self, place: &Place, kind: Edges, waker: &Waker, edges: u32) -> bool {
+    /// Counts a waker that stands there already as left now. False if there is none that wakes the same task.
+    pub(super) fn renew(&self, place: &Place, kind: Edges, waker: &Waker) -> bool {
         let index = index(kind);
         let held = place.wakers[index].take();
         let is_same = held.as_ref().is_some_and(|held| held.will_wake(waker));
@@ -146,12 +152,12 @@ impl Wakers {
         // What was replaced is the emptiness that `take` has left: nothing is dropped here.
         drop(emptied);
         if is_same {
-            place.left_at[index].set(edges);
+            place.left_after[index].set(self.rounds);
         }
         is_same
     }
 
-    /// Leaves a waker, at this count of edges. Gives the one that it replaces, to be dropped when the lock is let go.
+    /// Leaves a waker. Gives the one that it replaces, to be dropped when the lock is let go.
     ///
     /// # Safety
     ///
@@ -161,7 +167,6 @@ impl Wakers {
         place: &Place,
         kind: Edges,
         waker: Waker,
-        edges: u32,
     ) -> Option<Waker> {
         if !place.is_linked() {
             place.previous.set(ptr::null());
@@ -174,7 +179,7 @@ impl Wakers {
         }
         place.change_hint(|hint| hint | LINKED | kind.bits());
         let index = index(kind);
-        place.left_at[index].set(edges);
+        place.left_after[index].set(self.rounds);
         place.wakers[index].replace(Some(waker))
     }
 
@@ -201,14 +206,20 @@ impl Wakers {
         self.first = ptr::null();
     }
 
-    /// The wakers of what an edge tells of, as many as there is room for; the edge's own count is `edges`. Those that were left
-    /// since then have seen it.
-    pub(super) fn take(&mut self, kinds: Edges, edges: u32) -> Batch {
+    /// An edge was counted: the round in which its wakers are to be [taken](Self::take).
+    pub(super) fn begin_round(&mut self) -> u64 {
+        self.rounds += 1;
+        self.rounds
+    }
+
+    /// The wakers of what the edge of this round tells of, as many as there is room for. Those that were left since it was counted
+    /// have seen it; were they woken too, tasks that find nothing could keep whoever wakes them at it without end.
+    pub(super) fn take(&mut self, kinds: Edges, round: u64) -> Batch {
         let mut batch = Batch::new();
         for place in self.places() {
             let held = place.hint.load(Ordering::Relaxed) & kinds.bits();
             for index in (0..KINDS).filter(|index| held & 1 << index != 0) {
-                if place.left_at[index].get() == edges {
+                if round <= place.left_after[index].get() {
                     continue;
                 }
                 if batch.is_full() {

@@ -1000,3 +1000,20 @@ fn a_forked_child_lets_go_of_its_parents_futures_and_has_its_own() {
     asleep.as_mut().reset_after(SHORT);
     block_on(asleep);
 }
+
+#[test]
+fn more_buffers_than_the_kernel_takes_at_once_are_written_in_part() {
+    on_green_threads(1, || {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let ours = AsyncFd::new(ours).unwrap();
+        let buffers: Vec<_> = (0..2000).map(|_| IoSlice::new(b"x")).collect();
+        let written = block_on(poll_fn(|context| {
+            ours.poll_write_vectored(context, &buffers)
+        }));
+        assert_eq!(written.unwrap(), 1024);
+        drop(ours);
+        let mut read = Vec::new();
+        theirs.read_to_end(&mut read).unwrap();
+        assert_eq!(read.len(), 1024);
+    });
+}

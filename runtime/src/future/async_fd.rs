@@ -22,6 +22,9 @@ use crate::wait::readiness::{Hangup, Registration};
 /// How everything is sent.
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
 
+/// Buffers that the kernel takes in one call.
+const MOST_BUFFERS: usize = libc::UIO_MAXIOV as usize;
+
 /// A descriptor that futures wait on, by the reactor of the runtime that it was made on.
 ///
 /// It may be polled on any thread. The descriptor stays in the mode in which it is: sockets are read and written by calls that
@@ -189,7 +192,7 @@ impl<T: AsFd> AsyncFd<T> {
         })
     }
 
-    /// As [`poll_write`](Self::poll_write), from several buffers.
+    /// As [`poll_write`](Self::poll_write), from several buffers; of very many, from the first ones.
     ///
     /// # Errors
     ///
@@ -199,6 +202,7 @@ impl<T: AsFd> AsyncFd<T> {
         context: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let buffers = &buffers[..buffers.len().min(MOST_BUFFERS)];
         let length = buffers.iter().map(|buffer| buffer.len()).sum();
         (self.registration()).poll_socket(Interest::Write, context, length, || {
             let mut control = SendAncillaryBuffer::default();

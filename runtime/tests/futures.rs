@@ -1017,3 +1017,16 @@ fn more_buffers_than_the_kernel_takes_at_once_are_written_in_part() {
         assert_eq!(read.len(), 1024);
     });
 }
+
+#[test]
+fn a_hangup_is_seen_after_another_has_left_the_same_descriptor() {
+    on_green_threads(1, || {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let one = AsyncFd::new(&theirs).unwrap();
+        let other = AsyncFd::new(&theirs).unwrap();
+        drop(other);
+        assert_eq!(one.hangup(), None);
+        drop(ours);
+        eventually(|| one.hangup() == Some(Hangup::Full));
+    });
+}

@@ -355,6 +355,10 @@ impl ReadinessSnapshot {
         self.readiness / EDGE
     }
 
+    pub(crate) fn generation(self) -> u32 {
+        self.generation
+    }
+
     /// Whether the latest edges told of more than data: an end, an error, urgent data.
     pub(crate) fn is_unusual(self) -> bool {
         self.readiness & Edges::UNUSUAL.bits() != 0

@@ -60,6 +60,9 @@ pub(crate) struct Registration {
     opening: Opening,
     /// By direction: the count of edges after which there was nothing to be had.
     idle: [AtomicU32; 2],
+    /// The generation in which the descriptor is registered for sure, so that a hang-up makes an event. Another one begins behind
+    /// the back of who waits for nothing, when somebody gives up the same descriptor, or one that had its number.
+    generation: AtomicU32,
     /// Of those who poll by the owner of the registration.
     place: Place,
     _pinned: PhantomPinned,
@@ -98,6 +101,7 @@ impl Registration {
             fd,
             opening,
             idle: [const { AtomicU32::new(UNKNOWN) }; 2],
+            generation: AtomicU32::new(descriptor.snapshot().generation()),
             place: Place::new(),
             _pinned: PhantomPinned,
         };
@@ -161,7 +165,16 @@ impl Registration {
     /// Whether the peer has gone, by the events seen so far. The kernel is asked only if there was an unusual one.
     pub(crate) fn hangup(&self) -> Option<Hangup> {
         let snapshot = self.look().ok()?;
-        snapshot.is_unusual().then(|| ask_hangup(self.fd)).flatten()
+        let generation = snapshot.generation();
+        let is_registered = self.generation.load(Ordering::Relaxed) == generation;
+        if !is_registered {
+            let _native = NativeSection::enter();
+            (self.descriptor.prepare(self.fd, &self.shared.reactor)).ok()?;
+            self.generation.store(generation, Ordering::Relaxed);
+        }
+        (snapshot.is_unusual() || !is_registered)
+            .then(|| ask_hangup(self.fd))
+            .flatten()
     }
 
     /// # Safety

@@ -216,7 +216,11 @@ impl Registration {
                 Err(Errno::AGAIN) => {
                     // A datagram socket that is shut tells of its end only those whom it may let wait.
                     if interest == Interest::Read && snapshot.is_unusual() && is_shut(self.fd) {
-                        return Ok(Some(0));
+                        // What came before the end may have come since the attempt.
+                        return match attempt() {
+                            Err(Errno::AGAIN) => Ok(Some(0)),
+                            outcome => Ok(Some(outcome?)),
+                        };
                     }
                     idle.store(snapshot.edges(), Ordering::Relaxed);
                     Ok(None)

@@ -47,7 +47,7 @@ fn hello_prints_before_and_after_it_sleeps() {
             let arguments = ["-k", class, "hello", "--sleep", "0.05", "--handler", form];
             let mut server = Server::start(&arguments);
             let mut client = Client::connect(&server);
-            assert_eq!(client.get().content, "{}", "{class}, {form}");
+            assert_eq!(client.get().content, "{}\n", "{class}, {form}");
             server.wait_for_line("hello 0");
             server.wait_for_line("world");
         }

@@ -14,7 +14,7 @@ use greenpatch_server::application::{
     Directory, ForwardedHost, HttpError, IntoResponse, PeerAddress, Request, Response, ResponseExt,
     Router, Scheme, response,
 };
-use greenpatch_server::http::{StatusCode, header};
+use greenpatch_server::http::{HeaderValue, StatusCode, header};
 use greenpatch_server::{Bytes, http};
 
 use http_body_util::{BodyExt, Collected};
@@ -30,7 +30,7 @@ fn hello(sleep: Duration) -> Response {
     println!("hello {step}");
     thread::sleep(sleep);
     println!("world");
-    response::json(&serde_json::json!({}))
+    nothing()
 }
 
 /// [`hello`] as an async function.
@@ -43,7 +43,13 @@ async fn hello_async(sleep: Duration) -> Response {
         Err(_) => thread::sleep(sleep),
     }
     println!("world");
-    response::json(&serde_json::json!({}))
+    nothing()
+}
+
+/// A line of JSON with nothing in it.
+fn nothing() -> Response {
+    let json = HeaderValue::from_static("application/json");
+    Response::new("{}\n".into()).with_header(header::CONTENT_TYPE, json)
 }
 
 fn plain() -> Response {

@@ -249,7 +249,7 @@ fn a_wrong_value_is_told_with_setting_origin_and_remedy() {
     assert_eq!(
         lines,
         [
-            "error: greenpatch.toml:2: workers = '0': give a whole number, 1 or more, or auto",
+            "error: greenpatch.toml:2: workers = '0': give a whole number, 1 to 1024, or auto",
             &format!("error: GREENPATCH_KEEP_ALIVE='long' in the environment: {seconds}"),
             "error: --umask '22' in GREENPATCH_CMD_ARGS: give octal digits that begin with 0, such as 022 or 0o022",
             "error: --bind '::1' on the command line: '::1' has an IPv6 address without brackets; write HOST:PORT \

@@ -293,6 +293,8 @@ impl<S: Source> Master<S> {
 
     fn take_events(&mut self) {
         let now = Instant::now();
+        // Taken before the dead are looked for: who dies afterwards sends another one.
+        let signals: Vec<i32> = self.signals.pending().collect();
         // A worker that was ready and died since is to be known as one that was ready.
         for worker in &mut self.workers {
             if worker.hear(&self.admin, now) {
@@ -305,7 +307,7 @@ impl<S: Source> Master<S> {
         }
         self.reap();
         self.look_for_first();
-        for signal in self.signals.pending() {
+        for signal in signals {
             self.handle(signal);
         }
         if let Some(path) = self.watch.as_mut().and_then(|watch| watch.changed(now)) {

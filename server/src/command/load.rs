@@ -352,7 +352,7 @@ mod tests {
         let faults: Vec<&str> = error.faults().collect();
         assert_eq!(
             faults[0],
-            "GREENPATCH_WORKERS='many' in the environment: give a whole number, 1 or more, or auto"
+            "GREENPATCH_WORKERS='many' in the environment: give a whole number, 1 to 1024, or auto"
         );
         assert!(
             faults[1].starts_with("GREENPATCH_TIMEOUT='soon' in the environment: give seconds")

@@ -113,7 +113,10 @@ impl<T: Whole, const LEAST: u64> Kind for Number<T, LEAST> {
     }
 }
 
-/// A whole number, 1 or more, or `auto`: as many as the process may use processors, by its affinity and its cgroup's quota.
+/// More processes or threads than that are a slip of the hand, and would take the machine down.
+const MOST_PROCESSORS: usize = 1024;
+
+/// A whole number, 1 to 1024, or `auto`: as many as the process may use processors, by its affinity and its cgroup's quota.
 pub(crate) struct Processors;
 
 impl Kind for Processors {
@@ -125,7 +128,10 @@ impl Kind for Processors {
             // std looks at both; where it cannot tell, one is always right.
             return Ok(available_parallelism().unwrap_or(NonZeroUsize::MIN));
         }
-        whole(text, 1).map_err(|remedy| format!("{remedy}, or auto"))
+        whole(text, 1)
+            .ok()
+            .filter(|number: &NonZeroUsize| number.get() <= MOST_PROCESSORS)
+            .ok_or_else(|| format!("give a whole number, 1 to {MOST_PROCESSORS}, or auto"))
     }
 
     fn show(value: &NonZeroUsize) -> Option<Value> {
@@ -269,7 +275,7 @@ mod tests {
         );
         assert_eq!(
             Processors::read("0"),
-            Err("give a whole number, 1 or more, or auto".to_owned())
+            Err("give a whole number, 1 to 1024, or auto".to_owned())
         );
     }
 

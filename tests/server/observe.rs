@@ -298,7 +298,7 @@ fn figures_add_up_over_workers_and_their_successors() {
 
     let now = figures(&socket);
     assert_eq!(
-        now[r#"greenpatch_requests_total{method="POST",status="2xx",route=""}"#],
+        now[r#"greenpatch_requests_total{method="POST",status="2xx",route="/"}"#],
         300.0
     );
     assert_eq!(now["greenpatch_response_content_bytes_total"], 1500.0);
@@ -359,6 +359,16 @@ fn the_admin_application_answers_while_the_worker_is_stuck() {
     let (status, text) = ask_admin(&socket, "/threads");
     assert_eq!(status, 200);
     assert!(text.contains("green threads"), "{text}");
+}
+
+#[test]
+fn a_response_tells_no_id_where_that_is_off() {
+    let server = Server::start(&["--app", "plain", "--request-id=off"]);
+    let response = Persistent::new(server.address()).ask("GET", "/", "mine", "");
+    assert_eq!(
+        (response.status, response.field("x-request-id")),
+        (200, None)
+    );
 }
 
 #[test]

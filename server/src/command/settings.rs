@@ -363,6 +363,8 @@ pub struct Logging {
     pub level: LogLevel,
     /// What its lines look like.
     pub format: LogFormat,
+    /// Whether responses tell their request's id.
+    pub request_id: bool,
 }
 
 impl Default for Logging {
@@ -373,6 +375,7 @@ impl Default for Logging {
             error_file: LogFile::Standard,
             level: LogLevel::default(),
             format: LogFormat::default(),
+            request_id: true,
         }
     }
 }

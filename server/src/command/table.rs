@@ -446,6 +446,12 @@ pub(crate) const TABLE: &[Setting] = &[
         "`json` is an object a line."
     ),
     row!(
+        "request-id", Logs, Switch, logging.request_id,
+        "Tell clients their request's id, in the field `X-Request-Id` of the response",
+        "The id is the client's own, from `X-Request-Id` or `traceparent`, if it has sent a sound one. The logs have it in any case: \
+         an application's lines, and `%({request_id}e)s` of the access log."
+    ),
+    row!(
         "pid", Process, Maybe<File>, process.pid_file,
         "File in which the master's process id is written",
         "It is removed at the end."

@@ -56,7 +56,7 @@ impl Observe {
         Ok(Observe {
             access,
             timed: !settings.admin_bind.is_empty(),
-            request_id_field: true,
+            request_id_field: logging.request_id,
         })
     }
 }

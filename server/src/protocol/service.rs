@@ -186,6 +186,10 @@ impl<A: Application, P: Place> Service<A, P> {
         {
             head.headers
                 .insert(CONNECTION, HeaderValue::from_static("close"));
+            if version == Version::HTTP_10 {
+                // Or hyper adds that it keeps the connection, as the client has asked.
+                head.version = version;
+            }
         }
         head.headers
             .entry(SERVER)

@@ -2,16 +2,14 @@
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::Duration;
-
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::application::IntoApplication;
 use crate::observe::{Observe, Observer};
 use crate::settings::Settings;
-use crate::worker::listener::Listener;
+use crate::worker::listener::{Listener, listen, remedy};
 use crate::worker::{self, Hooks, StopHandle};
 
 /// A server that listens and does not serve yet: one worker, in this process.
@@ -38,21 +36,13 @@ impl Server {
             address: address.to_owned(),
             source,
         };
-        let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");
-        for candidate in address.to_socket_addrs().map_err(fail)? {
-            match listen(candidate, settings.backlog) {
-                Ok(listener) => {
-                    return Ok(Server {
-                        address: listener.local_addr().map_err(fail)?,
-                        listener,
-                        settings,
-                        stop: StopHandle::new(),
-                    });
-                }
-                Err(error) => last = error,
-            }
-        }
-        Err(fail(last))
+        let listener = listen(address, settings.backlog).map_err(fail)?;
+        Ok(Server {
+            address: listener.local_addr().map_err(fail)?,
+            listener,
+            settings,
+            stop: StopHandle::new(),
+        })
     }
 
     /// The address that the server listens on.
@@ -83,21 +73,6 @@ impl Server {
     }
 }
 
-/// Accepted sockets take TCP_NODELAY over from the listening one: a response leaves in one piece,
-/// and waiting for more only delays it.
-fn listen(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    socket.set_reuse_address(true)?;
-    socket.set_tcp_nodelay(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-    Ok(socket.into())
-}
-
 /// An address that cannot be listened on.
 #[derive(Debug)]
 pub struct BindError {
@@ -107,18 +82,11 @@ pub struct BindError {
 
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let remedy = match self.source.kind() {
-            io::ErrorKind::AddrInUse => {
-                "stop the program that listens there or choose another port"
-            }
-            io::ErrorKind::AddrNotAvailable => "choose an address of this machine",
-            io::ErrorKind::PermissionDenied => "choose a port from 1024 on",
-            _ => "give an address as HOST:PORT, such as 127.0.0.1:8000",
-        };
+        let BindError { address, source } = self;
         write!(
             f,
-            "cannot listen on {}: {}; {remedy}",
-            self.address, self.source
+            "cannot listen on {address}: {source}; {}",
+            remedy(source)
         )
     }
 }

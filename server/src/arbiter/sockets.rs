@@ -9,7 +9,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::fs;
 use std::io;
-use std::net::{TcpListener, ToSocketAddrs};
+use std::net::TcpListener;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
@@ -24,13 +24,13 @@ use rustix::net::AddressFamily;
 use rustix::net::sockopt::{socket_acceptconn, socket_domain};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open, umask};
 use serde::{Deserialize, Serialize};
-use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
+use socket2::{Domain, SockAddr, Socket as RawSocket, Type};
 
 use super::channel::MAX_SOCKETS;
 use super::identity::Identity;
 use crate::command::bind::Bind;
 use crate::settings::Settings;
-use crate::worker::listener::close_door;
+use crate::worker::listener::{close_door, listen, queue_length, remedy};
 
 /// The first descriptor that a service manager hands down (systemd's `SD_LISTEN_FDS_START`).
 const FIRST_ACTIVATED: i32 = 3;
@@ -126,8 +126,9 @@ impl Listening {
         };
         let (descriptor, file) = match bind {
             Bind::Tcp { host, port } => {
-                let socket = listen_tcp(host, *port, settings.backlog).map_err(fail)?;
-                (socket.into(), None)
+                let host = if host.is_empty() { "0.0.0.0" } else { host };
+                let listener = listen((host, *port), settings.backlog).map_err(fail)?;
+                (listener.into(), None)
             }
             Bind::Unix(path) => listen_unix(path, settings).map_err(fail)?,
             Bind::Fd(number) => (activated.take(*number).map_err(fail)?, None),
@@ -226,27 +227,6 @@ impl SocketFile {
     }
 }
 
-/// Listens on the first of a host's addresses that lets us.
-fn listen_tcp(host: &str, port: u16, backlog: u32) -> io::Result<RawSocket> {
-    let host = if host.is_empty() { "0.0.0.0" } else { host };
-    let mut last = io::Error::new(io::ErrorKind::NotFound, "it has no address");
-    for address in (host, port).to_socket_addrs()? {
-        let listen = || {
-            let domain = Domain::for_address(address);
-            let socket = RawSocket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
-            socket.set_reuse_address(true)?;
-            socket.bind(&address.into())?;
-            socket.listen(length(backlog))?;
-            Ok(socket)
-        };
-        match listen() {
-            Ok(socket) => return Ok(socket),
-            Err(error) => last = error,
-        }
-    }
-    Err(last)
-}
-
 /// Listens on a path, where the file of a server that has died is removed before.
 fn listen_unix(path: &Path, settings: &Settings) -> io::Result<(OwnedFd, Option<SocketFile>)> {
     let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
@@ -255,7 +235,7 @@ fn listen_unix(path: &Path, settings: &Settings) -> io::Result<(OwnedFd, Option<
         socket.bind(&SockAddr::unix(Path::new(std::ffi::OsStr::from_bytes(
             &name,
         )))?)?;
-        socket.listen(length(settings.backlog))?;
+        socket.listen(queue_length(settings.backlog))?;
         return Ok((socket.into(), None));
     }
     let address = SockAddr::unix(path)?;
@@ -269,7 +249,7 @@ fn listen_unix(path: &Path, settings: &Settings) -> io::Result<(OwnedFd, Option<
     if identity.differs() {
         chown(path, identity.uid(), identity.gid())?;
     }
-    socket.listen(length(settings.backlog))?;
+    socket.listen(queue_length(settings.backlog))?;
     Ok((socket.into(), Some(file)))
 }
 
@@ -294,10 +274,6 @@ fn remove_stale(path: &Path, address: &SockAddr) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(error),
         _ => Err(io::ErrorKind::AddrInUse.into()),
     }
-}
-
-fn length(backlog: u32) -> i32 {
-    i32::try_from(backlog).unwrap_or(i32::MAX)
 }
 
 /// The sockets that a service manager has handed down (systemd's socket activation, `LISTEN_FDS`), and any other descriptor that
@@ -414,14 +390,7 @@ impl fmt::Display for BindError {
                 "stop the program that listens there or choose another path"
             }
             (Bind::Unix(_), _) => "give a path in a directory that exists and can be written to",
-            (Bind::Tcp { .. }, io::ErrorKind::AddrInUse) => {
-                "stop the program that listens there or choose another port"
-            }
-            (Bind::Tcp { .. }, io::ErrorKind::AddrNotAvailable) => {
-                "choose an address of this machine"
-            }
-            (Bind::Tcp { .. }, io::ErrorKind::PermissionDenied) => "choose a port from 1024 on",
-            (Bind::Tcp { .. }, _) => "give an address as HOST:PORT, such as 127.0.0.1:8000",
+            (Bind::Tcp { .. }, _) => remedy(source),
         };
         write!(f, "cannot listen on {bind}: {source}; {remedy}")
     }

@@ -7,7 +7,7 @@
 //! keeps newcomers for that time, none is turned away. A descriptor is there again when a connection ends.
 
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::pin::pin;
@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use greenpatch::future::{AsyncFd, sleep};
 use rustix::io::Errno;
-use socket2::{SockFilter, SockRef};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
 use super::control::StopHandle;
 use crate::application::Peer;
@@ -64,6 +64,48 @@ impl Listener {
             Listener::Tcp(listener) | Listener::OwnTcp(listener) => listener.local_addr().ok(),
             Listener::Unix(_) => None,
         }
+    }
+}
+
+/// Listens on the first of these addresses that lets us.
+///
+/// Accepted sockets take `TCP_NODELAY` over from the listening one: a response leaves in one piece, and waiting for more only
+/// delays it.
+///
+/// # Errors
+/// What is wrong with the last of them; `NotFound` if there is none.
+pub(crate) fn listen(addresses: impl ToSocketAddrs, backlog: u32) -> io::Result<TcpListener> {
+    let mut last = io::Error::new(ErrorKind::NotFound, "it has no address");
+    for address in addresses.to_socket_addrs()? {
+        let listen = || {
+            let domain = Domain::for_address(address);
+            let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+            socket.set_reuse_address(true)?;
+            socket.set_tcp_nodelay(true)?;
+            socket.bind(&address.into())?;
+            socket.listen(queue_length(backlog))?;
+            Ok(socket.into())
+        };
+        match listen() {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// The backlog as the kernel wants it, which has a limit of its own.
+pub(crate) fn queue_length(backlog: u32) -> i32 {
+    i32::try_from(backlog).unwrap_or(i32::MAX)
+}
+
+/// What helps if a TCP address cannot be listened on.
+pub(crate) fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        ErrorKind::AddrInUse => "stop the program that listens there or choose another port",
+        ErrorKind::AddrNotAvailable => "choose an address of this machine",
+        ErrorKind::PermissionDenied => "choose a port from 1024 on",
+        _ => "give an address as HOST:PORT, such as 127.0.0.1:8000",
     }
 }
 

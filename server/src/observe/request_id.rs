@@ -88,7 +88,7 @@ impl RequestId {
     }
 
     /// Polls the future with this as the [current](RequestId::current) one.
-    pub(crate) async fn within<F: Future>(self, future: F) -> F::Output {
+    pub(crate) async fn within<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
         poll_fn(|context| {
             let _entered = self.enter();

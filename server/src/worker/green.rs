@@ -21,7 +21,7 @@ use http::{Method, StatusCode, Uri};
 use tokio::sync::oneshot;
 
 use super::executor;
-use crate::application::{Application, Request, Response, inherit};
+use crate::application::{Application, BoxError, Request, Response, inherit};
 use crate::log;
 use crate::observe::RequestId;
 use crate::protocol::exchange::Exchange;
@@ -29,14 +29,14 @@ use crate::protocol::refusal::Refusal;
 use crate::protocol::service::require_final;
 
 /// Which request a handler has, for what is said about it in the log.
-pub(super) struct Title {
+struct Title {
     method: Method,
     target: Uri,
     id: Option<RequestId>,
 }
 
 impl Title {
-    pub(super) fn of(request: &Request) -> Title {
+    fn of(request: &Request) -> Title {
         Title {
             method: request.method().clone(),
             target: request.uri().clone(),
@@ -44,9 +44,26 @@ impl Title {
         }
     }
 
+    /// Calls the application and polls the response's content as far as it is there at once.
+    async fn call<A: Application>(
+        &self,
+        application: A,
+        request: Request,
+    ) -> Result<Response, BoxError> {
+        let answer = async {
+            let mut response = application.call(request).await?;
+            std::future::poll_fn(|context| response.body_mut().poll_settle(context)).await;
+            Ok(response)
+        };
+        match &self.id {
+            Some(id) => id.within(answer).await,
+            None => answer.await,
+        }
+    }
+
     /// What to answer after a panic, which is told in the log.
     #[cold]
-    pub(super) fn panicked(&self, panic: &(dyn Any + Send)) -> Refusal {
+    fn panicked(&self, panic: &(dyn Any + Send)) -> Refusal {
         let Title { method, target, .. } = self;
         let _entered = self.id.as_ref().map(RequestId::enter);
         let text = executor::panic_text(panic);
@@ -57,10 +74,7 @@ impl Title {
     }
 
     /// What to answer if the handler ended by itself.
-    pub(super) fn answered(
-        &self,
-        answer: Result<Response, crate::application::BoxError>,
-    ) -> Result<Response, Refusal> {
+    fn answered(&self, answer: Result<Response, BoxError>) -> Result<Response, Refusal> {
         match answer {
             Ok(response) => require_final(response, &self.method),
             Err(error) => {
@@ -80,20 +94,19 @@ pub(super) fn too_long() -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the handler took too long")
 }
 
-/// Calls the application and polls the response's content as far as it is there at once.
-pub(super) async fn call<A: Application>(
+/// Answers by blocking the calling thread.
+///
+/// # Errors
+/// What to answer if there is no response.
+pub(super) fn answer_blocking<A: Application>(
     application: A,
     request: Request,
-) -> Result<Response, crate::application::BoxError> {
-    let id = request.extensions().get::<RequestId>().cloned();
-    let answer = async {
-        let mut response = application.call(request).await?;
-        std::future::poll_fn(|context| response.body_mut().poll_settle(context)).await;
-        Ok(response)
-    };
-    match id {
-        Some(id) => id.within(answer).await,
-        None => answer.await,
+) -> Result<Response, Refusal> {
+    let title = Title::of(&request);
+    let call = || block_on(title.call(application, request));
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(answer) => title.answered(answer),
+        Err(panic) => Err(title.panicked(&*panic)),
     }
 }
 
@@ -104,7 +117,7 @@ pub(super) async fn answer_here<A: Application>(
     exchange: &Exchange,
 ) -> Result<Response, Refusal> {
     let title = Title::of(&request);
-    let mut future = pin!(call(application.clone(), request));
+    let mut future = pin!(title.call(application.clone(), request));
     let answer = std::future::poll_fn(|context| {
         if exchange.is_expired() {
             return Poll::Ready(Err(too_long()));
@@ -156,19 +169,13 @@ pub(super) async fn answer_on_thread<A: Application>(
         builder = builder.stack_size(bytes);
     }
     let (sender, receiver) = oneshot::channel();
-    let title = Title::of(&request);
     let application = application.clone();
     let (asked, waiting) = (Instant::now(), Arc::clone(exchange));
     let spawned = builder.spawn(inherit(move || {
         waiting.note_queued(asked.elapsed());
         drop(waiting);
-        let answer = catch_unwind(AssertUnwindSafe(|| block_on(call(application, request))));
-        let answer = match answer {
-            Ok(answer) => title.answered(answer),
-            Err(panic) => Err(title.panicked(&*panic)),
-        };
         // Fails if the client has gone.
-        let _ = sender.send(answer);
+        let _ = sender.send(answer_blocking(application, request));
     }));
     let mut thread = match spawned {
         Ok(thread) => CancelledOnDrop(Some(thread.thread().clone())),

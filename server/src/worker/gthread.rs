@@ -4,16 +4,14 @@
 //! client thinks, or sends its request slowly, they are the event loop's.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use std::{io, thread};
 
-use greenpatch::block_on;
 use tokio::sync::oneshot;
 
 use super::executor::Context;
-use super::green::{Title, call, until_answered};
+use super::green::{answer_blocking, until_answered};
 use crate::application::{Application, Request, Response, Streams};
 use crate::protocol::exchange::Exchange;
 use crate::protocol::refusal::Refusal;
@@ -88,12 +86,7 @@ impl Pool {
             if sender.is_closed() {
                 return;
             }
-            let title = Title::of(&request);
-            let answer = catch_unwind(AssertUnwindSafe(|| block_on(call(application, request))));
-            let mut answer = match answer {
-                Ok(answer) => title.answered(answer),
-                Err(panic) => Err(title.panicked(&*panic)),
-            };
+            let mut answer = answer_blocking(application, request);
             let content = answer.as_mut().ok().map(Response::body_mut);
             let producer = content.and_then(|content| content.take_producer(Streams::Piped));
             if sender.send(answer).is_ok()

@@ -8,11 +8,11 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use harness::eventually;
+use harness::{Directory, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use server::{Client, Response, Server};
 
@@ -26,29 +26,10 @@ in_each_class! { {
     a_request_keeps_its_id_in_response_and_log
 } }
 
-/// A directory for one test, removed at its end.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Directory {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let name = format!("greenpatch-observe-{}-{number}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        fs::create_dir_all(&path).expect("a directory for the test");
-        Directory(path)
-    }
-
-    fn file(&self, name: &str) -> String {
-        let path = self.0.join(name);
-        path.to_str().expect("its name is a text").to_owned()
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+/// The path of a file in there.
+fn path_in(directory: &Directory, name: &str) -> String {
+    let path = directory.path().join(name);
+    path.to_str().expect("its name is a text").to_owned()
 }
 
 /// A client that connects anew when the server has closed.
@@ -86,7 +67,7 @@ fn each_request_that_is_answered_has_one_line(class: &[&str]) {
     const CLIENTS: usize = 4;
     const EACH: usize = 60;
     let directory = Directory::new();
-    let log = directory.file("access");
+    let log = path_in(&directory, "access");
     let format = "%({x-request-id}i)s %(m)s %({raw_uri}e)s %(s)s %(b)s";
     let arguments = [
         class,
@@ -165,7 +146,7 @@ fn a_request_keeps_its_id_in_response_and_log(class: &[&str]) {
 #[test]
 fn a_rotated_access_log_loses_no_line() {
     let directory = Directory::new();
-    let log = directory.file("access");
+    let log = path_in(&directory, "access");
     let server = Server::start(&[
         "-k",
         "green",
@@ -197,7 +178,7 @@ fn a_rotated_access_log_loses_no_line() {
             .collect();
         for rotation in 0..5 {
             eventually(|| fs::metadata(&log).is_ok_and(|file| file.len() > 0));
-            fs::rename(&log, directory.file(&format!("access.{rotation}"))).unwrap();
+            fs::rename(&log, path_in(&directory, &format!("access.{rotation}"))).unwrap();
             server.signal(Signal::USR1);
         }
         eventually(|| Path::new(&log).exists());
@@ -207,7 +188,7 @@ fn a_rotated_access_log_loses_no_line() {
     });
     server.stop();
     let mut logged: Vec<String> = Vec::new();
-    for file in fs::read_dir(&directory.0).unwrap() {
+    for file in fs::read_dir(directory.path()).unwrap() {
         let text = fs::read_to_string(file.unwrap().path()).unwrap();
         logged.extend(text.lines().map(str::to_owned));
     }
@@ -255,7 +236,7 @@ fn sum(figures: &BTreeMap<String, f64>, name: &str) -> f64 {
 #[test]
 fn figures_add_up_over_workers_and_their_successors() {
     let directory = Directory::new();
-    let socket = directory.file("admin");
+    let socket = path_in(&directory, "admin");
     let server = Server::start(&[
         "-k",
         "green",
@@ -334,7 +315,7 @@ fn figures_add_up_over_workers_and_their_successors() {
 #[test]
 fn the_admin_application_answers_while_the_worker_is_stuck() {
     let directory = Directory::new();
-    let socket = directory.file("admin");
+    let socket = path_in(&directory, "admin");
     let mut server = Server::start(&[
         "-k",
         "async",

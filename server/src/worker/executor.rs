@@ -13,10 +13,11 @@
 //! stack, between two green threads: it takes one lock, for a few instructions, under which nothing waits and
 //! nothing of the application's is called.
 //!
-//! **Order.** Tasks are polled in the order in which they became ready. Between two of them a driver lets other green
+//! **Order.** Tasks are polled in the order in which they became ready, but for those that go early ([`queue`]). Between two of them a driver lets other green
 //! threads run if it has had its share, the reactor's events among what then comes in.
 
 mod atomic;
+mod queue;
 mod roster;
 
 use std::any::Any;
@@ -29,12 +30,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use async_task::{Runnable, ScheduleInfo, WithInfo};
-use concurrent_queue::ConcurrentQueue;
 use greenpatch::Builder;
 use greenpatch::interrupt::Cancellable;
 use greenpatch::thread::{self, Thread};
 
 use crate::log;
+use queue::{Queue, Turns};
 use roster::Roster;
 
 /// Drivers that may rest. More than that end: a new one costs about as much as a task, and one that rests keeps its stack.
@@ -50,7 +51,7 @@ pub(crate) struct Executor {
 }
 
 struct Shared {
-    ready: ConcurrentQueue<Runnable>,
+    ready: Queue,
     roster: Roster<Arc<Driver>>,
     /// No driver looks at the queue any more.
     closed: AtomicBool,
@@ -96,7 +97,7 @@ impl Executor {
         enter: impl Fn() -> Context + Send + Sync + 'static,
     ) -> io::Result<Executor> {
         let shared = Shared {
-            ready: ConcurrentQueue::unbounded(),
+            ready: Queue::new(),
             roster: Roster::new(1),
             closed: AtomicBool::new(false),
             made: AtomicUsize::new(0),
@@ -117,10 +118,27 @@ impl Executor {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        self.spawn_in_line::<false, F>(future);
+    }
+
+    /// Runs a future that waits for its turn shortly only, however many are ready.
+    pub(crate) fn spawn_early<F>(&self, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.spawn_in_line::<true, F>(future);
+    }
+
+    /// The line is part of the type, so that no task has to remember it.
+    fn spawn_in_line<const EARLY: bool, F>(&self, future: F)
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
         let shared = Arc::clone(&self.shared);
         let schedule = move |task: Runnable, info: ScheduleInfo| {
-            // The queue is not bounded. Closed, it gives the task back, which is dropped with its future.
-            let pushed = shared.ready.push(task).is_ok();
+            let pushed = shared.ready.push::<EARLY>(task);
             // A task that was woken while it was polled is queued by its driver, which looks at the queue next.
             if pushed
                 && !info.woken_while_running
@@ -142,7 +160,6 @@ impl Executor {
         for driver in shared.roster.call_all() {
             driver.call();
         }
-        while shared.ready.pop().is_ok() {}
     }
 
     /// Drivers there are, and how many of them rest.
@@ -178,16 +195,17 @@ impl Executor {
         WORK.set(Some(Arc::clone(work)));
         // The other half of a push that counted on this driver before it ran.
         std::sync::atomic::fence(Ordering::SeqCst);
+        let mut turns = Turns::default();
         while !shared.closed.load(Ordering::SeqCst) {
-            match shared.ready.pop() {
-                Ok(task) => {
+            match shared.ready.pop(&mut turns) {
+                Some(task) => {
                     self.before_poll();
                     poll(task);
                     shared.roster.join();
                     greenpatch::future::give_way();
                 }
-                Err(_) if self.rest(&driver) => {}
-                Err(_) => break,
+                None if self.rest(&driver) => {}
+                None => break,
             }
         }
         drop(context);

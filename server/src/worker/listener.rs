@@ -1,7 +1,8 @@
 //! Listening sockets, and the tasks that accept from them.
 //!
-//! Each socket has a task of its own. It takes what there is, up to [`AT_A_TIME`] connections in one turn, and then lets others have
-//! theirs: with thousands of busy connections a turn comes seldom, and newcomers are not to wait for several.
+//! Each socket has a task of its own, which [goes early](super::executor): with thousands of busy connections newcomers would wait
+//! for a turn of everybody, and if more come in that time than the kernel keeps, it drops them. The task takes up to
+//! [`AT_A_TIME`] connections in one turn, about as many as others are polled until its next one, and then lets them have theirs.
 //!
 //! It stops taking when as many connections are open as may be, and when there is no descriptor for another one; the kernel
 //! keeps newcomers for that time, none is turned away. A descriptor is there again when a connection ends.
@@ -27,7 +28,7 @@ use crate::observe::{Observer, Refusal};
 use crate::protocol::registry::Registry;
 
 /// Connections that are accepted before others have their turn.
-const AT_A_TIME: usize = 256;
+const AT_A_TIME: usize = 16;
 
 /// How often a socket is asked for the last time, and how long it is left alone in between: time for those to arrive whom the
 /// kernel had begun to let in.

@@ -202,7 +202,7 @@ fn serve_on_runtime<A: Application>(
         let (registry, stop) = (Arc::clone(&registry), stop.clone());
         let (backlog, accepting) = (settings.backlog, accepting.clone());
         let observer = Arc::clone(&observer);
-        executor.spawn(async move {
+        executor.spawn_early(async move {
             accept_until_stopped(listener, registry, stop, backlog, &observer, admit).await;
             drop(accepting);
         });

@@ -241,7 +241,17 @@ fn a_wrong_value_is_told_with_setting_origin_and_remedy() {
         ("GREENPATCH_KEEP_ALIVE", "long"),
         ("GREENPATCH_CMD_ARGS", "-m 22"),
     ];
-    let arguments = ["serve", "-b", "127.0.0.1:1", "-b", "::1", "-k", "tornado"];
+    let arguments = [
+        "serve",
+        "-b",
+        "127.0.0.1:1",
+        "-b",
+        "::1",
+        "-k",
+        "tornado",
+        "--threads",
+        "-1",
+    ];
     let errors = refused(greenpatch(&directory, &variables, &arguments));
     let lines: Vec<&str> = errors.lines().collect();
     let seconds =
@@ -255,6 +265,7 @@ fn a_wrong_value_is_told_with_setting_origin_and_remedy() {
             "error: --bind '::1' on the command line: '::1' has an IPv6 address without brackets; write HOST:PORT \
              (127.0.0.1:8000, [::1]:8000, :8000), unix:PATH or fd://NUMBER",
             "error: --worker-class 'tornado' on the command line: give sync, gthread, green or async",
+            "error: --threads '-1' on the command line: give a whole number, 1 to 4096",
         ]
     );
 }

@@ -116,6 +116,8 @@ fn argument(setting: &'static Setting) -> Arg {
         .value_name(setting.placeholder)
         .value_parser(Words(setting.choices))
         .action(ArgAction::Append)
+        // What is wrong with -1 is told in our words, not as an option that does not exist.
+        .allow_negative_numbers(true)
         .value_hint(match setting.hint {
             Hint::File => ValueHint::FilePath,
             Hint::Directory => ValueHint::DirPath,

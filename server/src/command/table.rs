@@ -13,7 +13,7 @@ use toml::Value;
 use super::kinds::{
     AccessFormat, Account, AccountGroup, Address, ByteLimit, Bytes, Choice, Class, CountLimit,
     Directory, Families, File, Form, Hint, Kind, Log, Maybe, Networks, Number, PositiveTime,
-    Processors, Switch, Text, Time, TimeLimit, Umask,
+    Processors, Switch, Text, Threads, Time, TimeLimit, Umask,
 };
 use super::settings::{ClientCerts, LogFormat, LogLevel, ProxyProtocol, Settings};
 
@@ -254,7 +254,7 @@ pub(crate) const TABLE: &[Setting] = &[
     .short('w')
     .follows("WEB_CONCURRENCY", ""),
     row!(
-        "threads", Workers, Number<std::num::NonZeroUsize>, threads,
+        "threads", Workers, Threads, threads,
         "OS threads of a worker of class `gthread`",
         "As in gunicorn, more than one makes a `gthread` worker of a `sync` one."
     ),

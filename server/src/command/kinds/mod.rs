@@ -16,7 +16,7 @@ mod words;
 
 use toml::Value;
 
-pub(crate) use numbers::{ByteLimit, Bytes, CountLimit, Number, Processors};
+pub(crate) use numbers::{ByteLimit, Bytes, CountLimit, Number, Processors, Threads};
 pub(crate) use times::{PositiveTime, Time, TimeLimit};
 pub(crate) use words::{
     AccessFormat, Account, AccountGroup, Address, Choice, Class, Directory, Families, File, Log,

@@ -82,11 +82,11 @@ fn digits(text: &str) -> Option<u64> {
     u64::from_str_radix(&digits, radix).ok()
 }
 
-fn whole<T: Whole>(text: &str, least: u64) -> Result<T, String> {
+fn whole<T: Whole>(text: &str, least: u64, most: u64) -> Result<T, String> {
     digits(text)
-        .filter(|number| (least..=T::MOST).contains(number))
+        .filter(|number| (least..=most).contains(number))
         .and_then(T::from_number)
-        .ok_or_else(|| match T::MOST {
+        .ok_or_else(|| match most {
             most if most >= usize::MOST => format!("give a whole number, {least} or more"),
             most => format!("give a whole number, {least} to {most}"),
         })
@@ -97,15 +97,15 @@ pub(super) fn integer(number: u64) -> Option<Value> {
     Some(Value::Integer(i64::try_from(number).unwrap_or(i64::MAX)))
 }
 
-/// A whole number, `LEAST` or more.
-pub(crate) struct Number<T, const LEAST: u64 = 0>(PhantomData<T>);
+/// A whole number, `LEAST` to `MOST`.
+pub(crate) struct Number<T, const LEAST: u64 = 0, const MOST: u64 = { u64::MAX }>(PhantomData<T>);
 
-impl<T: Whole, const LEAST: u64> Kind for Number<T, LEAST> {
+impl<T: Whole, const LEAST: u64, const MOST: u64> Kind for Number<T, LEAST, MOST> {
     type Value = T;
     const PLACEHOLDER: &'static str = "N";
 
     fn read(text: &str) -> Result<T, String> {
-        whole(text, LEAST.max(T::LEAST))
+        whole(text, LEAST.max(T::LEAST), MOST.min(T::MOST))
     }
 
     fn show(value: &T) -> Option<Value> {
@@ -113,8 +113,11 @@ impl<T: Whole, const LEAST: u64> Kind for Number<T, LEAST> {
     }
 }
 
-/// More processes or threads than that are a slip of the hand, and would take the machine down.
-const MOST_PROCESSORS: usize = 1024;
+/// More processes, or threads that compute, are a slip of the hand, and would take the machine down.
+const MOST_PROCESSORS: u64 = 1024;
+
+/// OS threads that wait. Those of a few workers are as many as Linux lets a machine have by default.
+pub(crate) type Threads = Number<NonZeroUsize, 1, 4096>;
 
 /// A whole number, 1 to 1024, or `auto`: as many as the process may use processors, by its affinity and its cgroup's quota.
 pub(crate) struct Processors;
@@ -128,10 +131,7 @@ impl Kind for Processors {
             // std looks at both; where it cannot tell, one is always right.
             return Ok(available_parallelism().unwrap_or(NonZeroUsize::MIN));
         }
-        whole(text, 1)
-            .ok()
-            .filter(|number: &NonZeroUsize| number.get() <= MOST_PROCESSORS)
-            .ok_or_else(|| format!("give a whole number, 1 to {MOST_PROCESSORS}, or auto"))
+        whole(text, 1, MOST_PROCESSORS).map_err(|remedy| format!("{remedy}, or auto"))
     }
 
     fn show(value: &NonZeroUsize) -> Option<Value> {
@@ -147,7 +147,7 @@ impl Kind for CountLimit {
     const PLACEHOLDER: &'static str = "N";
 
     fn read(text: &str) -> Result<usize, String> {
-        match whole(text, 0) {
+        match whole(text, 0, usize::MOST) {
             Ok(0) => Ok(usize::MAX),
             other => other.map_err(|remedy| format!("{remedy}; 0 is no limit")),
         }
@@ -263,6 +263,17 @@ mod tests {
         );
         assert!(Number::<u64>::read("9223372036854775808").is_err());
         assert!(ByteLimit::<u64>::read("8388608T").is_err());
+    }
+
+    #[test]
+    fn a_slip_of_the_hand_starts_no_million_threads() {
+        assert_eq!(Threads::read("4096").map(NonZeroUsize::get), Ok(4096));
+        for text in ["0", "4097", "99999999999"] {
+            let remedy = Threads::read(text).expect_err(text);
+            assert_eq!(remedy, "give a whole number, 1 to 4096", "{text}");
+            let remedy = Processors::read(&text.replace("4097", "1025")).expect_err(text);
+            assert_eq!(remedy, "give a whole number, 1 to 1024, or auto", "{text}");
+        }
     }
 
     #[test]

@@ -325,6 +325,31 @@ fn requests_under_way_are_answered_when_the_master_is_killed() {
     assert_eq!(status_from(stream), 200);
 }
 
+/// A death that is not seen would leave the master waiting for the graceful time-out, which nobody outlasts here.
+#[test]
+fn a_stop_right_after_the_start_sees_every_worker_end() {
+    for round in 0..20 {
+        let arguments = [&PLAIN[..4], &["-w", "8", "--graceful-timeout", "1000"]].concat();
+        let fleet = Fleet::run(serve(
+            &[&["--bind", "127.0.0.1:0"], &arguments[..]].concat(),
+        ));
+        // From none to all of them.
+        fleet.wait_for_booted(round % 9);
+        assert_eq!(fleet.stop().0.code(), Some(0));
+    }
+}
+
+#[test]
+fn a_stop_is_heard_while_workers_are_being_started() {
+    const WORKERS: usize = 400;
+    let number = WORKERS.to_string();
+    let fleet = Fleet::run(serve(&["--bind", "127.0.0.1:0", "-w", &number]));
+    let (status, lines) = fleet.stop();
+    assert_eq!(status.code(), Some(0), "{lines:#?}");
+    let booted = lines.iter().filter(|line| line.contains("Booting worker"));
+    assert!(booted.count() < WORKERS);
+}
+
 #[test]
 fn a_second_signal_quickens_the_stop() {
     let fleet = Fleet::start(&["-k", "green", "--app", "hello", "--sleep", "1000"]);

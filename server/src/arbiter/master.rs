@@ -54,6 +54,9 @@ use crate::settings::Process;
 /// How long workers may take to give up what is under way, before they are killed.
 const QUICK_PATIENCE: Duration = Duration::from_secs(1);
 
+/// Workers that are started before signals are heard again: to start one takes milliseconds.
+const STARTS_IN_A_TURN: usize = 4;
+
 /// Deaths of new workers before one is ready after which the old ones stay, if there are any.
 const ENOUGH_DEATHS: u32 = 3;
 
@@ -237,12 +240,12 @@ impl<S: Source> Master<S> {
         until
     }
 
-    /// Starts workers, unless the last ones have died too early. Returns when to try again.
+    /// Starts some workers, unless the last ones have died too early. Returns when to go on, or to try again.
     fn start_workers(&mut self, count: usize, now: Instant) -> Option<Instant> {
         if let Some(until) = self.backoff.until(now) {
             return Some(until);
         }
-        for _ in 0..count {
+        for _ in 0..count.min(STARTS_IN_A_TURN) {
             self.started += 1;
             match Worker::start(self.started, &self.generation) {
                 Ok(worker) => {
@@ -261,7 +264,7 @@ impl<S: Source> Master<S> {
                 }
             }
         }
-        None
+        (count > STARTS_IN_A_TURN).then_some(now)
     }
 
     /// Whether as many workers serve as are wanted, and none that is to be replaced.

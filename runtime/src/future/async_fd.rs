@@ -14,6 +14,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendFlags};
 
 use super::handle::Handle;
 use crate::base::interest::Interest;
+use crate::net::MOST_BUFFERS;
 use crate::net::accept::Accept;
 use crate::wait::accept::is_taken;
 use crate::wait::descriptor;
@@ -21,9 +22,6 @@ use crate::wait::readiness::{Hangup, Registration};
 
 /// How everything is sent.
 const SEND: SendFlags = SendFlags::DONTWAIT.union(SendFlags::NOSIGNAL);
-
-/// Buffers that the kernel takes in one call.
-const MOST_BUFFERS: usize = libc::UIO_MAXIOV as usize;
 
 /// A descriptor that futures wait on, by the reactor of the runtime that it was made on.
 ///

@@ -90,3 +90,6 @@ pub use std::net::{
 pub use tcp::{Incoming, TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixDatagram, UnixListener, UnixStream};
+
+/// Buffers that the kernel takes in one call.
+pub(crate) const MOST_BUFFERS: usize = libc::UIO_MAXIOV as usize;

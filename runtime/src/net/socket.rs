@@ -16,6 +16,7 @@ use rustix::net::{
     SocketFlags, SocketType,
 };
 
+use super::MOST_BUFFERS;
 use crate::base::deadline::Deadline;
 use crate::base::interest::Interest;
 use crate::sched::context::NativeSection;
@@ -92,6 +93,8 @@ impl<S: AsFd> Socket<S> {
     }
 
     pub(super) fn recv_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        let count = buffers.len().min(MOST_BUFFERS);
+        let buffers = &mut buffers[..count];
         let length = buffers.iter().map(|buffer| buffer.len()).sum();
         self.read(length, || {
             let mut control = RecvAncillaryBuffer::default();
@@ -137,6 +140,7 @@ impl<S: AsFd> Socket<S> {
     }
 
     pub(super) fn send_vectored(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
+        let buffers = &buffers[..buffers.len().min(MOST_BUFFERS)];
         self.retry(Interest::Write, || {
             rustix::net::sendmsg(self, buffers, &mut SendAncillaryBuffer::default(), SEND)
         })

@@ -131,6 +131,19 @@ fn several_buffers_are_written_and_read_at_once() {
 }
 
 #[test]
+fn of_more_buffers_than_the_kernel_takes_the_first_are_written_and_read() {
+    everywhere(|| {
+        let (mut ours, mut theirs) = pair();
+        let parts = [IoSlice::new(b"x"); 1025];
+        let written = ours.write_vectored(&parts).unwrap();
+        assert!((1..=1024).contains(&written), "{written}");
+        let mut bytes = [0; 1025];
+        let mut parts: Vec<_> = bytes.chunks_mut(1).map(IoSliceMut::new).collect();
+        assert_eq!(theirs.read_vectored(&mut parts).unwrap(), written);
+    });
+}
+
+#[test]
 fn a_read_ends_with_would_block_when_its_time_is_over() {
     everywhere(|| {
         let (mut ours, mut theirs) = pair();

@@ -26,7 +26,7 @@ pub(super) fn check(head: &Parts, length: Option<u64>, limits: &Limits) -> Resul
         check_sizes(head, limits)?;
     }
     check_target(&head.method, &head.uri, head.version)?;
-    check_host(head.version, &head.headers)?;
+    check_host(head)?;
     check_expectation(head.version, &head.headers)?;
     match length {
         Some(length) if length > limits.request_body => {
@@ -110,16 +110,38 @@ fn check_target(method: &Method, target: &Uri, version: Version) -> Result<(), R
     )))
 }
 
-/// HTTP/1.1 requires one `Host` field; in any version it must be well-formed (RFC 9112, section 3.2).
-fn check_host(version: Version, fields: &HeaderMap) -> Result<(), Refusal> {
-    let mut hosts = fields.get_all(HOST).iter();
+/// HTTP/1.1 requires one `Host` field (RFC 9112, section 3.2), HTTP/2 that or `:authority`, and that they agree (RFC 9113,
+/// section 8.3.1). In any version they must be well-formed.
+fn check_host(head: &Parts) -> Result<(), Refusal> {
+    let mut hosts = head.headers.get_all(HOST).iter();
     let host = match (hosts.next(), hosts.next()) {
-        (None, _) if version == Version::HTTP_11 => {
+        (host, None) => host.map(|host| host.as_bytes()),
+        (_, Some(_)) => return Err(Refusal::malformed("there is more than one Host field")),
+    };
+    // hyper has it in the target.
+    let authority = head
+        .uri
+        .authority()
+        .filter(|_| head.version >= Version::HTTP_2);
+    let authority = authority.map(|authority| authority.as_str().as_bytes());
+    let host = match (host, authority) {
+        (Some(host), Some(authority)) if !host.eq_ignore_ascii_case(authority) => {
+            return Err(Refusal::malformed(format!(
+                "the Host field says {}, and :authority {}",
+                shown(host),
+                shown(authority)
+            )));
+        }
+        (Some(host), _) | (None, Some(host)) => host,
+        (None, None) if head.version == Version::HTTP_11 => {
             return Err(Refusal::malformed("HTTP/1.1 requires a Host field"));
         }
-        (None, _) => return Ok(()),
-        (Some(host), None) => host.as_bytes(),
-        (Some(_), Some(_)) => return Err(Refusal::malformed("there is more than one Host field")),
+        (None, None) if head.version >= Version::HTTP_2 => {
+            return Err(Refusal::malformed(
+                "HTTP/2 requires :authority or a Host field",
+            ));
+        }
+        (None, None) => return Ok(()),
     };
     if host.is_empty() || is_host(host) {
         Ok(())
@@ -228,6 +250,8 @@ mod tests {
             "POST / 1.0|Expect: anything",
             "POST / 1.1|Host: a|Content-Length: 10",
             "GET https://a/ 2",
+            "GET https://a/ 2|Host: A",
+            "GET / 2|Host: a",
         ] {
             assert_eq!(refused(head), None, "{head}");
         }
@@ -256,6 +280,9 @@ mod tests {
             ("GET /\u{e9} 1.1|Host: a", 400),
             ("POST / 1.1|Host: a|Expect: more", 417),
             ("POST / 1.1|Host: a|Content-Length: 11", 413),
+            ("GET / 2", 400),
+            ("GET https://user@a/ 2", 400),
+            ("GET https://a/ 2|Host: b", 400),
             ("GET /0123456789012345678901234567890 2|Host: a", 414),
             ("GET / 2|Host: a|a: b|c: d|e: f|g: h", 431),
             (

@@ -73,6 +73,10 @@ const LEAST_BUFFER: usize = 8 * 1024;
 /// The greatest buffer for a connection, and hyper's own choice.
 const MOST_BUFFER: usize = 8 * 1024 + 4 * 1024 * 100;
 
+/// How often HTTP/2 may read before other connections have their turn. hyper reads on as long as something comes, and
+/// each time may bring a thousand frames.
+const READS_IN_A_TURN: usize = 4;
+
 /// Serves a connection until either side ends it.
 pub(crate) async fn serve<A, P, E>(
     common: Arc<Common<A, P>>,
@@ -158,6 +162,7 @@ pub(crate) async fn serve<A, P, E>(
             let mut http2 = Box::pin(protocol.http2.serve_connection(watched, answer));
             let mut is_ending = false;
             let served = std::future::poll_fn(|context| {
+                connection.allow_reads(READS_IN_A_TURN);
                 if connection.is_to_end() && !std::mem::replace(&mut is_ending, true) {
                     http2.as_mut().graceful_shutdown();
                 }

@@ -217,6 +217,8 @@ pub(crate) struct Connection {
     waker: OnceLock<Waker>,
     /// How often something has come from the client.
     received: AtomicU64,
+    /// How often HTTP/2 may still read in this turn. Only the connection's task touches it.
+    reads_left: AtomicUsize,
     /// How often all that hyper had was written.
     flushes: AtomicU64,
     /// Content cannot go on before the next one. Only the connection's task touches it.
@@ -271,6 +273,7 @@ impl Connection {
             socket,
             waker: OnceLock::new(),
             received: AtomicU64::new(0),
+            reads_left: AtomicUsize::new(0),
             flushes: AtomicU64::new(0),
             flush_awaited: AtomicBool::new(false),
             blocked: AtomicMoment::default(),
@@ -309,6 +312,19 @@ impl Connection {
     /// From now on it speaks HTTP/2.
     pub(super) fn begin_http2(&self) {
         self.is_http2.store(true, Ordering::Relaxed);
+    }
+
+    /// A turn of the task begins, in which it may read so often.
+    pub(super) fn allow_reads(&self, count: usize) {
+        self.reads_left.store(count, Ordering::Relaxed);
+    }
+
+    /// Whether the task may read once more in this turn, which it then does.
+    pub(super) fn take_read(&self) -> bool {
+        let left = self.reads_left.load(Ordering::Relaxed);
+        self.reads_left
+            .store(left.saturating_sub(1), Ordering::Relaxed);
+        left > 0
     }
 
     /// Whether the task is to end it.

@@ -243,6 +243,10 @@ impl Read for Watched {
         if self.connection().is_http1() {
             return self.poll_looked_at(context, buffer);
         }
+        if self.connection().is_http2() && !self.connection().take_read() {
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
         self.connection().note_received();
         Poll::Ready(Ok(()))

@@ -430,6 +430,11 @@ impl Connection {
         exchange
     }
 
+    /// Exchanges that are under way.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Relaxed)
+    }
+
     /// All of a response was given to hyper, or there will be none.
     pub(super) fn end(&self, exchange: Arc<Exchange>, now: Moment) {
         let mut exchanges = self.lock();
@@ -487,7 +492,7 @@ impl Connection {
 impl Connection {
     /// Whether it has exchanges under way.
     pub(super) fn is_busy(&self) -> bool {
-        self.under_way.load(Ordering::Relaxed) > 0
+        self.under_way() > 0
     }
 
     pub(super) fn is_http2(&self) -> bool {

@@ -111,6 +111,7 @@ impl<A: Application, P: Place> Service<A, P> {
     ) -> Result<Response, Refusal> {
         let Settings { limits, .. } = &*self.common.settings;
         let (mut head, incoming) = request.into_parts();
+        self.check_under_way()?;
         let length = incoming.size_hint().exact();
         strict::check(&head, length, limits)?;
         let place = &self.common.place;
@@ -147,6 +148,19 @@ impl<A: Application, P: Place> Service<A, P> {
             // What fails on our side is no reason to end the connection.
             None => Ok(response.unwrap_or_else(|failure| failure.to_response())),
         }
+    }
+
+    /// A client has no more streams open than it may, but resets some whose handlers go on for a while
+    /// (CVE-2023-44487). They are to be no more than as many again.
+    fn check_under_way(&self) -> Result<(), Refusal> {
+        let most = self.common.settings.http2_streams as usize * 2;
+        if self.connection.is_http2() && self.connection.under_way() > most {
+            return Err(Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too many requests of this connection are under way",
+            ));
+        }
+        Ok(())
     }
 
     /// Tells the application where the request comes from.

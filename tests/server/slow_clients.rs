@@ -109,6 +109,7 @@ in_each_class! { {
     event_loop: ["-k", "async"],
 } {
     a_client_that_takes_nothing_is_cut_off_after_the_write_timeout
+    a_client_that_pauses_for_longer_than_an_idle_one_may_gets_all_of_its_answer
     slow_content_holds_no_thread
 } }
 
@@ -133,6 +134,21 @@ fn a_client_that_takes_nothing_is_cut_off_after_the_write_timeout(class: &[&str]
     let mut other = Client::connect(&server);
     other.send("POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\nok");
     assert_eq!(other.receive().content, "ok");
+}
+
+/// The handler is done with it long before the client is.
+fn a_client_that_pauses_for_longer_than_an_idle_one_may_gets_all_of_its_answer(class: &[&str]) {
+    // More than the buffers of both sides hold.
+    const LENGTH: usize = 12 * 1024 * 1024;
+    let server = Server::start(&[class, &["--app", "echo", "--keep-alive", "0.2"]].concat());
+    let mut client = Client::connect(&server);
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: {LENGTH}\r\n\r\n"
+    ));
+    client.send(vec![b'x'; LENGTH]);
+    // An idle connection is closed after 0.2 s, and cut off after 5 more.
+    std::thread::sleep(Duration::from_secs(7));
+    assert_eq!(client.receive().content.len(), LENGTH);
 }
 
 fn slow_content_holds_no_thread(class: &[&str]) {

@@ -25,6 +25,8 @@ pub(crate) struct Exchange {
     is_cancelled: AtomicBool,
     /// Its response was given to hyper, so the handler is done.
     is_answered: AtomicBool,
+    /// hyper has asked for more of the response's content, and it is not there yet.
+    is_asked_for_content: AtomicBool,
     /// When content was first waited for, while somebody waits.
     content_wait: AtomicMoment,
     content_began: AtomicMoment,
@@ -73,6 +75,7 @@ impl Exchange {
             is_expired: AtomicBool::new(false),
             is_cancelled: AtomicBool::new(false),
             is_answered: AtomicBool::new(false),
+            is_asked_for_content: AtomicBool::new(false),
             content_wait: AtomicMoment::default(),
             content_began: AtomicMoment::default(),
             content_received: AtomicU64::new(0),
@@ -106,6 +109,17 @@ impl Exchange {
     /// The response is about to be given to hyper; the handler's time counts no more.
     pub(super) fn answer(&self) {
         self.is_answered.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether more of the response's content is waited for.
+    pub(super) fn note_asked_for_content(&self, is_asked: bool) {
+        self.is_asked_for_content.store(is_asked, Ordering::Relaxed);
+    }
+
+    /// Whether the response goes on as soon as the client takes more of it.
+    pub(super) fn is_at_client(&self) -> bool {
+        self.is_answered.load(Ordering::Relaxed)
+            && !self.is_asked_for_content.load(Ordering::Relaxed)
     }
 
     /// Notes who polls the handler's future, to be woken when its time is over.

@@ -6,7 +6,7 @@
 //! | `entry`, `proxy`, `tls` | from the accepted socket to the first byte of HTTP |
 //! | `stream`, `io`, `watched` | what hyper reads and writes |
 //! | `connection` | a connection's future |
-//! | `service`, `received`, `exchange` | one request, its content and its response |
+//! | `service`, `received`, `exchange`, `piece` | one request, its content and its response |
 //! | `scan`, `strict`, `forwarded` | what a request must be, before and after hyper has read it, and what a proxy says of it |
 //! | `refusal` | answers without a handler |
 //! | `registry`, `clock`, `sweep` | all connections, and what becomes of those that take too long |
@@ -17,6 +17,7 @@ pub(crate) mod entry;
 pub(crate) mod exchange;
 pub(crate) mod forwarded;
 mod io;
+mod piece;
 pub(crate) mod proxy;
 pub(crate) mod received;
 pub(crate) mod refusal;

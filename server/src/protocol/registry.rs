@@ -225,7 +225,15 @@ pub(crate) struct Connection {
     flush_awaited: AtomicBool,
     /// Since when the client takes nothing of what is to be sent.
     blocked: AtomicMoment,
-    /// When it was accepted, or its last exchange ended.
+    /// Pieces of content that hyper has and that are not sent, in HTTP/2.
+    unsent: AtomicUsize,
+    /// How often a part of them was sent.
+    sent: AtomicU64,
+    /// `sent` when the sweep looked last.
+    sent_before: AtomicU64,
+    /// Since when nothing of them is sent, as far as the sweep has seen.
+    stalled: AtomicMoment,
+    /// When it was accepted, or its last exchange ended and all was sent.
     quiet: AtomicMoment,
     /// `received` at that moment.
     mark: AtomicU64,
@@ -277,6 +285,10 @@ impl Connection {
             flushes: AtomicU64::new(0),
             flush_awaited: AtomicBool::new(false),
             blocked: AtomicMoment::default(),
+            unsent: AtomicUsize::new(0),
+            sent: AtomicU64::new(0),
+            sent_before: AtomicU64::new(0),
+            stalled: AtomicMoment::default(),
             quiet: AtomicMoment::new(now),
             mark: AtomicU64::new(0),
             head: AtomicMoment::default(),
@@ -377,6 +389,19 @@ impl Connection {
             Some(now) => drop(self.blocked.get_or_set(now)),
             None if self.blocked.get().is_some() => self.blocked.clear(),
             None => {}
+        }
+    }
+
+    /// hyper has got a piece of content, in HTTP/2.
+    pub(super) fn note_unsent(&self) {
+        self.unsent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A part of a piece was sent; `is_last` if hyper has no more of it.
+    pub(super) fn note_sent(&self, is_last: bool) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+        if is_last {
+            self.unsent.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -508,7 +533,19 @@ impl Connection {
         self.ended.load(Ordering::Relaxed) == 0
     }
 
-    /// When it was accepted, or its last exchange ended.
+    /// Whether responses that hyper has got whole are still to be taken by the client.
+    pub(super) fn is_sending(&self) -> bool {
+        self.unsent.load(Ordering::Relaxed) > 0
+            || self.blocked.get().is_some()
+            || self.is_http1() && self.unwritten.load(Ordering::Relaxed)
+    }
+
+    /// It is not quiet before now.
+    pub(super) fn put_quiet_off(&self, now: Moment) {
+        self.quiet.set(now);
+    }
+
+    /// When it was accepted, or its last exchange ended and all was sent.
     pub(super) fn quiet_since(&self) -> Moment {
         self.quiet.get().unwrap_or_default()
     }
@@ -522,8 +559,23 @@ impl Connection {
     }
 
     /// Since when the client takes nothing.
-    pub(super) fn blocked_since(&self) -> Option<Moment> {
-        self.blocked.get()
+    pub(super) fn blocked_since(&self, now: Moment) -> Option<Moment> {
+        self.blocked.get().or_else(|| self.stalled_since(now))
+    }
+
+    /// Since when the client of HTTP/2 lets nothing of its responses be sent: it does not make its windows wider.
+    fn stalled_since(&self, now: Moment) -> Option<Moment> {
+        if !self.is_http2() {
+            return None;
+        }
+        let sent = self.sent.load(Ordering::Relaxed);
+        let has_gone_on = self.sent_before.swap(sent, Ordering::Relaxed) != sent;
+        let is_at_client = || self.lock().under_way.iter().any(|it| it.is_at_client());
+        if has_gone_on || self.unsent.load(Ordering::Relaxed) == 0 && !is_at_client() {
+            self.stalled.clear();
+            return None;
+        }
+        Some(self.stalled.get_or_set(now))
     }
 
     /// Its head is answered with this, and hyper never sees it. False if that was said before.

@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 
 use super::exchange::Exchange;
 use super::forwarded::Forwarders;
+use super::piece::Piece;
 use super::received::Received;
 use super::refusal::{self, Refusal};
 use super::registry::{Connection, Registry};
@@ -209,10 +210,16 @@ impl<A: Application, P: Place> Service<A, P> {
             .entry(SERVER)
             .or_insert(HeaderValue::from_static(refusal::SERVER));
         correct_length(&mut head, &body, is_head);
-        let waits_for_flush =
-            version < Version::HTTP_2 && self.common.place.may_block() && body.is_stream();
+        let is_http2 = version >= Version::HTTP_2;
+        // hyper sends it in HTTP/2.
+        let body = match is_http2 && is_bodiless(head.status, is_head) {
+            true => Body::empty(),
+            false => body,
+        };
+        let waits_for_flush = !is_http2 && self.common.place.may_block() && body.is_stream();
         let sending = Sending {
             body,
+            is_http2,
             under_way,
             unwritten: waits_for_flush.then(|| self.connection.flushes()),
             waits_for_flush,
@@ -224,14 +231,25 @@ impl<A: Application, P: Place> Service<A, P> {
 /// How content is framed is not for handlers to say: what they say of its length holds only where there is none to be seen.
 fn correct_length(head: &mut http::response::Parts, body: &Body, is_head: bool) {
     head.headers.remove(TRANSFER_ENCODING);
-    let is_bodiless = is_head || head.status == StatusCode::NOT_MODIFIED;
-    if is_bodiless || !head.headers.contains_key(CONTENT_LENGTH) {
+    if head.status == StatusCode::NO_CONTENT {
+        head.headers.remove(CONTENT_LENGTH);
         return;
     }
-    if let Some(length) = body.size_hint().exact() {
+    let is_said = head.headers.contains_key(CONTENT_LENGTH);
+    // Without content the length is that of the response to GET, which the handler may know better.
+    let is_wanted = match is_bodiless(head.status, is_head) {
+        true => is_head && !is_said && !body.is_end_stream(),
+        false => is_said,
+    };
+    if is_wanted && let Some(length) = body.size_hint().exact() {
         head.headers
             .insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
+}
+
+/// Whether a response has no content, whatever the handler gave it (RFC 9110, section 6.4.1).
+fn is_bodiless(status: StatusCode, is_head: bool) -> bool {
+    is_head || matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
 }
 
 /// Whether a client of HTTP/1.0 wants to go on with the connection.
@@ -318,6 +336,7 @@ impl Drop for UnderWay {
 /// A response's content on its way to hyper.
 pub(crate) struct Sending {
     body: Body,
+    is_http2: bool,
     under_way: UnderWay,
     /// The next frame may be long in coming, so the last one is to be written before it is asked for.
     waits_for_flush: bool,
@@ -326,13 +345,13 @@ pub(crate) struct Sending {
 }
 
 impl http_body::Body for Sending {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, BoxError>>> {
         let this = &mut *self;
         if let Some(flushes) = this.unwritten {
             if this.under_way.connection.flushes() == flushes {
@@ -341,15 +360,24 @@ impl http_body::Body for Sending {
             }
             this.unwritten = None;
         }
-        let seen = &mut this.under_way.seen;
+        let UnderWay {
+            seen,
+            exchange,
+            connection,
+            ..
+        } = &mut this.under_way;
+        exchange.note_asked_for_content(true);
         let polled = {
             let _entered = seen.enter();
             Pin::new(&mut this.body).poll_frame(context)
         };
+        if polled.is_ready() {
+            exchange.note_asked_for_content(false);
+        }
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 if this.waits_for_flush {
-                    this.unwritten = Some(this.under_way.connection.flushes());
+                    this.unwritten = Some(connection.flushes());
                 }
                 seen.sent(frame.data_ref().map_or(0, Bytes::len));
                 if this.body.is_end_stream() {
@@ -359,7 +387,12 @@ impl http_body::Body for Sending {
             Poll::Ready(None) => seen.complete(),
             Poll::Ready(Some(Err(_))) | Poll::Pending => {}
         }
-        polled
+        polled.map_ok(|frame| {
+            frame.map_data(|data| match this.is_http2 {
+                true => Piece::of(connection, data),
+                false => Piece::from(data),
+            })
+        })
     }
 
     fn is_end_stream(&self) -> bool {

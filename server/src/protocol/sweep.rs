@@ -13,6 +13,7 @@
 //! | a client that takes nothing | `write_timeout` | the connection is reset |
 //! | between two requests | `keep_alive`; [`GRACE`] in a drain | the connection is closed |
 
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,12 +40,14 @@ pub(crate) fn sweep(registry: &Registry, settings: &Settings, observer: &Observe
     let now = registry.clock.turn();
     let draining = registry.draining();
     registry.for_each(|connection| {
-        if let Some(blocked) = connection.blocked_since()
+        if let Some(blocked) = connection.blocked_since(now)
             && now.since(blocked) >= settings.timeouts.write
         {
             connection.socket().abort();
         } else if connection.is_busy() {
             look_at_busy(connection, settings, now);
+        } else if connection.is_sending() {
+            connection.put_quiet_off(now);
         } else if !connection.is_upgraded() {
             look_at_quiet(connection, settings, observer, now, draining);
         }
@@ -97,8 +100,12 @@ fn look_at_quiet(
     let is_over = now.since(connection.quiet_since()) >= patience;
     if is_over || draining.is_some_and(|began| now.since(began) >= GRACE) {
         let ordered = connection.order_end(now);
-        if now.since(ordered) >= FAREWELL {
-            connection.socket().abort();
+        // What was sent last may still be on its way to a client that is slow.
+        let is_taken =
+            now.since(connection.quiet_since()) >= timeouts.write || connection.is_fresh();
+        if now.since(ordered) >= FAREWELL && is_taken {
+            // Fails if the client has gone meanwhile.
+            let _ = connection.socket().shutdown(Shutdown::Both);
         }
     }
 }

@@ -140,8 +140,11 @@ impl Link {
 
     /// Tells the master what has been counted so far, if it wants to know.
     pub(crate) fn report(&self) {
+        if !self.0.reports {
+            return;
+        }
         let snapshot = self.lock().serving.as_mut().map(|it| it.snapshot());
-        if let Some(snapshot) = snapshot.filter(|_| self.0.reports) {
+        if let Some(snapshot) = snapshot {
             // The next one says the same and more.
             let _ = self
                 .0

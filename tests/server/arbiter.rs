@@ -287,9 +287,7 @@ fn a_stuck_worker_is_killed_and_the_log_tells_what_it_was_at() {
         .position(|line| line.contains("WORKER TIMEOUT"));
     let (before, after) = lines.split_at(timeout.expect("it is there"));
     assert!(
-        before
-            .iter()
-            .any(|line| line.contains("applications::hello")),
+        before.iter().any(|line| line.contains("hello at ")),
         "{lines:#?}"
     );
     assert!(

@@ -3,8 +3,10 @@
 #[macro_use]
 mod server;
 
+use std::fs::{self, File};
 use std::time::{Duration, Instant};
 
+use harness::Directory;
 use server::{Client, Server};
 
 /// A client that never finishes its head.
@@ -178,4 +180,24 @@ fn green_accepts_no_more_than_worker_connections() {
     third.send_get();
     drop(first);
     assert_eq!(third.receive().status, 200);
+}
+
+/// The pool has one thread, and nobody leaves.
+#[test]
+fn gthread_holds_no_thread_for_clients_that_do_not_read_a_file() {
+    let directory = Directory::new();
+    let large = File::create(directory.path().join("large")).expect("a file");
+    large.set_len(64 << 20).expect("it can be long");
+    fs::write(directory.path().join("small"), "small").expect("a file");
+    let path = directory.path().to_str().expect("ASCII");
+    let arguments = ["-k", "gthread", "--threads", "1", "--write-timeout", "600"];
+    let server = Server::start(&[&arguments[..], &["files", path]].concat());
+    let mut slow: Vec<Client> = (0..8).map(|_| Client::connect(&server)).collect();
+    for client in &mut slow {
+        client.send("GET /large HTTP/1.1\r\nHost: test\r\n\r\n");
+        assert_eq!(client.receive_head().status, 200);
+    }
+    let mut other = Client::connect(&server);
+    other.send("GET /small HTTP/1.1\r\nHost: test\r\n\r\n");
+    assert_eq!(other.receive().content, "small");
 }

@@ -5,7 +5,8 @@
 //! there.
 //!
 //! **Where it may be polled.** Content in one piece, a request's content, and the receiving end of a
-//! [`Producer`](super::Producer) are always safe to poll on an event loop. What a service streams is as good as the service.
+//! [`Producer`](super::Producer) are always safe to poll on an event loop; a [file](super::part) is read there as far as the kernel has it
+//! in memory. What a service streams is as good as the service.
 //! A reader or a writer closure would block, so it is never run by the poller: the worker class takes it out
 //! ([`Body::take_producer`]) and runs it on a thread of its own kind. If nobody has done so, because a layer has wrapped the
 //! body and hides it, the body starts a thread for itself at the first poll.
@@ -27,6 +28,7 @@ use hyper::body::Incoming;
 use serde::de::DeserializeOwned;
 
 use super::BadContent;
+use super::part::Part;
 use super::producer::{Pipe, Producer, Source, Streams, Writer};
 use super::wait::wait_for;
 use crate::protocol::received::Received;
@@ -66,6 +68,8 @@ enum Content {
     Received(Box<Received>),
     /// A service's stream.
     Stream(UnsyncBoxBody<Bytes, BoxError>),
+    /// Read by the poller, as far as that need not wait.
+    File(Part),
     /// A reader or a closure that nobody has begun to run.
     Unbegun(Source),
     /// The receiving end of a producer.
@@ -143,6 +147,11 @@ impl Body {
         Body::of(Content::Unbegun(Source::writer(write)))
     }
 
+    /// Content that is a part of a file.
+    pub(super) fn from_file(part: Part) -> Body {
+        Body::of(Content::File(part))
+    }
+
     /// Tells the exact length, in bytes, of content from a reader or a writer, which is then sent with `Content-Length`.
     ///
     /// Content that turns out to be longer or shorter fails. Other content knows its own length and is left alone.
@@ -217,6 +226,28 @@ impl Body {
         Poll::Ready(())
     }
 
+    /// Reads on in a file; `None` if that is at its end, or has to be done by who may wait.
+    fn read_file(&mut self) -> Option<io::Result<Bytes>> {
+        let Content::File(part) = &mut self.content else {
+            return None;
+        };
+        if part.left() == 0 {
+            self.content = Content::Whole(Bytes::new());
+            return None;
+        }
+        let read = part.read_now();
+        if read.is_none()
+            && let Content::File(part) =
+                mem::replace(&mut self.content, Content::Whole(Bytes::new()))
+        {
+            let length = Some(part.left());
+            let mut source = Source::reader(part);
+            source.length = length;
+            self.content = Content::Unbegun(source);
+        }
+        read
+    }
+
     /// Has a thread of its own run what would block the poller, if nobody else does.
     fn begin(&mut self) -> io::Result<()> {
         match self.take_producer(Streams::Inline) {
@@ -232,6 +263,10 @@ impl Body {
         if !self.unread.is_empty() {
             return Poll::Ready(Some(Ok(Frame::data(mem::take(&mut self.unread)))));
         }
+        if let Some(read) = self.read_file() {
+            let frame = read.map(Frame::data).map_err(Into::into);
+            return Poll::Ready(Some(frame));
+        }
         if let Err(error) = self.begin() {
             return Poll::Ready(Some(Err(error.into())));
         }
@@ -245,7 +280,7 @@ impl Body {
             Content::Received(received) => Pin::new(&mut **received).poll_frame(context),
             Content::Stream(stream) => Pin::new(stream).poll_frame(context),
             Content::Piped(pipe) => pipe.poll_frame(context),
-            Content::Unbegun(_) => unreachable!("a producer was begun above"),
+            Content::File(_) | Content::Unbegun(_) => unreachable!("it was begun above"),
         }
     }
 }
@@ -335,6 +370,9 @@ impl Read for Body {
         if out.is_empty() {
             return Ok(0);
         }
+        if let Content::File(part) = &mut self.content {
+            return part.read(out);
+        }
         // Read by a thread that may block, a reader needs no other.
         if let Content::Unbegun(source) = &mut self.content
             && let Some(read) = source.read(out)
@@ -374,6 +412,7 @@ impl http_body::Body for Body {
                 Content::Incoming(incoming) => incoming.is_end_stream(),
                 Content::Received(received) => received.is_end_stream(),
                 Content::Stream(stream) => stream.is_end_stream(),
+                Content::File(part) => part.left() == 0,
                 Content::Unbegun(source) => source.length == Some(0),
                 Content::Piped(pipe) => pipe.is_ended(),
             }
@@ -385,6 +424,7 @@ impl http_body::Body for Body {
             Content::Incoming(incoming) => incoming.size_hint(),
             Content::Received(received) => received.size_hint(),
             Content::Stream(stream) => stream.size_hint(),
+            Content::File(part) => SizeHint::with_exact(part.left()),
             Content::Unbegun(source) => exact_or_unknown(source.length),
             Content::Piped(pipe) => exact_or_unknown(pipe.remaining()),
         };
@@ -519,6 +559,7 @@ impl fmt::Debug for Body {
             Content::Whole(_) => "whole",
             Content::Incoming(_) | Content::Received(_) => "incoming",
             Content::Stream(_) => "stream",
+            Content::File(_) => "file",
             Content::Unbegun(_) => "producer, not begun",
             Content::Piped(_) => "producer",
         };

@@ -1,6 +1,6 @@
 //! Files as responses, with conditional requests and ranges, by a tag made of size and time of change.
 //!
-//! A small file is read at once; a larger one is read while it is sent.
+//! A small file is read at once; a larger one is read while it is sent ([`part`](super::part)).
 
 use std::ffi::OsStr;
 use std::fs::{File, Metadata};
@@ -16,6 +16,7 @@ use http::{HeaderValue, Method, StatusCode, header};
 use rustix::io::Errno;
 
 use super::conditional::{Validators, Verdict, judge};
+use super::part::Part;
 use super::response;
 use super::{Body, HttpError, IntoResponse, Response, ResponseExt};
 
@@ -138,11 +139,7 @@ impl Opened {
             self.file.read_exact_at(&mut bytes, range.start)?;
             return Ok(Bytes::from(bytes).into());
         }
-        let part = Part {
-            file: self.file.try_clone()?,
-            range,
-        };
-        Ok(Body::from_reader(part).with_length(length))
+        Ok(Body::from_file(Part::new(self.file.try_clone()?, range)))
     }
 
     /// A response of one part as it is, or of several in an envelope.
@@ -171,10 +168,7 @@ impl Opened {
                 content_range(range)
             );
             length += head.len() as u64 + (range.end - range.start);
-            let part = Part {
-                file: self.file.try_clone()?,
-                range: range.clone(),
-            };
+            let part = Part::new(self.file.try_clone()?, range.clone());
             envelope = Box::new(envelope.chain(io::Cursor::new(head)).chain(part));
         }
         let end = format!("\r\n--{boundary}--\r\n");
@@ -182,22 +176,6 @@ impl Opened {
         let body = Body::from_reader(envelope.chain(io::Cursor::new(end))).with_length(length);
         let content_type = format!("multipart/byteranges; boundary={boundary}");
         Ok(Response::new(body).with_header(header::CONTENT_TYPE, content_type))
-    }
-}
-
-/// Reads a part of a file, wherever others that have it open are.
-struct Part {
-    file: File,
-    range: Range<u64>,
-}
-
-impl Read for Part {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let left = usize::try_from(self.range.end - self.range.start).unwrap_or(usize::MAX);
-        let room = out.len().min(left);
-        let length = self.file.read_at(&mut out[..room], self.range.start)?;
-        self.range.start += length as u64;
-        Ok(length)
     }
 }
 

@@ -17,7 +17,7 @@
 //! | `websocket` | WebSockets |
 //! | `ambient`, `thread` | what a handler finds around it, and threads that inherit it |
 //! | `wait` | how a plain function waits for a future |
-//! | `file`, `directory`, `conditional` | files as responses |
+//! | `file`, `part`, `directory`, `conditional` | files as responses |
 
 mod ambient;
 mod body;
@@ -29,6 +29,7 @@ mod extensions;
 mod file;
 mod handler;
 mod parameters;
+mod part;
 mod producer;
 pub mod response;
 mod router;

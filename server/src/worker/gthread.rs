@@ -1,7 +1,8 @@
 //! Handlers on a pool of OS threads.
 //!
-//! A thread is held from the handler's call until the last of its response's content is made. Connections hold none: while a
-//! client thinks, or sends its request slowly, they are the event loop's.
+//! A thread is held from the handler's call until the last of its response's content is made: while a reader or a writer closure
+//! makes it, or a service streams it, a client that takes its time holds the thread, until `--write-timeout` at the latest. Bytes and
+//! files are sent by the event loop and hold none, nor do connections, while a client thinks or sends its request slowly.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

@@ -182,6 +182,40 @@ fn green_accepts_no_more_than_worker_connections() {
     assert_eq!(third.receive().status, 200);
 }
 
+/// Nobody leaves, and no time-out comes to help.
+#[test]
+fn the_connection_that_is_idle_for_longest_makes_room_for_a_newcomer() {
+    for class in ["gthread", "green", "async"] {
+        let server = Server::start(&[
+            "-k",
+            class,
+            "--app",
+            "plain",
+            "--worker-connections",
+            "2",
+            "--keep-alive",
+            "600",
+            "--header-timeout",
+            "600",
+        ]);
+        let mut first = Client::connect(&server);
+        assert_eq!(first.get().status, 200);
+        let mut second = Client::connect(&server);
+        assert_eq!(second.get().status, 200);
+        let mut third = Client::connect(&server);
+        assert_eq!(third.get().status, 200, "{class}");
+        first.expect_end();
+        assert_eq!(second.get().status, 200, "{class}");
+        // A head that has begun keeps its place.
+        second.send("GET / HTTP/1.1\r\n");
+        let mut fourth = Client::connect(&server);
+        assert_eq!(fourth.get().status, 200, "{class}");
+        third.expect_end();
+        second.send("Host: test\r\n\r\n");
+        assert_eq!(second.receive().status, 200, "{class}");
+    }
+}
+
 /// The pool has one thread, and nobody leaves.
 #[test]
 fn gthread_holds_no_thread_for_clients_that_do_not_read_a_file() {

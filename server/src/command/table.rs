@@ -267,7 +267,8 @@ pub(crate) const TABLE: &[Setting] = &[
     row!(
         "worker-connections", Workers, Number<usize, 1>, worker_connections,
         "Connections open at once in a worker",
-        "Further ones wait in the kernel's queue until others close."
+        "Further ones wait in the kernel's queue until others close. While one waits there, the connection that has been idle for \
+         longest is closed, if that is a second or more."
     ),
     row!(
         "stack-size", Workers, Bytes<usize>, stack_size,

@@ -12,6 +12,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
+use std::time::Duration;
 
 use http::StatusCode;
 use hyper::body::Incoming;
@@ -22,6 +23,10 @@ use super::exchange::Exchange;
 use super::refusal::Refusal;
 use super::stream::Socket;
 use crate::observe::{Observer, OpenConnection};
+
+/// How long a connection has been idle before it makes room for another one. A client that thinks for less has perhaps just sent
+/// its next request.
+const LEAST_IDLE: Duration = Duration::from_secs(1);
 
 /// The connections of one worker.
 pub(crate) struct Registry {
@@ -92,17 +97,26 @@ impl Registry {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Waits until one more connection may be accepted.
-    pub(crate) async fn until_room(&self) {
-        if self.open() >= self.most {
-            self.observer.accept_paused();
-        }
-        while self.open() >= self.most {
-            let ended = self.ended.notified();
-            if self.open() < self.most {
-                return;
+    /// Whether one more connection may be accepted.
+    pub(crate) fn has_room(&self) -> bool {
+        self.open() < self.most
+    }
+
+    /// Ends the connection that has been idle for longest, unless a request may be on its way on it.
+    pub(crate) fn end_longest_idle(&self) {
+        let now = self.clock.turn();
+        let mut longest = None;
+        self.for_each(|connection| {
+            let since = connection.quiet_since();
+            if connection.is_idle()
+                && now.since(since) >= LEAST_IDLE
+                && longest.as_ref().is_none_or(|(other, _)| since < *other)
+            {
+                longest = Some((since, Arc::clone(connection)));
             }
-            ended.await;
+        });
+        if let Some((_, connection)) = longest {
+            connection.order_end(now);
         }
     }
 
@@ -518,6 +532,17 @@ impl Connection {
     /// Whether it has exchanges under way.
     pub(super) fn is_busy(&self) -> bool {
         self.under_way() > 0
+    }
+
+    /// Whether a request was answered and no other one has begun; and it is not to end already.
+    fn is_idle(&self) -> bool {
+        let is_quiet =
+            || self.received.load(Ordering::Relaxed) == self.mark.load(Ordering::Relaxed);
+        !self.is_busy()
+            && !self.is_fresh()
+            && !self.is_upgraded()
+            && !self.is_to_end()
+            && (self.is_http2() || is_quiet())
     }
 
     pub(super) fn is_http2(&self) -> bool {

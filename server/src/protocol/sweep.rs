@@ -11,7 +11,7 @@
 //! | a handler | `request_timeout` | its waits are cancelled, 503 |
 //! | a handler whose client has gone | [`UNWATCHED`] | its waits are cancelled |
 //! | a client that takes nothing | `write_timeout` | the connection is reset |
-//! | between two requests | `keep_alive`; [`GRACE`] in a drain | the connection is closed |
+//! | between two requests | `keep_alive`; [`GRACE`] in a drain; until a newcomer needs its place | the connection is closed |
 
 use std::net::Shutdown;
 use std::sync::Arc;
@@ -97,7 +97,7 @@ fn look_at_quiet(
     } else {
         timeouts.keep_alive
     };
-    let is_over = now.since(connection.quiet_since()) >= patience;
+    let is_over = connection.is_to_end() || now.since(connection.quiet_since()) >= patience;
     if is_over || draining.is_some_and(|began| now.since(began) >= GRACE) {
         let ordered = connection.order_end(now);
         // What was sent last may still be on its way to a client that is slow.

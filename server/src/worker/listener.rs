@@ -5,7 +5,8 @@
 //! [`AT_A_TIME`] connections in one turn, about as many as others are polled until its next one, and then lets them have theirs.
 //!
 //! It stops taking when as many connections are open as may be, and when there is no descriptor for another one; the kernel
-//! keeps newcomers for that time, none is turned away. A descriptor is there again when a connection ends.
+//! keeps newcomers for that time, none is turned away. A descriptor is there again when a connection ends. While a newcomer waits for
+//! a place, the connection that has been idle for longest is ended.
 
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
@@ -17,6 +18,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use greenpatch::future::{AsyncFd, sleep};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 
@@ -34,6 +36,9 @@ const AT_A_TIME: usize = 16;
 /// kernel had begun to let in.
 const LAST_LOOKS: u32 = 5;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
+
+/// How often to look whether a newcomer waits for a place.
+const BETWEEN_CHECKS: Duration = Duration::from_millis(100);
 
 /// How long to wait for a connection to end after an accept has failed, before it is tried again.
 const PAUSE: Duration = Duration::from_millis(500);
@@ -132,6 +137,15 @@ enum Acceptor {
     Unix(AsyncFd<UnixListener>),
 }
 
+impl AsFd for Acceptor {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Acceptor::Tcp(listener) => listener.get_ref().as_fd(),
+            Acceptor::Unix(listener) => listener.get_ref().as_fd(),
+        }
+    }
+}
+
 impl Acceptor {
     fn new(listener: Listener) -> io::Result<Acceptor> {
         Ok(match listener {
@@ -216,7 +230,10 @@ pub(super) async fn accept_until_stopped(
     let mut taken = 0;
     loop {
         let next = async {
-            registry.until_room().await;
+            if !registry.has_room() {
+                observer.accept_paused();
+                until_room(&acceptor, &registry).await;
+            }
             acceptor.accept().await
         };
         let Some(accepted) = before(stop.until_stopping(), next).await else {
@@ -264,6 +281,27 @@ pub(super) async fn accept_until_stopped(
         }
         room -= 1;
     }
+}
+
+/// Waits until one more connection may be accepted, and makes room for somebody who waits for that.
+async fn until_room(listener: &impl AsFd, registry: &Registry) {
+    loop {
+        // From before the look, so that no end is missed.
+        let ended = registry.until_ended();
+        if registry.has_room() {
+            return;
+        }
+        if somebody_waits(listener) {
+            registry.end_longest_idle();
+        }
+        before(ended, sleep(BETWEEN_CHECKS)).await;
+    }
+}
+
+/// Whether the kernel has a connection to be accepted.
+fn somebody_waits(listener: &impl AsFd) -> bool {
+    let mut polled = [PollFd::new(listener, PollFlags::IN)];
+    poll(&mut polled, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
 }
 
 /// Whether a failed accept says something of that connection alone.

@@ -39,6 +39,7 @@ mod wait;
 #[cfg(feature = "websocket")]
 pub mod websocket;
 
+pub use crate::protocol::farewell::Farewell;
 pub(crate) use ambient::{Ambient, inherit};
 pub use body::{Body, BoxError};
 pub use directory::Directory;

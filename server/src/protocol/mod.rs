@@ -9,12 +9,14 @@
 //! | `service`, `received`, `exchange`, `piece` | one request, its content and its response |
 //! | `scan`, `strict`, `forwarded` | what a request must be, before and after hyper has read it, and what a proxy says of it |
 //! | `refusal` | answers without a handler |
+//! | `farewell` | the end of upgraded connections |
 //! | `registry`, `clock`, `sweep` | all connections, and what becomes of those that take too long |
 
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod entry;
 pub(crate) mod exchange;
+pub(crate) mod farewell;
 pub(crate) mod forwarded;
 mod io;
 mod piece;

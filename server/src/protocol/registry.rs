@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use super::clock::{AtomicMoment, Clock, Moment};
 use super::exchange::Exchange;
+use super::farewell::Farewell;
 use super::refusal::Refusal;
 use super::stream::Socket;
 use crate::observe::{Observer, OpenConnection};
@@ -150,15 +151,19 @@ impl Registry {
         self.draining.get_or_set(now);
         for place in 0.. {
             let places = self.lock();
-            match places.taken.get(place) {
-                None => return,
-                // HTTP/2 says so at once; HTTP/1 with its next response.
-                Some(Some(connection)) if connection.is_http2() => {
-                    let connection = Arc::clone(connection);
-                    drop(places);
-                    connection.order_end(now);
-                }
-                Some(_) => {}
+            let Some(connection) = places.taken.get(place).cloned() else {
+                return;
+            };
+            drop(places);
+            let Some(connection) = connection else {
+                continue;
+            };
+            // HTTP/2 says so at once; HTTP/1 with its next response; who serves an upgraded connection in his own way.
+            if connection.is_http2() {
+                connection.order_end(now);
+            }
+            if let Some(farewell) = connection.farewell() {
+                farewell.say();
             }
         }
     }
@@ -287,6 +292,8 @@ struct Exchanges {
     spare: Option<Arc<Exchange>>,
     /// What a handler has left of the content of a request.
     leftover: Option<Incoming>,
+    /// Of a connection that may be upgraded.
+    farewell: Option<Farewell>,
 }
 
 impl Connection {
@@ -504,6 +511,15 @@ impl Connection {
         self.lock().leftover = Some(content);
         self.has_leftover.store(true, Ordering::Relaxed);
         self.wake();
+    }
+
+    /// Says what is to be said to the client when the drain begins, if the connection is upgraded.
+    pub(super) fn set_farewell(&self, farewell: Farewell) {
+        self.lock().farewell = Some(farewell);
+    }
+
+    fn farewell(&self) -> Option<Farewell> {
+        self.lock().farewell.clone()
     }
 
     /// From now on hyper is only in between.

@@ -14,8 +14,10 @@ use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
 
 use super::exchange::Exchange;
+use super::farewell::Farewell;
 use super::forwarded::Forwarders;
 use super::piece::Piece;
 use super::received::Received;
@@ -176,6 +178,15 @@ impl<A: Application, P: Place> Service<A, P> {
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             head.extensions.insert(tls.clone());
+        }
+        if head.extensions.get::<OnUpgrade>().is_some() {
+            let farewell = Farewell::default();
+            self.connection.set_farewell(farewell.clone());
+            // The drain begins before it looks for those that are there.
+            if self.common.registry.draining().is_some() {
+                farewell.say();
+            }
+            head.extensions.insert(farewell);
         }
     }
 

@@ -16,7 +16,8 @@
 //! }
 //! ```
 //!
-//! Pings are answered, and closing is agreed upon with the client, without any doing of the function's.
+//! Pings are answered, and closing is agreed upon with the client, without any doing of the function's. When the worker is to stop, it
+//! tells the client with code 1001; sending fails from then on, and reading ends when the client agrees.
 
 mod shared;
 mod socket;
@@ -37,7 +38,7 @@ pub use tungstenite::{Error, Message, protocol::CloseFrame};
 
 use super::thread::spawn;
 use super::wait::wait_for;
-use super::{HttpError, IntoResponse, Request, Response, ResponseExt};
+use super::{Farewell, HttpError, IntoResponse, Request, Response, ResponseExt};
 
 /// Answers a request by switching its connection to a WebSocket, which `serve` then serves.
 ///
@@ -118,6 +119,7 @@ impl Upgrade {
         let Some(upgrade) = request.extensions_mut().remove::<OnUpgrade>() else {
             return refuse(Refusal::NoUpgrade);
         };
+        let farewell = request.extensions_mut().remove::<Farewell>();
         let (parts, _) = request.into_parts();
         let request = http::Request::from_parts(parts, ());
         let response = match create_response(&request) {
@@ -134,7 +136,7 @@ impl Upgrade {
         }
         let config = self.config;
         let spawned = spawn("websocket", move || match wait_for(None, upgrade) {
-            Ok(Ok(upgraded)) => socket::serve(upgraded, config, protocol, serve),
+            Ok(Ok(upgraded)) => socket::serve(upgraded, config, protocol, farewell, serve),
             Ok(Err(error)) => {
                 tracing::debug!("connection was not switched to a WebSocket: {error}")
             }

@@ -15,6 +15,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Error, Message};
 
+use super::super::Farewell;
 use super::super::wait::wait_for;
 use super::shared::Shared;
 
@@ -193,6 +194,7 @@ pub(super) fn serve<F>(
     stream: Upgraded,
     config: WebSocketConfig,
     protocol: Option<String>,
+    farewell: Option<Farewell>,
     serve: F,
 ) where
     F: FnOnce(&WebSocket) -> Result<(), Error>,
@@ -206,10 +208,24 @@ pub(super) fn serve<F>(
         reading: Mutex::new(()),
         protocol,
     };
+    if let Some(farewell) = farewell {
+        let sending = Arc::downgrade(&socket.sender.0);
+        farewell.prepare(move || {
+            if let Some(sending) = sending.upgrade() {
+                // A socket that is closed already needs no farewell.
+                let _ = sending.shared.begin_close(Some(CloseFrame {
+                    code: CloseCode::Away,
+                    reason: "the server stops".into(),
+                }));
+            }
+        });
+    }
     // What a panic leaves half done is dropped, or is the application's own affair.
     let code = match catch_unwind(AssertUnwindSafe(|| serve(&socket))) {
         Ok(Ok(())) => CloseCode::Normal,
         Ok(Err(error)) if has_left(&error) => return,
+        // It was closed by the worker's farewell, or by another of the function's threads.
+        Ok(Err(Error::Protocol(ProtocolError::SendAfterClosing))) => CloseCode::Normal,
         Ok(Err(error)) => {
             tracing::error!("WebSocket ended: {error}");
             CloseCode::Error

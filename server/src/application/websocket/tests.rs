@@ -15,6 +15,8 @@ use tungstenite::{Message, WebSocket as Client};
 
 use super::super::{Body, Request, Response};
 use super::*;
+use crate::settings::Settings;
+use crate::{Server, WorkerClass};
 
 /// Serves one connection with `answer`, and gives the client's end of it.
 fn connect(answer: impl Fn(Request) -> Response + Send + 'static) -> TcpStream {
@@ -294,4 +296,28 @@ fn a_request_that_is_no_websocket_is_refused() {
     assert!(answer.contains("\r\nallow: get\r\n"), "{answer}");
     let answer = answer_to(&right.replace("==", "="));
     assert!(answer.starts_with("http/1.1 400 "), "{answer}");
+}
+
+/// The graceful time-out is longer than the test's patience.
+#[test]
+fn a_worker_that_stops_tells_its_clients_and_does_not_wait_for_more() {
+    for class in WorkerClass::ALL {
+        let mut settings = Settings {
+            worker_class: class,
+            ..Settings::default()
+        };
+        settings.timeouts.graceful = Duration::from_secs(600);
+        let server = Server::bind("127.0.0.1:0", settings).unwrap();
+        let (address, stop) = (server.local_addr(), server.stop_handle());
+        let serving = thread::spawn(move || server.serve(|request| upgrade(request, echo)));
+        let stream = TcpStream::connect(address).unwrap();
+        let mut client = tungstenite::client("ws://test/", stream).unwrap().0;
+        client.send(Message::from("hello")).unwrap();
+        assert_eq!(client.read().unwrap(), Message::from("hello"));
+        stop.stop();
+        assert_eq!(closed_with(&mut client), CloseCode::Away, "{class}");
+        // The library's answer to the close frame.
+        assert!(matches!(client.read(), Err(Error::ConnectionClosed)));
+        serving.join().unwrap().unwrap();
+    }
 }

@@ -135,6 +135,16 @@ pub(crate) fn warnings(settings: &Settings, origins: &[Origin]) -> Vec<String> {
     if !settings.process.reload && !settings.process.reload_extra_files.is_empty() {
         idle("reload-extra-file", "reload is not set");
     }
+    if class == WorkerClass::Sync
+        && settings.timeouts.request.is_some()
+        && settings.effective_patch().is_empty()
+    {
+        let from = origin(origins, "request-timeout");
+        warnings.push(format!(
+            "request_timeout ({from}) cuts no handler off that blocks: in worker class sync nobody else can look at the time; \
+             use -k green or -k gthread for it"
+        ));
+    }
     warnings
 }
 
@@ -186,6 +196,24 @@ mod tests {
         let faults = faults_of("client_certs = 'required'");
         assert_eq!(faults.len(), 2, "{faults:?}");
         assert!(faults[0].contains("ca_certs") && faults[1].contains("certfile"));
+    }
+
+    #[test]
+    fn a_class_that_cannot_keep_the_time_of_handlers_says_so() {
+        let warnings = |text: &str| {
+            let settings = Settings::from_toml(text, "a.toml").expect("it is right");
+            super::warnings(&settings, &vec![Origin::Default; table::TABLE.len()])
+        };
+        let [warning] = &warnings("request_timeout = 5")[..] else {
+            panic!("one is expected");
+        };
+        assert!(warning.starts_with("request_timeout (default) cuts no handler off that blocks"));
+        for class in ["green", "gthread", "async"] {
+            let text = format!("request_timeout = 5\nworker_class = '{class}'");
+            assert_eq!(warnings(&text), [""; 0], "{class}");
+        }
+        let patched = "request_timeout = 5\npatch = 'all'";
+        assert_eq!(warnings(patched), [""; 0]);
     }
 
     #[test]

@@ -37,7 +37,8 @@ pub struct Settings {
     /// Connections that may be open at once in a worker; further ones wait in the kernel (gunicorn's `worker_connections`, and
     /// its default).
     pub worker_connections: usize,
-    /// Bytes of stack of a thread that runs handlers; `None` is the runtime's own default.
+    /// Bytes of stack of a thread that runs handlers, by default as many as std's threads have: what runs on one of those runs here.
+    /// `None` is the runtime's own default.
     pub stack_size: Option<usize>,
     /// Which blocking calls yield; `None` leaves it to the class, see [`Settings::effective_patch`].
     pub patch: Option<Patch>,
@@ -75,7 +76,7 @@ impl Default for Settings {
             threads: NonZeroUsize::MIN,
             green_workers: NonZeroUsize::MIN,
             worker_connections: 1000,
-            stack_size: None,
+            stack_size: Some(2 * 1024 * 1024),
             patch: None,
             half_close: false,
             http2_streams: 200,

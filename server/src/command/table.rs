@@ -273,9 +273,9 @@ pub(crate) const TABLE: &[Setting] = &[
     row!(
         "stack-size", Workers, Bytes<usize>, stack_size,
         "Bytes of stack of the threads that run handlers",
-        "A stack takes memory only as far as it is used. 0 is the default."
-    )
-    .unset("the runtime's"),
+        "As many as std's threads have. A stack takes memory only as far as it is used, and 4 KiB of the kernel's beside it if it may \
+         have more than 256K. 0 is what green threads have by themselves, 256K."
+    ),
     row!(
         "patch", Workers, Families, patch,
         "Which blocking calls yield: `all`, `none`, or a list of `time`, `socket`, `select`, `lock`, `thread`, `os`, `dns`, `process`",
@@ -308,7 +308,9 @@ pub(crate) const TABLE: &[Setting] = &[
     row!(
         "request-timeout", Times, TimeLimit, timeouts.request,
         "How long a handler may take before its request is answered 503; 0 is for ever",
-        "What it waits for is cancelled: the call that waits fails. A response that has begun is not cut off."
+        "What it waits for is cancelled: the call that waits fails. A response that has begun is not cut off. Where handlers run on the \
+         event loop unpatched (classes `sync` and `async`), one that blocks is not cut off either: only `--timeout` ends that, and the \
+         worker with it. In class `gthread` its client is answered, and it keeps its thread until it is done."
     ),
     row!(
         "keep-alive", Times, Time, timeouts.keep_alive,

@@ -18,7 +18,7 @@ use std::time::Duration;
 use fleet::{Fleet, is_alive, program, send, serve};
 use harness::{Directory, eventually};
 use load::Load;
-use rustix::process::{Signal, getuid};
+use rustix::process::{Signal, geteuid, getuid};
 
 /// How often a test under load is repeated.
 const ROUNDS: usize = if cfg!(debug_assertions) { 2 } else { 10 };
@@ -767,4 +767,32 @@ fn status_from(mut stream: impl Read) -> u16 {
         .nth(1)
         .and_then(|status| status.parse().ok())
         .unwrap_or(0)
+}
+
+/// In a container it is process 1, and gets the processes that others have left, in whichever group they are.
+#[test]
+fn as_process_1_it_collects_processes_that_it_has_not_started() {
+    let script = "setsid sleep 0.1 & exec \"$0\" serve --bind 127.0.0.1:0 plain";
+    let mut command = Command::new("unshare");
+    if !geteuid().is_root() {
+        command.args(["--user", "--map-root-user"]);
+    }
+    command
+        .args(["--pid", "--fork", "--kill-child", "--mount-proc"])
+        .args(["sh", "-c", script, env!("CARGO_BIN_EXE_greenpatch")]);
+    let fleet = Fleet::run(command);
+    let children = |parent: u32| {
+        let path = format!("/proc/{parent}/task/{parent}/children");
+        let children = fs::read_to_string(path).expect("it lives");
+        let children = children.split_whitespace();
+        children
+            .map(|pid| pid.parse().expect("a number"))
+            .collect::<Vec<u32>>()
+    };
+    let master = children(fleet.master())[0];
+    let is_sleep = |pid: &u32| {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm"));
+        name.is_ok_and(|name| name == "sleep\n" || name == "setsid\n")
+    };
+    fleet.wait_until(|_| (!children(master).iter().any(is_sleep)).then_some(()));
 }

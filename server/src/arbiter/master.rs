@@ -27,7 +27,7 @@ use std::rc::Rc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{WaitOptions, getpid, waitpid};
+use rustix::process::{WaitOptions, getpid, wait};
 use signal_hook::consts::{
     SIGCHLD, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTTIN, SIGTTOU, SIGUSR1, SIGUSR2, SIGWINCH,
 };
@@ -683,7 +683,7 @@ impl Error for DirectoryError {
 fn reap_orphans() -> HashMap<u32, ExitStatus> {
     let mut ended = HashMap::new();
     if getpid().is_init() {
-        while let Ok(Some((pid, status))) = waitpid(None, WaitOptions::NOHANG) {
+        while let Ok(Some((pid, status))) = wait(WaitOptions::NOHANG) {
             let pid = pid.as_raw_pid().unsigned_abs();
             ended.insert(pid, ExitStatus::from_raw(status.as_raw()));
         }

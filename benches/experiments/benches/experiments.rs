@@ -1,0 +1,7 @@
+//! The seeds' experiments; see the package's README.md.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    greenpatch_experiments::main()
+}

@@ -9,10 +9,8 @@
 
 use std::cell::RefCell;
 use std::fmt;
-use std::future::poll_fn;
 use std::hash::{BuildHasher, RandomState};
 use std::marker::PhantomData;
-use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -85,16 +83,6 @@ impl RequestId {
             previous,
             stays_on_its_thread: PhantomData,
         }
-    }
-
-    /// Polls the future with this as the [current](RequestId::current) one.
-    pub(crate) async fn within<F: Future>(&self, future: F) -> F::Output {
-        let mut future = pin!(future);
-        poll_fn(|context| {
-            let _entered = self.enter();
-            future.as_mut().poll(context)
-        })
-        .await
     }
 
     /// The client's, if it has sent one that is sound.

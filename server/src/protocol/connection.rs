@@ -129,7 +129,7 @@ pub(crate) async fn serve<A, P, E>(
     });
     match known {
         Ok(Some(false)) => {
-            let answer = service_fn(move |request| Arc::clone(&service).answer(request));
+            let answer = service_fn(move |request| service.answer(request));
             let http1 = protocol.http1.serve_connection(watched, answer);
             let mut http1 = pin!(http1.with_upgrades());
             let mut leftover = None;
@@ -156,7 +156,7 @@ pub(crate) async fn serve<A, P, E>(
         Ok(Some(true)) => {
             connection.begin_http2();
             let answer = service_fn(move |request| {
-                let answer = Arc::clone(&service).answer(request);
+                let answer = service.answer(request);
                 Box::pin(answer) as Pin<Box<dyn Future<Output = _> + Send>>
             });
             let mut http2 = Box::pin(protocol.http2.serve_connection(watched, answer));

@@ -6,12 +6,13 @@
 //! | `entry`, `proxy`, `tls` | from the accepted socket to the first byte of HTTP |
 //! | `stream`, `io`, `watched` | what hyper reads and writes |
 //! | `connection` | a connection's future |
-//! | `service`, `received`, `exchange`, `piece` | one request, its content and its response |
+//! | `service`, `answer`, `received`, `exchange`, `piece` | one request, its content and its response |
 //! | `scan`, `strict`, `forwarded` | what a request must be, before and after hyper has read it, and what a proxy says of it |
 //! | `refusal` | answers without a handler |
 //! | `farewell` | the end of upgraded connections |
 //! | `registry`, `clock`, `sweep` | all connections, and what becomes of those that take too long |
 
+mod answer;
 pub(crate) mod clock;
 pub(crate) mod connection;
 pub(crate) mod entry;

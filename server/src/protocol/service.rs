@@ -1,21 +1,21 @@
 //! From a request as hyper gives it to the response that it sends: the checks before the handler, and what becomes of its answer.
+//! What is between the two is waited for by an [`Answer`].
 //!
 //! Where the handler runs is the worker class's affair ([`Place`]).
 
-use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_LENGTH, HeaderValue, SERVER, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, Method, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
+use super::answer::{Answer, Collecting, Step};
 use super::exchange::Exchange;
 use super::farewell::Farewell;
 use super::forwarded::Forwarders;
@@ -34,24 +34,36 @@ use crate::settings::Settings;
 
 /// Where handlers run.
 pub(crate) trait Place: Send + Sync + 'static {
+    /// What a handler's answer is waited for by.
+    type Handling<A: Application>: Handling;
+
     /// Up to which length a request's content is waited for before the handler is called; 0 if the handler gets it as it comes.
     fn collects(&self, blocks: bool) -> u64;
 
-    /// Lets the application answer a request. `is_streamed` says that its content comes in only while the connection's task is
+    /// Has the application answer a request. `is_streamed` says that its content comes in only while the connection's task is
     /// polled, so that the handler must not block in there.
-    ///
-    /// # Errors
-    /// What to answer if there is no response; what then went wrong was on our side.
-    fn answer<A: Application>(
+    fn handle<A: Application>(
         &self,
         application: &A,
         request: Request,
+        id: RequestId,
         exchange: &Arc<Exchange>,
         is_streamed: bool,
-    ) -> impl Future<Output = Result<Response, Refusal>> + Send;
+    ) -> Self::Handling<A>;
 
     /// Whether polling a response's content may block for long.
     fn may_block(&self) -> bool;
+}
+
+/// A handler's answer on its way.
+pub(crate) trait Handling: Send + 'static {
+    /// # Errors
+    /// What to answer if there is no response; what then went wrong was on our side.
+    fn poll(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        exchange: &Exchange,
+    ) -> Poll<Result<Response, Refusal>>;
 }
 
 /// What the connections of a worker have in common.
@@ -78,13 +90,10 @@ pub(super) struct Service<A, P> {
 }
 
 impl<A: Application, P: Place> Service<A, P> {
-    /// Answers one request.
-    pub(super) async fn answer(
-        self: Arc<Self>,
-        request: http::Request<Incoming>,
-    ) -> Result<http::Response<Sending>, Infallible> {
+    /// Begins to answer a request. This does not block.
+    pub(super) fn answer(self: &Arc<Self>, request: http::Request<Incoming>) -> Answer<A, P> {
         let seen = self.common.observer.request(&request, self.peer.address());
-        let mut under_way = UnderWay::begin(&self.connection, &self.common.registry, seen);
+        let under_way = UnderWay::begin(&self.connection, &self.common.registry, seen);
         let (version, is_head) = (request.version(), request.method() == Method::HEAD);
         // Otherwise hyper says it.
         if version == Version::HTTP_10
@@ -92,65 +101,61 @@ impl<A: Application, P: Place> Service<A, P> {
         {
             self.connection.close_after_response();
         }
-        let id = under_way.seen.id().clone();
-        let response = match self.handle(request, &under_way.exchange, id).await {
-            Ok(response) => response,
-            Err(refusal) => {
-                self.connection.linger();
-                self.connection.close_after_response();
-                refusal.to_response()
-            }
-        };
-        under_way.exchange.answer();
-        under_way.seen.queued(under_way.exchange.queued());
-        Ok(self.finish(response, version, is_head, under_way))
+        let step = self.begin(request, &under_way);
+        let step = step.unwrap_or_else(|refusal| Step::Refused { refusal });
+        Answer::new(Arc::clone(self), step, under_way, version, is_head)
     }
 
-    async fn handle(
+    /// Looks at a request, and has it handled if all of it is there or need not be waited for.
+    fn begin(
         &self,
         request: http::Request<Incoming>,
-        exchange: &Arc<Exchange>,
-        id: RequestId,
-    ) -> Result<Response, Refusal> {
+        under_way: &UnderWay,
+    ) -> Result<Step<P::Handling<A>>, Refusal> {
         let Settings { limits, .. } = &*self.common.settings;
         let (mut head, incoming) = request.into_parts();
         self.check_under_way()?;
         let length = incoming.size_hint().exact();
         strict::check(&head, length, limits)?;
-        let place = &self.common.place;
-        let mut is_streamed = false;
-        let body = if incoming.is_end_stream() {
-            Body::empty()
-        } else {
-            let expects_continue = strict::expects_continue(&head);
-            let content = Received::new(
-                incoming,
-                Arc::clone(exchange),
-                Arc::clone(&self.connection),
-                Arc::clone(&self.common.registry),
-                limits.request_body,
-                expects_continue,
-            );
-            let most = place.collects(A::BLOCKS);
-            if !expects_continue && length.is_some_and(|length| length <= most) {
-                collect(content, length, exchange).await?
-            } else {
-                is_streamed = head.version < Version::HTTP_2;
-                Body::from(content)
-            }
-        };
         self.tell_origin(&mut head);
-        head.extensions.insert(id);
-        let request = Request::from_parts(head, body);
-        let response = place
-            .answer(&self.application, request, exchange, is_streamed)
-            .await;
-        // Whatever the handler made of content that was not as it must be.
-        match exchange.fault() {
-            Some(fault) => Err(fault),
-            // What fails on our side is no reason to end the connection.
-            None => Ok(response.unwrap_or_else(|failure| failure.to_response())),
+        head.extensions.insert(under_way.seen.id().clone());
+        if incoming.is_end_stream() {
+            let request = Request::from_parts(head, Body::empty());
+            return Ok(self.handle(request, under_way, false));
         }
+        let expects_continue = strict::expects_continue(&head);
+        let content = Received::new(
+            incoming,
+            Arc::clone(&under_way.exchange),
+            Arc::clone(&self.connection),
+            Arc::clone(&self.common.registry),
+            limits.request_body,
+            expects_continue,
+        );
+        let most = self.common.place.collects(A::BLOCKS);
+        match length.filter(|length| !expects_continue && *length <= most) {
+            Some(length) => Ok(Step::Collecting {
+                collecting: Collecting::new(head, content, length as usize),
+            }),
+            None => {
+                let is_streamed = head.version < Version::HTTP_2;
+                let request = Request::from_parts(head, Body::from(content));
+                Ok(self.handle(request, under_way, is_streamed))
+            }
+        }
+    }
+
+    /// Has a request handled.
+    pub(super) fn handle(
+        &self,
+        request: Request,
+        under_way: &UnderWay,
+        is_streamed: bool,
+    ) -> Step<P::Handling<A>> {
+        let UnderWay { exchange, seen, .. } = under_way;
+        let (place, id) = (&self.common.place, seen.id().clone());
+        let handling = place.handle(&self.application, request, id, exchange, is_streamed);
+        Step::Handling { handling }
     }
 
     /// A client has no more streams open than it may, but resets some whose handlers go on for a while
@@ -190,8 +195,25 @@ impl<A: Application, P: Place> Service<A, P> {
         }
     }
 
-    /// Makes a response ready for hyper.
-    fn finish(
+    /// Makes what is answered ready for hyper: a response, or a refusal after which the connection ends.
+    pub(super) fn finish(
+        &self,
+        answer: Result<Response, Refusal>,
+        version: Version,
+        is_head: bool,
+        mut under_way: UnderWay,
+    ) -> http::Response<Sending> {
+        let response = answer.unwrap_or_else(|refusal| {
+            self.connection.linger();
+            self.connection.close_after_response();
+            refusal.to_response()
+        });
+        under_way.exchange.answer();
+        under_way.seen.queued(under_way.exchange.queued());
+        self.send(response, version, is_head, under_way)
+    }
+
+    fn send(
         &self,
         mut response: Response,
         version: Version,
@@ -274,34 +296,6 @@ fn asks_to_keep(fields: &HeaderMap) -> bool {
     has("keep-alive") && !has("close")
 }
 
-/// Waits for content of a known length.
-async fn collect(
-    mut content: Received,
-    length: Option<u64>,
-    exchange: &Exchange,
-) -> Result<Body, Refusal> {
-    let fault = || {
-        let fault = exchange.fault();
-        fault.unwrap_or_else(|| Refusal::malformed("the content is incomplete"))
-    };
-    let Some(first) = content.frame().await else {
-        return Ok(Body::empty());
-    };
-    let first = first.map_err(|_| fault())?.into_data().unwrap_or_default();
-    if length == Some(first.len() as u64) {
-        return Ok(Body::from(first));
-    }
-    let length = usize::try_from(length.unwrap_or_default()).unwrap_or_default();
-    let mut all = BytesMut::with_capacity(length);
-    all.extend_from_slice(&first);
-    while let Some(frame) = content.frame().await {
-        if let Ok(data) = frame.map_err(|_| fault())?.into_data() {
-            all.extend_from_slice(&data);
-        }
-    }
-    Ok(Body::from(all.freeze()))
-}
-
 /// A status that announces another response is no answer: none would follow.
 pub(crate) fn require_final(response: Response, method: &Method) -> Result<Response, Refusal> {
     let status = response.status();
@@ -315,8 +309,8 @@ pub(crate) fn require_final(response: Response, method: &Method) -> Result<Respo
 }
 
 /// An exchange, until its response was given to hyper whole, or will never be.
-struct UnderWay {
-    exchange: Arc<Exchange>,
+pub(super) struct UnderWay {
+    pub(super) exchange: Arc<Exchange>,
     connection: Arc<Connection>,
     registry: Arc<Registry>,
     seen: Observation,
@@ -379,7 +373,8 @@ impl http_body::Body for Sending {
         } = &mut this.under_way;
         exchange.note_asked_for_content(true);
         let polled = {
-            let _entered = seen.enter();
+            // Only a stream is somebody's code, which may log.
+            let _entered = this.body.is_stream().then(|| seen.enter());
             Pin::new(&mut this.body).poll_frame(context)
         };
         if polled.is_ready() {

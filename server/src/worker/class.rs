@@ -1,19 +1,22 @@
 //! The worker classes: where a request's handler runs. Everything else is the same in all of them.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::executor::Context;
-use super::green::{answer_here, answer_on_thread};
+use super::green::answer_on_thread;
 use super::gthread::Pool;
+use super::handling::{Run, Title};
 use super::sync::OneAtATime;
-use crate::application::{Application, Request, Response};
+use crate::application::{Application, Request};
+use crate::observe::RequestId;
 use crate::protocol::exchange::Exchange;
-use crate::protocol::refusal::Refusal;
-use crate::protocol::service::Place;
+use crate::protocol::service::{Handling, Place};
 use crate::settings::Settings;
 
 /// Which kind of worker serves the connections; the names are gunicorn's, except that `green`
@@ -84,6 +87,8 @@ impl Handlers {
 }
 
 impl Place for Handlers {
+    type Handling<A: Application> = Run<A::Future>;
+
     fn collects(&self, blocks: bool) -> u64 {
         match self {
             Handlers::Async if !blocks => 0,
@@ -91,30 +96,43 @@ impl Place for Handlers {
         }
     }
 
-    async fn answer<A: Application>(
+    fn handle<A: Application>(
         &self,
         application: &A,
         request: Request,
+        id: RequestId,
         exchange: &Arc<Exchange>,
         is_streamed: bool,
-    ) -> Result<Response, Refusal> {
-        let (_turn, stack_size, needs_thread) = match self {
-            Handlers::Gthread(pool) => return pool.answer(application, request, exchange).await,
-            Handlers::Green { stack_size } => (None, *stack_size, is_streamed),
-            Handlers::Sync(one) => {
-                let asked = Instant::now();
-                let turn = one.turn().await;
-                exchange.note_queued(asked.elapsed());
-                (turn, None, is_streamed && A::BLOCKS)
+    ) -> Run<A::Future> {
+        let title = Title::of(&request, id);
+        let needs_thread = is_streamed && (A::BLOCKS || matches!(self, Handlers::Green { .. }));
+        let (turn, stack_size) = match self {
+            Handlers::Gthread(pool) => {
+                let (application, exchange) = (application.clone(), Arc::clone(exchange));
+                return Run::elsewhere(pool.answer(application, request, title, exchange));
             }
-            Handlers::Async => (None, None, is_streamed && A::BLOCKS),
+            Handlers::Green { stack_size } => (None, *stack_size),
+            Handlers::Sync(one) => (Some(one.turn()), None),
+            Handlers::Async => (None, None),
         };
-        if needs_thread {
-            // Boxed, so that the many that need none keep their future small.
-            Box::pin(answer_on_thread(application, request, exchange, stack_size)).await
-        } else {
-            answer_here(application, request, exchange).await
+        if turn.is_none() && !needs_thread {
+            return Run::here(title, application.call(request));
         }
+        let (application, exchange) = (application.clone(), Arc::clone(exchange));
+        Run::elsewhere(async move {
+            let asked = Instant::now();
+            let mut _turn = None;
+            if let Some(turn) = turn {
+                _turn = turn.await;
+                exchange.note_queued(asked.elapsed());
+            }
+            if needs_thread {
+                answer_on_thread(application, request, title, exchange, stack_size).await
+            } else {
+                let mut here = pin!(Run::here(title, application.call(request)));
+                poll_fn(|context| here.as_mut().poll(context, &exchange)).await
+            }
+        })
     }
 
     fn may_block(&self) -> bool {

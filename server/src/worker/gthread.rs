@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use super::executor::Context;
 use super::green::{answer_blocking, until_answered};
+use super::handling::Title;
 use crate::application::{Application, Request, Response, Streams};
 use crate::protocol::exchange::Exchange;
 use crate::protocol::refusal::Refusal;
@@ -71,15 +72,15 @@ impl Pool {
     }
 
     /// Answers on the next thread that is free.
-    pub(super) async fn answer<A: Application>(
+    pub(super) fn answer<A: Application>(
         &self,
-        application: &A,
+        application: A,
         request: Request,
-        exchange: &Arc<Exchange>,
-    ) -> Result<Response, Refusal> {
+        title: Title,
+        exchange: Arc<Exchange>,
+    ) -> impl Future<Output = Result<Response, Refusal>> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
-        let application = application.clone();
-        let (asked, waiting) = (Instant::now(), Arc::clone(exchange));
+        let (asked, waiting) = (Instant::now(), Arc::clone(&exchange));
         self.shared.push(Box::new(move || {
             waiting.note_queued(asked.elapsed());
             drop(waiting);
@@ -87,7 +88,7 @@ impl Pool {
             if sender.is_closed() {
                 return;
             }
-            let mut answer = answer_blocking(application, request);
+            let mut answer = answer_blocking(&application, request, &title);
             let content = answer.as_mut().ok().map(Response::body_mut);
             let producer = content.and_then(|content| content.take_producer(Streams::Piped));
             if sender.send(answer).is_ok()
@@ -96,7 +97,7 @@ impl Pool {
                 producer.run();
             }
         }));
-        until_answered(receiver, exchange).await
+        async move { until_answered(receiver, &exchange).await }
     }
 }
 

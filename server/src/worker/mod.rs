@@ -15,7 +15,8 @@
 //! |---|---|
 //! | `executor` | tasks, and the green threads that poll them |
 //! | `class` | the classes |
-//! | `green`, `gthread`, `sync` | how each of them runs a handler |
+//! | `handling` | a handler's answer on its way |
+//! | `green`, `gthread`, `sync` | handlers on threads of their own, on those of a pool, one at a time |
 //! | `listener` | accepting |
 //! | `control` | stopping from outside |
 //! | `timer` | hyper's timer |
@@ -25,6 +26,7 @@ pub(crate) mod control;
 mod executor;
 mod green;
 mod gthread;
+mod handling;
 pub(crate) mod listener;
 mod sync;
 mod timer;

@@ -33,6 +33,9 @@ const LINGER_LONGEST: Duration = Duration::from_secs(30);
 /// How much it may send.
 const LINGER_MOST: u64 = 64 << 20;
 
+/// Up to this length several buffers are sent as one: to copy so little costs less than to tell the kernel of each buffer.
+const GATHERED: usize = 1024;
+
 /// A socket of a connection, as those see it who share it. Every method may be called from any thread, and none blocks.
 pub(crate) struct Socket {
     fd: AsyncFd<socket2::Socket>,
@@ -229,7 +232,18 @@ impl AsyncWrite for Stream {
         context: &mut Context<'_>,
         buffers: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.socket.fd.poll_write_vectored(context, buffers)
+        let length: usize = buffers.iter().map(|buffer| buffer.len()).sum();
+        if buffers.len() < 2 || length > GATHERED {
+            return self.socket.fd.poll_write_vectored(context, buffers);
+        }
+        let mut gathered = [0; GATHERED];
+        let mut rest = &mut gathered[..];
+        for buffer in buffers {
+            let (front, back) = rest.split_at_mut(buffer.len());
+            front.copy_from_slice(buffer);
+            rest = back;
+        }
+        self.socket.fd.poll_write(context, &gathered[..length])
     }
 
     fn is_write_vectored(&self) -> bool {

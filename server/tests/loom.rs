@@ -12,6 +12,11 @@ use loom::thread;
 
 mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicUsize, Ordering, fence};
+
+    pub(crate) fn fence_after_update() {
+        fence(Ordering::SeqCst);
+    }
+
     pub(crate) use loom::sync::{Mutex, MutexGuard};
 }
 #[path = "../src/worker/executor/roster.rs"]

@@ -38,7 +38,7 @@
 //! there are more; that one does the same. So the searching spreads over as many drivers as find work, and a burst of a
 //! thousand wake-ups costs one call at a time.
 
-use super::atomic::{AtomicUsize, Mutex, MutexGuard, Ordering, fence};
+use super::atomic::{AtomicUsize, Mutex, MutexGuard, Ordering, fence, fence_after_update};
 
 /// See the module's page. `D` is what a driver is called by.
 pub(crate) struct Roster<D> {
@@ -81,7 +81,7 @@ impl<D: PartialEq + Clone> Roster<D> {
     #[must_use]
     pub(crate) fn leave(&self) -> bool {
         let before = self.searching.fetch_sub(1, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        fence_after_update();
         before == 1
     }
 
@@ -102,7 +102,7 @@ impl<D: PartialEq + Clone> Roster<D> {
     /// The caller, which polled, searches again; or one that was to be made could not be (then with [`leave`](Self::leave)).
     pub(crate) fn join(&self) {
         self.searching.fetch_add(1, Ordering::SeqCst);
-        fence(Ordering::SeqCst);
+        fence_after_update();
     }
 
     /// The caller, which searched, rests from now on, if fewer than `most` do. Otherwise it ends: it has left the search all the same.

@@ -85,9 +85,11 @@ impl Exchange {
         }
     }
 
-    /// As if it were new.
+    /// As if it were new, but for where a handler ran last: that piece of work is over.
     pub(super) fn renew(&mut self, now: Moment) {
+        let runner = self.lock().runner.take();
         *self = Exchange::new(now);
+        self.lock().runner = runner.filter(|runner| matches!(runner, Runner::Piece(..)));
     }
 
     /// Whether the client is to be told that the handler took too long.
@@ -134,24 +136,28 @@ impl Exchange {
     }
 
     /// The handler runs on this driver until the guard is dropped.
-    pub(crate) fn run_by(&self, work: Arc<Cancellable>) -> RunsHere {
-        let runner = Runner::Piece(Arc::clone(&work), work.begin());
-        self.set_runner(runner);
+    pub(crate) fn run_by<'a>(&self, work: &'a Arc<Cancellable>) -> RunsHere<'a> {
+        let piece = work.begin();
+        let mut seldom = self.lock();
+        // Cancelled before it began to run.
+        if self.is_cancelled.load(Ordering::Relaxed) {
+            work.cancel(piece);
+        }
+        match &mut seldom.runner {
+            Some(Runner::Piece(last, number)) if Arc::ptr_eq(last, work) => *number = piece,
+            runner => *runner = Some(Runner::Piece(Arc::clone(work), piece)),
+        }
         RunsHere(work)
     }
 
     /// The handler runs on a green thread of its own.
     pub(crate) fn run_on(&self, thread: Thread) {
-        self.set_runner(Runner::Thread(thread));
-    }
-
-    fn set_runner(&self, runner: Runner) {
         let mut seldom = self.lock();
         // Cancelled before it began to run.
         if self.is_cancelled.load(Ordering::Relaxed) {
-            runner.cancel();
+            thread.cancel();
         }
-        seldom.runner = Some(runner);
+        seldom.runner = Some(Runner::Thread(thread));
     }
 
     /// Ends what the handler waits for, now and from now on. False if that was done before.
@@ -262,9 +268,9 @@ impl Exchange {
 }
 
 /// A handler is being polled on a driver. Who cancels it afterwards finds that piece of work over.
-pub(crate) struct RunsHere(Arc<Cancellable>);
+pub(crate) struct RunsHere<'a>(&'a Cancellable);
 
-impl Drop for RunsHere {
+impl Drop for RunsHere<'_> {
     fn drop(&mut self) {
         self.0.end();
     }

@@ -77,13 +77,14 @@ impl PartialEq for Driver {
 }
 
 thread_local! {
-    /// A driver's work; see [`work`].
+    /// A driver's work; see [`with_work`].
     static WORK: RefCell<Option<Arc<Cancellable>>> = const { RefCell::new(None) };
 }
 
-/// The work of the calling driver. What a task does while it is polled may be made a piece of it, which can then be cancelled.
-pub(crate) fn work() -> Option<Arc<Cancellable>> {
-    WORK.with_borrow(Clone::clone)
+/// Shows the work of the calling driver, if it is one. What a task does while it is polled may be made a piece of it, which can
+/// then be cancelled.
+pub(crate) fn with_work<R>(see: impl FnOnce(Option<&Arc<Cancellable>>) -> R) -> R {
+    WORK.with_borrow(|work| see(work.as_ref()))
 }
 
 impl Executor {

@@ -161,13 +161,13 @@ where
         if exchange.is_expired() {
             return Poll::Ready(Err(too_long()));
         }
-        let polled = {
-            let _runs_here = executor::work().map(|work| exchange.run_by(work));
+        let polled = executor::with_work(|work| {
+            let _runs_here = work.map(|work| exchange.run_by(work));
             let _entered = title.id.enter();
             // A panic leaves nothing of ours half done. What it leaves of the application's is the application's own affair, as
             // with any thread.
             catch_unwind(AssertUnwindSafe(|| call.poll(context)))
-        };
+        });
         let ended = match polled {
             Ok(Poll::Ready(ended)) => Ok(ended),
             Ok(Poll::Pending) => {

@@ -20,6 +20,7 @@ use crate::command::networks::Networks;
 use crate::observe::access::{Format, Head, Record};
 use crate::observe::request_id::RequestIds;
 use crate::observe::{RequestId, Route};
+use crate::protocol::fields::NameLengths;
 use crate::protocol::forwarded::{Forwarders, Origin};
 use crate::protocol::proxy::{Expectation, Progress};
 use crate::protocol::scan::Scan;
@@ -158,10 +159,10 @@ pub fn forwarded(bytes: &[u8]) {
         authority: None,
     };
     assert_eq!(
-        forwarders.origin(&fields, stranger, Scheme::Http),
+        forwarders.origin(&fields, NameLengths::of(&fields), stranger, Scheme::Http),
         of_stranger
     );
-    let origin = forwarders.origin(&fields, proxy, Scheme::Http);
+    let origin = forwarders.origin(&fields, NameLengths::of(&fields), proxy, Scheme::Http);
     if let Some(authority) = &origin.authority {
         assert!(!authority.as_str().contains('@'), "{authority}");
         assert!(!authority.host().is_empty());
@@ -177,7 +178,7 @@ pub fn forwarded(bytes: &[u8]) {
         let appended: Vec<_> = appended.map(|value| (Some(name.clone()), value)).collect();
         let mut fields = HeaderMap::new();
         fields.extend(appended);
-        let origin = forwarders.origin(&fields, proxy, Scheme::Http);
+        let origin = forwarders.origin(&fields, NameLengths::of(&fields), proxy, Scheme::Http);
         let client = Peer::Tcp(([203, 0, 113, 7], 0).into());
         assert_eq!(origin.peer, client, "{fields:?}");
     }

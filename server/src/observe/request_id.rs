@@ -15,8 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::protocol::fields::NameLengths;
+
 /// The field that carries it, in requests and in responses.
 pub(crate) const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// Of a client's id; UUIDs and the ids of load balancers are shorter.
 const LONGEST: usize = 128;
@@ -87,12 +91,16 @@ impl RequestId {
 
     /// The client's, if it has sent one that is sound.
     fn of(fields: &HeaderMap) -> Option<RequestId> {
+        let lengths = NameLengths::of(fields);
+        if !lengths.may_have(&X_REQUEST_ID) && !lengths.may_have(&TRACEPARENT) {
+            return None;
+        }
         if let Some(value) = fields.get(X_REQUEST_ID)
             && is_sound(value.as_bytes())
         {
             return Some(RequestId(Form::Given(value.clone())));
         }
-        let trace_id = trace_id(fields.get("traceparent")?.as_bytes())?;
+        let trace_id = trace_id(fields.get(TRACEPARENT)?.as_bytes())?;
         let value = HeaderValue::from_bytes(trace_id).ok()?;
         Some(RequestId(Form::Given(value)))
     }

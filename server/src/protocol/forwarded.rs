@@ -13,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use http::header::{FORWARDED, HeaderMap, HeaderName};
 use http::uri::Authority;
 
+use super::fields::NameLengths;
 use crate::application::{Peer, Scheme};
 use crate::command::networks::Networks;
 
@@ -64,14 +65,26 @@ impl Forwarders {
         Forwarders { trusted }
     }
 
-    /// Where a request with these fields comes from that came over a connection of `peer` by `scheme`.
-    pub(crate) fn origin(&self, fields: &HeaderMap, peer: Peer, scheme: Scheme) -> Origin {
+    /// Where a request with these fields, whose names are `names`, comes from that came over a connection of `peer` by `scheme`.
+    pub(crate) fn origin(
+        &self,
+        fields: &HeaderMap,
+        names: NameLengths,
+        peer: Peer,
+        scheme: Scheme,
+    ) -> Origin {
         let mut origin = Origin {
             peer,
             scheme,
             authority: None,
         };
-        if !self.trusts(peer) {
+        let told = [
+            X_FORWARDED_FOR,
+            X_FORWARDED_PROTO,
+            X_FORWARDED_HOST,
+            FORWARDED,
+        ];
+        if !told.iter().any(|name| names.may_have(name)) || !self.trusts(peer) {
             return origin;
         }
         let is_x = [X_FORWARDED_FOR, X_FORWARDED_PROTO, X_FORWARDED_HOST]
@@ -296,7 +309,7 @@ mod tests {
         for (name, value) in fields {
             map.append(*name, value.parse().unwrap());
         }
-        forwarders.origin(&map, peer, Scheme::Http)
+        forwarders.origin(&map, NameLengths::of(&map), peer, Scheme::Http)
     }
 
     /// Who the client is by `X-Forwarded-For`, and by the same as `Forwarded`.
@@ -557,7 +570,9 @@ mod tests {
         fields.insert("x-forwarded-for", "203.0.113.1".parse().unwrap());
         let peer = |list: &str| {
             let forwarders = Forwarders::new(list.parse().unwrap());
-            forwarders.origin(&fields, Peer::Unix, Scheme::Http).peer
+            forwarders
+                .origin(&fields, NameLengths::of(&fields), Peer::Unix, Scheme::Http)
+                .peer
         };
         assert_eq!(peer("unix").to_string(), "203.0.113.1");
         assert_eq!(peer("*").to_string(), "203.0.113.1");

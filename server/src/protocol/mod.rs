@@ -7,7 +7,7 @@
 //! | `stream`, `io`, `watched` | what hyper reads and writes |
 //! | `connection` | a connection's future |
 //! | `service`, `answer`, `received`, `exchange`, `piece` | one request, its content and its response |
-//! | `scan`, `strict`, `forwarded` | what a request must be, before and after hyper has read it, and what a proxy says of it |
+//! | `fields`, `scan`, `strict`, `forwarded` | what a request must be, before and after hyper has read it, and what a proxy says of it |
 //! | `refusal` | answers without a handler |
 //! | `farewell` | the end of upgraded connections |
 //! | `registry`, `clock`, `sweep` | all connections, and what becomes of those that take too long |
@@ -18,6 +18,7 @@ pub(crate) mod connection;
 pub(crate) mod entry;
 pub(crate) mod exchange;
 pub(crate) mod farewell;
+pub(crate) mod fields;
 pub(crate) mod forwarded;
 mod io;
 mod piece;

@@ -70,7 +70,8 @@ impl Registry {
 
     /// Enters a connection that was accepted just now.
     pub(crate) fn enter(self: &Arc<Self>, socket: Arc<Socket>) -> Entered {
-        let connection = Arc::new(Connection::new(socket, self.clock.turn()));
+        self.clock.turn();
+        let connection = Arc::new(Connection::new(socket, Arc::clone(self)));
         let mut places = self.lock();
         let place = match places.free.pop() {
             Some(place) => {
@@ -231,6 +232,7 @@ impl Drop for Entered {
 
 /// One connection, as those see it who look after it from outside.
 pub(crate) struct Connection {
+    registry: Arc<Registry>,
     socket: Arc<Socket>,
     /// Wakes the connection's task.
     waker: OnceLock<Waker>,
@@ -297,8 +299,10 @@ struct Exchanges {
 }
 
 impl Connection {
-    fn new(socket: Arc<Socket>, now: Moment) -> Connection {
+    fn new(socket: Arc<Socket>, registry: Arc<Registry>) -> Connection {
+        let now = registry.clock.now();
         Connection {
+            registry,
             socket,
             waker: OnceLock::new(),
             received: AtomicU64::new(0),
@@ -461,7 +465,8 @@ impl Connection {
 /// For exchanges.
 impl Connection {
     /// A request's head is there.
-    pub(super) fn begin(&self, now: Moment) -> Arc<Exchange> {
+    pub(super) fn begin(&self) -> Arc<Exchange> {
+        let now = self.registry.clock.now();
         let mut exchanges = self.lock();
         // One that somebody still holds, with content of a request that was answered long ago, is left to them.
         let spare = exchanges.spare.take().and_then(|mut spare| {
@@ -482,19 +487,19 @@ impl Connection {
     }
 
     /// All of a response was given to hyper, or there will be none.
-    pub(super) fn end(&self, exchange: Arc<Exchange>, now: Moment) {
+    pub(super) fn end(&self, exchange: &Arc<Exchange>) {
         let mut exchanges = self.lock();
-        exchanges
-            .under_way
-            .retain(|other| !Arc::ptr_eq(other, &exchange));
+        let is_it = |other: &Arc<Exchange>| Arc::ptr_eq(other, exchange);
+        if let Some(place) = exchanges.under_way.iter().position(is_it) {
+            exchanges.spare = Some(exchanges.under_way.swap_remove(place));
+        }
         let rest = exchanges.under_way.len();
-        exchanges.spare = Some(exchange);
         if rest == 0 {
             self.unwritten.store(true, Ordering::Relaxed);
             self.mark
                 .store(self.received.load(Ordering::Relaxed), Ordering::Relaxed);
             self.head.clear();
-            self.quiet.set(now);
+            self.quiet.set(self.registry.clock.now());
         }
         let ended = self.ended.load(Ordering::Relaxed);
         self.ended.store(ended + 1, Ordering::Relaxed);

@@ -18,6 +18,7 @@ use hyper::upgrade::OnUpgrade;
 use super::answer::{Answer, Collecting, Step};
 use super::exchange::Exchange;
 use super::farewell::Farewell;
+use super::fields::NameLengths;
 use super::forwarded::Forwarders;
 use super::piece::Piece;
 use super::received::Received;
@@ -93,7 +94,11 @@ impl<A: Application, P: Place> Service<A, P> {
     /// Begins to answer a request. This does not block.
     pub(super) fn answer(self: &Arc<Self>, request: http::Request<Incoming>) -> Answer<A, P> {
         let seen = self.common.observer.request(&request, self.peer.address());
-        let under_way = UnderWay::begin(&self.connection, &self.common.registry, seen);
+        let under_way = UnderWay {
+            seen,
+            exchange: self.connection.begin(),
+            connection: Arc::clone(&self.connection),
+        };
         let (version, is_head) = (request.version(), request.method() == Method::HEAD);
         // Otherwise hyper says it.
         if version == Version::HTTP_10
@@ -116,8 +121,9 @@ impl<A: Application, P: Place> Service<A, P> {
         let (mut head, incoming) = request.into_parts();
         self.check_under_way()?;
         let length = incoming.size_hint().exact();
-        strict::check(&head, length, limits)?;
-        self.tell_origin(&mut head);
+        let names = NameLengths::of(&head.headers);
+        strict::check(&head, names, length, limits)?;
+        self.tell_origin(&mut head, names);
         head.extensions.insert(under_way.seen.id().clone());
         if incoming.is_end_stream() {
             let request = Request::from_parts(head, Body::empty());
@@ -172,9 +178,9 @@ impl<A: Application, P: Place> Service<A, P> {
     }
 
     /// Tells the application where the request comes from.
-    fn tell_origin(&self, head: &mut Parts) {
+    fn tell_origin(&self, head: &mut Parts, names: NameLengths) {
         let forwarders = &self.common.forwarders;
-        let origin = forwarders.origin(&head.headers, self.peer, self.scheme);
+        let origin = forwarders.origin(&head.headers, names, self.peer, self.scheme);
         head.extensions.insert(PeerAddress(origin.peer));
         head.extensions.insert(origin.scheme);
         if let Some(authority) = origin.authority {
@@ -263,12 +269,15 @@ impl<A: Application, P: Place> Service<A, P> {
 
 /// How content is framed is not for handlers to say: what they say of its length holds only where there is none to be seen.
 fn correct_length(head: &mut http::response::Parts, body: &Body, is_head: bool) {
-    head.headers.remove(TRANSFER_ENCODING);
+    let names = NameLengths::of(&head.headers);
+    if names.may_have(&TRANSFER_ENCODING) {
+        head.headers.remove(TRANSFER_ENCODING);
+    }
     if head.status == StatusCode::NO_CONTENT {
         head.headers.remove(CONTENT_LENGTH);
         return;
     }
-    let is_said = head.headers.contains_key(CONTENT_LENGTH);
+    let is_said = names.may_have(&CONTENT_LENGTH) && head.headers.contains_key(CONTENT_LENGTH);
     // Without content the length is that of the response to GET, which the handler may know better.
     let is_wanted = match is_bodiless(head.status, is_head) {
         true => is_head && !is_said && !body.is_end_stream(),
@@ -312,29 +321,12 @@ pub(crate) fn require_final(response: Response, method: &Method) -> Result<Respo
 pub(super) struct UnderWay {
     pub(super) exchange: Arc<Exchange>,
     connection: Arc<Connection>,
-    registry: Arc<Registry>,
     seen: Observation,
-}
-
-impl UnderWay {
-    fn begin(
-        connection: &Arc<Connection>,
-        registry: &Arc<Registry>,
-        seen: Observation,
-    ) -> UnderWay {
-        UnderWay {
-            seen,
-            exchange: connection.begin(registry.clock.now()),
-            connection: Arc::clone(connection),
-            registry: Arc::clone(registry),
-        }
-    }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        let now = self.registry.clock.now();
-        self.connection.end(Arc::clone(&self.exchange), now);
+        self.connection.end(&self.exchange);
     }
 }
 

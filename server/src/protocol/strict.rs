@@ -11,23 +11,31 @@ use http::request::Parts;
 use http::uri::Uri;
 use http::{HeaderMap, Method, StatusCode, Version};
 
+use super::fields::NameLengths;
 use super::refusal::{Refusal, shown};
 use crate::settings::Limits;
 
 /// Refuses a request whose head is not as it must be.
 ///
-/// `length` is that of its content, if that is known.
+/// `names` are those of its fields, and `length` is that of its content, if that is known.
 ///
 /// # Errors
 /// The refusal to answer with.
-pub(super) fn check(head: &Parts, length: Option<u64>, limits: &Limits) -> Result<(), Refusal> {
+pub(super) fn check(
+    head: &Parts,
+    names: NameLengths,
+    length: Option<u64>,
+    limits: &Limits,
+) -> Result<(), Refusal> {
     // The scan has seen the sizes of HTTP/1.
     if head.version >= Version::HTTP_2 {
         check_sizes(head, limits)?;
     }
     check_target(&head.method, &head.uri, head.version)?;
     check_host(head)?;
-    check_expectation(head.version, &head.headers)?;
+    if names.may_have(&EXPECT) {
+        check_expectation(head.version, &head.headers)?;
+    }
     match length {
         Some(length) if length > limits.request_body => {
             Err(Refusal::content_too_large(limits.request_body))
@@ -230,7 +238,7 @@ mod tests {
         let (head, ()) = request.body(()).expect("http takes it").into_parts();
         let length = head.headers.get("content-length");
         let length = length.map(|value| value.to_str().unwrap().parse().unwrap());
-        check(&head, length, &limits)
+        check(&head, NameLengths::of(&head.headers), length, &limits)
             .err()
             .map(|refusal| refusal.status.as_u16())
     }

@@ -176,7 +176,7 @@ fn answers_a_malformed_request_400_and_closes(class: &[&str]) {
 }
 
 fn answers_a_panic_500_and_stays_up(class: &[&str]) {
-    let mut server = start(class, &["--app", "panic"]);
+    let mut server = start(class, &["--app", "panic", "--keep-alive", "60"]);
     let mut client = Client::connect(&server);
     for _ in 0..3 {
         assert_eq!(client.get().status, 500);

@@ -14,7 +14,9 @@ use crate::worker::{self, Hooks, StopHandle};
 
 /// A server that listens and does not serve yet: one worker, in this process.
 ///
-/// It serves until [`StopHandle::stop`] is called and the requests then under way are answered.
+/// It serves until [`StopHandle::stop`] is called and the requests then under way are answered. There is no master, so the settings
+/// that are a master's say nothing here: addresses to listen on, number and recycling of workers, admin listener, files of its own,
+/// identity, reloading. [`Program`](crate::Program) obeys all of them.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,

@@ -12,6 +12,7 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, prometheus_t
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::Registry;
+use serde::Serialize;
 
 use crate::observe::fleet::{Departure, WorkerState};
 use crate::observe::histogram::Counts;
@@ -57,13 +58,14 @@ impl Exposition {
 }
 
 /// All that is shown.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize)]
 pub(crate) struct Figures {
     /// Of all workers, also of those that are gone.
     pub(crate) counters: Counters,
     /// Of each worker that has told its own, by process id.
     pub(crate) gauges: BTreeMap<u32, Gauges>,
-    pub(crate) states: BTreeMap<WorkerState, u64>,
+    /// Of each worker, by process id.
+    pub(crate) states: BTreeMap<u32, WorkerState>,
     pub(crate) departures: BTreeMap<Departure, u64>,
 }
 
@@ -187,7 +189,7 @@ impl Figures {
     fn processes(&self, families: &mut Families<'_>) -> fmt::Result {
         families.gauges("workers", "Worker processes, by state", |each| {
             for state in WorkerState::ALL {
-                let count = self.states.get(&state).copied().unwrap_or(0);
+                let count = self.states.values().filter(|it| **it == state).count();
                 each(&[("state", state.name())], count as f64)?;
             }
             Ok(())

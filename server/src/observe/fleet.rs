@@ -7,12 +7,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use serde::Serialize;
+
 use crate::observe::admin::{Readiness, Source};
-use crate::observe::exposition::{Exposition, Figures};
+use crate::observe::exposition::Figures;
 use crate::observe::snapshot::{Counters, Snapshot};
 
 /// What a worker is at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum WorkerState {
     /// It was started, and serves nothing yet.
     Starting,
@@ -39,7 +42,8 @@ impl WorkerState {
 }
 
 /// How a worker has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub(crate) enum Departure {
     /// As it was told to, or after as many requests as it shall serve.
     Exited,
@@ -133,23 +137,6 @@ impl Fleet {
         self.lock().is_stopping = true;
     }
 
-    fn figures(&self) -> Figures {
-        let workers = self.lock();
-        let mut figures = Figures {
-            counters: workers.gone.clone(),
-            departures: workers.departures.clone(),
-            ..Figures::default()
-        };
-        for (process, worker) in &workers.living {
-            *figures.states.entry(worker.state).or_default() += 1;
-            if let Some(snapshot) = &worker.told {
-                figures.counters.add(&snapshot.counters);
-                figures.gauges.insert(*process, snapshot.gauges.clone());
-            }
-        }
-        figures
-    }
-
     fn lock(&self) -> MutexGuard<'_, Workers> {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -174,8 +161,21 @@ impl Source for Fleet {
         }
     }
 
-    fn exposition(&self, format: Exposition) -> String {
-        format.write(self.figures())
+    fn figures(&self) -> Figures {
+        let workers = self.lock();
+        let mut figures = Figures {
+            counters: workers.gone.clone(),
+            departures: workers.departures.clone(),
+            ..Figures::default()
+        };
+        for (process, worker) in &workers.living {
+            figures.states.insert(*process, worker.state);
+            if let Some(snapshot) = &worker.told {
+                figures.counters.add(&snapshot.counters);
+                figures.gauges.insert(*process, snapshot.gauges.clone());
+            }
+        }
+        figures
     }
 
     fn threads(&self) -> String {
@@ -194,6 +194,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::observe::exposition::Exposition;
     use crate::observe::metrics::{Metrics, Refusal};
     use crate::observe::route::Route;
 
@@ -235,7 +236,7 @@ mod tests {
             let mut random = fastrand::Rng::with_seed(seed);
             let fleet = Fleet::new(String::new);
             let mut living: Vec<(u32, Metrics)> = Vec::new();
-            let mut last = counters(&fleet.exposition(Exposition::Prometheus));
+            let mut last = counters(&Exposition::Prometheus.write(fleet.figures()));
             let mut accepted = 0;
             for step in 0..200 {
                 match random.u32(..4) {
@@ -263,7 +264,7 @@ mod tests {
                         }
                     }
                 }
-                let now = counters(&fleet.exposition(Exposition::Prometheus));
+                let now = counters(&Exposition::Prometheus.write(fleet.figures()));
                 for (name, before) in &last {
                     let value = now.get(name).copied();
                     assert!(
@@ -277,7 +278,7 @@ mod tests {
                 fleet.report(*process, Snapshot::of(metrics, &[]));
                 accepted += metrics.accepted.get();
             }
-            let sum = counters(&fleet.exposition(Exposition::Prometheus));
+            let sum = counters(&Exposition::Prometheus.write(fleet.figures()));
             let name = "greenpatch_connections_accepted_total";
             assert_eq!(sum[name], accepted as f64, "seed {seed}");
         }
@@ -309,7 +310,7 @@ mod tests {
         fleet.state(1, WorkerState::Ready);
         fleet.gone(4, Departure::Killed);
         fleet.gone(4, Departure::Killed);
-        let text = fleet.exposition(Exposition::Prometheus);
+        let text = Exposition::Prometheus.write(fleet.figures());
         for line in [
             "greenpatch_workers{state=\"starting\"} 2",
             "greenpatch_workers{state=\"ready\"} 1",

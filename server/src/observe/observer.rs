@@ -17,7 +17,7 @@ use http::{Request, Response, StatusCode};
 use crate::command::settings::Settings;
 use crate::observe::access::{AccessLog, Head, Record};
 use crate::observe::admin::{self, Readiness, Source, Stage};
-use crate::observe::exposition::{Exposition, Figures};
+use crate::observe::exposition::Figures;
 use crate::observe::fleet::WorkerState;
 use crate::observe::log;
 use crate::observe::metrics::{Counter, Metrics, Refusal, class_number, method_number};
@@ -214,19 +214,20 @@ impl Source for Observer {
         self.stage.get()
     }
 
-    fn exposition(&self, format: Exposition) -> String {
+    fn figures(&self) -> Figures {
         let Snapshot { counters, gauges } = self.snapshot();
         let state = match self.stage.get() {
             Readiness::Starting => WorkerState::Starting,
             Readiness::Ready => WorkerState::Ready,
             Readiness::Draining => WorkerState::Draining,
         };
-        format.write(Figures {
+        let process = std::process::id();
+        Figures {
             counters,
-            gauges: [(std::process::id(), gauges)].into(),
-            states: [(state, 1)].into(),
+            gauges: [(process, gauges)].into(),
+            states: [(process, state)].into(),
             ..Figures::default()
-        })
+        }
     }
 
     fn threads(&self) -> String {

@@ -6,6 +6,7 @@
 //! | `/readyz` | 200 if requests are served; 503 before that, and while it drains |
 //! | `/metrics` | Prometheus's text, or OpenMetrics's for who asks for it |
 //! | `/threads` | what every green thread is doing |
+//! | `/status` | the same for a person in a browser, as it changes |
 //!
 //! It is a plain function of a request's head. What it shows comes from a [`Source`]: a worker of its own, or a master that
 //! adds up its workers. [`server`] serves it. It is not for the public: it tells who is served how fast, and where in the code
@@ -19,11 +20,12 @@ use http::header::{ACCEPT, ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use http::{Method, Request, StatusCode};
 
 use crate::application::{Body, Response};
-use crate::observe::exposition::Exposition;
+use crate::observe::exposition::{Exposition, Figures};
 
 pub(crate) use server::AdminServer;
 
 mod server;
+mod status;
 
 /// Green threads of a runtime that are listed.
 const LISTED: usize = 10_000;
@@ -33,6 +35,7 @@ const INDEX: &str = "\
 /readyz   whether requests are served
 /metrics  figures, for Prometheus
 /threads  what every green thread is doing
+/status   the same in a browser, as it changes
 ";
 
 /// Whether requests are served.
@@ -77,8 +80,7 @@ impl Stage {
 /// Who knows what is shown.
 pub(crate) trait Source: Send + Sync {
     fn readiness(&self) -> Readiness;
-    /// All figures.
-    fn exposition(&self, format: Exposition) -> String;
+    fn figures(&self) -> Figures;
     /// What every green thread is doing. May take a second.
     fn threads(&self) -> String;
 }
@@ -105,9 +107,11 @@ pub(crate) fn respond<B>(source: &dyn Source, request: &Request<B>) -> Response 
         "/metrics" => {
             let accept = request.headers().get(ACCEPT);
             let format = Exposition::accepted_by(accept.and_then(|it| it.to_str().ok()));
-            let text = source.exposition(format);
+            let text = format.write(source.figures());
             content(StatusCode::OK, format.content_type(), text)
         }
+        "/status" => status::page(),
+        "/status/events" => status::event(source),
         "/threads" => plain(StatusCode::OK, source.threads()),
         _ => plain(
             StatusCode::NOT_FOUND,
@@ -154,8 +158,8 @@ mod tests {
             self.0
         }
 
-        fn exposition(&self, format: Exposition) -> String {
-            format!("{format:?}")
+        fn figures(&self) -> Figures {
+            Figures::default()
         }
 
         fn threads(&self) -> String {
@@ -208,11 +212,11 @@ mod tests {
     fn each_gets_the_format_it_understands() {
         let source = Fixed(Readiness::Ready);
         let (_, content_type, text) = get(&source, "GET", "/metrics", "text/plain");
-        assert_eq!(text, "Prometheus");
+        assert!(text.contains("greenpatch_build_info"), "{text}");
         assert!(content_type.starts_with("text/plain; version=0.0.4"));
         let accept = "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;q=0.3";
         let (_, content_type, text) = get(&source, "GET", "/metrics", accept);
-        assert_eq!(text, "OpenMetrics");
+        assert!(text.ends_with("# EOF\n"), "{text}");
         assert!(content_type.starts_with("application/openmetrics-text; version=1.0.0"));
     }
 

@@ -32,7 +32,9 @@ fn figures() -> Figures {
         figures.counters.add(&snapshot.counters);
         figures.gauges.insert(process, snapshot.gauges);
     }
-    figures.states.insert(WorkerState::Ready, 2);
+    for process in [1, 2] {
+        figures.states.insert(process, WorkerState::Ready);
+    }
     figures
 }
 

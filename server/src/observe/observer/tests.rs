@@ -4,9 +4,10 @@ use std::time::Instant;
 
 use super::*;
 use crate::command::settings::LogFile;
+use crate::observe::exposition::Exposition;
 
 fn counted(observer: &Observer, line: &str) -> bool {
-    let text = observer.exposition(Exposition::Prometheus);
+    let text = Exposition::Prometheus.write(observer.figures());
     text.lines().any(|it| it.starts_with(line))
 }
 

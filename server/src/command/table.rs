@@ -229,7 +229,7 @@ pub(crate) const TABLE: &[Setting] = &[
     .follows("PORT", "0.0.0.0:"),
     row!(
         "admin-bind", Listening, [Address], admin_bind,
-        "Where the admin application listens: `/livez`, `/readyz`, `/metrics`, `/threads`",
+        "Where the admin application listens: `/livez`, `/readyz`, `/metrics`, `/threads`, `/status`",
         "Keep it from the public: it asks for no password, and shows what the handlers do."
     )
     .unset("nowhere"),

@@ -64,4 +64,5 @@
 //! # What to look at
 //!
 //! `--admin-bind 127.0.0.1:9000` opens `/livez`, `/readyz`, `/metrics` for Prometheus, and `/threads`, which lists every green
-//! thread with what it waits for. [`seeing_inside`](greenpatch::guide::seeing_inside) reads them.
+//! thread with what it waits for. [`seeing_inside`](greenpatch::guide::seeing_inside) reads them. `/status` shows all that in a
+//! browser, as it changes.

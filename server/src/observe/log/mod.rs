@@ -52,6 +52,8 @@ const OURS: &str = "greenpatch_server";
 const CRITICAL: &str = "greenpatch_server::critical";
 /// The target of the runtime's events and spans.
 const RUNTIME: &str = "greenpatch";
+/// It warns of what strangers send, with which they could fill the log.
+const TLS: &str = "rustls";
 
 /// The log cannot be written where it shall be.
 #[derive(Debug)]
@@ -291,6 +293,7 @@ impl Subscriber for Heard {
         let level = self.0.open().logging.level;
         let is_left_out = match level {
             Level::Critical => metadata.target() != CRITICAL,
+            level if level != Level::Debug && is_of(metadata.target(), TLS) => true,
             level => *metadata.level() > most_verbose(level),
         };
         // The runtime's spans are its green threads: where a line comes from is said by the thread's name, and a span for each
@@ -377,11 +380,13 @@ fn level_name(metadata: &Metadata<'_>) -> &'static str {
 }
 
 fn is_ours(target: &str) -> bool {
-    let is_of = |module: &str| {
-        let rest = target.strip_prefix(module);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
-    };
-    is_of(OURS) || is_of(RUNTIME)
+    is_of(target, OURS) || is_of(target, RUNTIME)
+}
+
+/// Whether this is the module, or one inside of it.
+fn is_of(target: &str, module: &str) -> bool {
+    let rest = target.strip_prefix(module);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// Of the calling thread, green or not.

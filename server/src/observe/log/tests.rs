@@ -94,6 +94,16 @@ fn only_what_is_grave_enough_appears() {
 }
 
 #[test]
+fn what_strangers_say_to_rustls_appears_only_in_the_most_verbose_log() {
+    for (level, count) in [(Level::Debug, 1), (Level::Info, 0), (Level::Warning, 0)] {
+        let lines = logged(level, LogFormat::Text, || {
+            tracing::warn!(target: "rustls::msgs::handshake", "Illegal SNI hostname received");
+        });
+        assert_eq!(lines.len(), count, "{level:?}: {lines:?}");
+    }
+}
+
+#[test]
 fn an_applications_events_carry_where_they_come_from() {
     let id = RequestIds::new().take_over_or_make(&HeaderMap::new());
     let lines = logged(Level::Info, LogFormat::Text, || {

@@ -560,6 +560,7 @@ impl Connection {
         let is_quiet =
             || self.received.load(Ordering::Relaxed) == self.mark.load(Ordering::Relaxed);
         !self.is_busy()
+            && !self.is_sending()
             && !self.is_fresh()
             && !self.is_upgraded()
             && !self.is_to_end()

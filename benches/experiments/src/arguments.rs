@@ -25,12 +25,12 @@ pub(crate) struct Arguments {
     /// Attempts to measure undisturbed, before a disturbed round counts
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub(crate) attempts: usize,
-    /// Give servers and load the machine before all others, by the real-time scheduler
-    #[arg(long)]
-    pub(crate) realtime: bool,
     /// Where reports, logs and what is set up go
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) work: Option<PathBuf>,
+    /// Where our programs are, if they are not to be built
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) built: Option<PathBuf>,
     /// Say what there is, and do no more
     #[arg(long)]
     pub(crate) list: bool,

@@ -203,7 +203,7 @@ fn wrk(mode: Mode) -> Experiment {
         about: "The first seed's benchmark, with its handler. The seed's numbers are requests in 30 s, from twelve threads of wrk.",
         entries: one_worker(&FIRST_SEED),
         cases: vec![
-            mode.pick(case("sleep 1 sec", 1.0, 3), case("sleep ", 10.0, 30)),
+            mode.pick(case("sleep 1 sec", 1.0, 2), case("sleep ", 10.0, 30)),
             case("w/o sleep", 0.0, mode.pick(1, 10)),
         ],
         layout: Layout::ServersDown,
@@ -298,7 +298,7 @@ fn rand(mode: Mode) -> Experiment {
         load: Load::Ab {
             method: "GET",
             path,
-            requests: mode.pick(3_000, 10_000),
+            requests: mode.pick(1_000, 10_000),
             at_once: 100,
         },
         shown: &[Rate, Processor, Failures],
@@ -353,26 +353,27 @@ fn users(mode: Mode) -> Experiment {
         application: Application::Text { sleep },
         load: Load::Users(Users {
             users,
-            ramp: mode.pick(3.0, 10.0),
+            ramp: mode.pick(4.0, 10.0),
             think: (5.0, 15.0),
-            seconds: mode.pick(8.0, 40.0),
+            seconds: mode.pick(9.0, 40.0),
         }),
         shown: &[Median, Percentile95, Percentile99, Rate, Failures, Memory],
     };
     let numbers = mode.pick(&[10_000][..], &[10, 100, 1_000, 10_000]);
-    let mut entries = with_workers(
-        &["gunicorn 25 gevent, 12,000 connections", "ours, green"],
-        &[1, 4, 12],
-    );
-    entries.extend(with_workers(
+    const GEVENT: &str = "gunicorn 25 gevent, 12,000 connections";
+    const POOL: &str = "gunicorn 25 gthread, 250 threads";
+    let mut entries = with_workers(&[GEVENT, "ours, green"], mode.pick(&[1][..], &[1, 4, 12]));
+    let with_four: &[&str] = mode.pick(
+        &[POOL],
         &[
+            "gunicorn 25 gevent",
             "gunicorn 25 sync",
             "gunicorn 25 gthread, 4 threads",
-            "gunicorn 25 gthread, 250 threads",
+            POOL,
             "gunicorn 25 tornado",
         ],
-        &[4],
-    ));
+    );
+    entries.extend(with_workers(with_four, &[4]));
     Experiment {
         name: "users",
         title: "Users that think 5 to 15 s between requests",
@@ -436,6 +437,13 @@ fn run(mode: Mode) -> Experiment {
         },
         shown: &[Rate, Processor, Percentile99, Failures, Memory],
     };
+    let mut cases = vec![
+        case(64, 0.0, mode.pick(1, 5)),
+        case(400, 1.0, mode.pick(2, 10)),
+    ];
+    if mode == Mode::Full {
+        cases.push(case(4_000, 1.0, 15));
+    }
     Experiment {
         name: "run",
         title: "Unmodified Flask under `greenpatch run`",
@@ -451,11 +459,7 @@ fn run(mode: Mode) -> Experiment {
             "Granian",
             "Granian, 500 threads",
         ]),
-        cases: vec![
-            case(64, 0.0, mode.pick(1, 5)),
-            case(400, 1.0, mode.pick(3, 10)),
-            case(4_000, 1.0, mode.pick(4, 15)),
-        ],
+        cases,
         layout: Layout::ServersDown,
         rounds: mode.pick(1, 3),
         seed: Vec::new(),

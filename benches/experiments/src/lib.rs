@@ -54,7 +54,7 @@ fn run(arguments: Arguments) -> Result<()> {
     } else {
         Mode::Quick
     };
-    let place = Place::new(arguments.work.as_deref());
+    let place = Place::new(arguments.work.as_deref(), arguments.built.as_deref());
     let experiments = experiment::all(mode);
     if arguments.list {
         list(&experiments);

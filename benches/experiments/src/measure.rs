@@ -151,7 +151,6 @@ impl Session {
             experiment.name,
         ];
         words.extend(self.arguments.full.then_some("--full"));
-        words.extend(self.arguments.realtime.then_some("--realtime"));
         words.join(" ")
     }
 
@@ -200,9 +199,16 @@ impl Session {
                 return;
             }
         };
+        let mut is_cold = true;
         for (case, findings) in cases.iter().zip(findings) {
             if findings.error.is_none()
-                && let Err(error) = self.measure(&server, ready.entry, case, findings)
+                && let Err(error) = self.measure(
+                    &server,
+                    ready.entry,
+                    case,
+                    std::mem::take(&mut is_cold),
+                    findings,
+                )
             {
                 findings.error = Some(error.to_string());
             }
@@ -224,7 +230,7 @@ impl Session {
                 .replace("{port}", &address.port().to_string())
                 .replace("{sleep}", &sleep.to_string())
         };
-        let mut words = self.launcher(ready.entry.pinned.then_some(0));
+        let mut words = Self::launcher(ready.entry.pinned.then_some(0));
         words.extend(command.split_whitespace().map(fill));
         let mut command = Command::new(&words[0]);
         command
@@ -250,14 +256,14 @@ impl Session {
         Ok(server)
     }
 
-    /// What comes before a command so that it runs on that processor, if one is named, and as fast as it can.
-    fn launcher(&self, processor: Option<usize>) -> Vec<String> {
-        let mut words = Vec::new();
+    /// What comes before a command so that it runs on that processor, if one is named.
+    /// It ends with this process, however that ends.
+    fn launcher(processor: Option<usize>) -> Vec<String> {
+        let mut words = ["setpriv", "--pdeathsig", "KILL"]
+            .map(str::to_owned)
+            .to_vec();
         if let Some(processor) = processor {
             words.extend(["taskset", "-c", &processor.to_string()].map(str::to_owned));
-        }
-        if self.arguments.realtime {
-            words.extend(["chrt", "-f", "5"].map(str::to_owned));
         }
         words
     }
@@ -268,17 +274,20 @@ impl Session {
         server: &Running,
         entry: &Entry,
         case: &Case,
+        is_cold: bool,
         findings: &mut Findings,
     ) -> Result<()> {
         let processors = available_parallelism()?.get();
-        let launcher = self.launcher(entry.pinned.then_some(processors - 1));
+        let launcher = Self::launcher(entry.pinned.then_some(processors - 1));
         let target = Target {
             address: server.address,
             launcher: &launcher,
             log: &server.log,
             package: &self.place.package,
         };
-        case.load.warm_up(&target)?;
+        if is_cold && case.application.sleep() == 0.0 {
+            case.load.warm_up(&target)?;
+        }
         let mut best: Option<(f64, Outcome)> = None;
         // Two requests are a matter of order, not of speed, and the log has what they print.
         let attempts = if matches!(case.load, Load::Order) {
@@ -446,15 +455,12 @@ mod tests {
         let work = std::env::temp_dir().join(format!("experiments-{}", std::process::id()));
         // Cargo puts a test into `deps`, beside which the programs are.
         let built = std::env::current_exe().expect("a test has a path");
-        let built = built.ancestors().nth(2).expect("it is in deps").to_owned();
+        let built = built.ancestors().nth(2).expect("it is in deps");
         assert!(
             built.join("greenpatch").exists(),
             "build the server first, with cargo build -p greenpatch-server"
         );
-        let place = Place {
-            built: Some(built),
-            ..Place::new(Some(&work))
-        };
+        let place = Place::new(Some(&work), Some(built));
         let arguments = Arguments::parse_from(["experiments", "--server", "ours"]);
         let mut experiment = experiment::all(Mode::Quick).swap_remove(0);
         experiment.cases[0].application = Application::Order { sleep: 0.3 };

@@ -19,8 +19,8 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// The directories of the repository that this was built in, or of `work` for what is made.
-    pub(crate) fn new(work: Option<&Path>) -> Place {
+    /// The directories of the repository that this was built in, or of `work` for what is made; `built` has our programs.
+    pub(crate) fn new(work: Option<&Path>, built: Option<&Path>) -> Place {
         let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
         let repository = package.join("../..");
         let repository = repository.canonicalize().unwrap_or(repository);
@@ -32,7 +32,7 @@ impl Place {
             repository,
             target,
             work,
-            built: None,
+            built: built.map(Path::to_owned),
         }
     }
 }

@@ -116,7 +116,7 @@ impl Workshop {
         }
     }
 
-    /// The directory of our programs. A build of this package for tests takes what was built with it.
+    /// The directory of our programs.
     fn ours(&self) -> Result<PathBuf, String> {
         let place = &self.place;
         if let Some(directory) = &place.built {

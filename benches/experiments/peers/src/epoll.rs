@@ -39,7 +39,7 @@ fn turn(listener: &TcpListener) -> std::io::Result<()> {
     let mut events = Vec::with_capacity(512);
     loop {
         events.clear();
-        epoll::wait(&epoll, spare_capacity(&mut events), None)?;
+        rustix::io::retry_on_intr(|| epoll::wait(&epoll, spare_capacity(&mut events), None))?;
         for event in &events {
             let key = event.data.u64();
             if key == LISTENER {

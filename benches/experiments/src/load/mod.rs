@@ -52,7 +52,7 @@ pub(crate) struct Users {
 /// A server to load, and how its clients are started.
 pub(crate) struct Target<'a> {
     pub(crate) address: SocketAddr,
-    /// Words that come before a client's command: which processor, which priority.
+    /// Words that come before a client's command: on which processor.
     pub(crate) launcher: &'a [String],
     /// Where the server's output goes.
     pub(crate) log: &'a Path,
@@ -90,7 +90,7 @@ impl Load {
         }
     }
 
-    /// A second of the same, before what counts; nothing where the first request counts.
+    /// A second of the same, before what counts; nothing where users come one after the other.
     pub(crate) fn warm_up(&self, target: &Target) -> Result<()> {
         match *self {
             Load::Wrk { connections, .. } => wrk::load(target, "/", connections, 1, false),

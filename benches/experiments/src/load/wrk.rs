@@ -1,6 +1,9 @@
 //! wrk: as many requests as its connections can carry.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::time::Duration;
 
 use super::{Target, run};
 use crate::Result;
@@ -20,6 +23,7 @@ pub(super) fn load(
         .arg(format!("-c{connections}"))
         .arg(format!("-d{seconds}s"));
     if reconnecting {
+        check_that_it_closes(target.address)?;
         command
             .arg("-s")
             .arg(target.package.join("src/load/reconnecting.lua"));
@@ -27,6 +31,17 @@ pub(super) fn load(
     parse(&output(
         command.arg(format!("http://{}{path}", target.address)),
     )?)
+}
+
+/// Sees that the server closes a connection when it is asked to. Otherwise all would go on over the first ones.
+fn check_that_it_closes(address: SocketAddr) -> Result<()> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: experiments\r\nConnection: close\r\n\r\n")?;
+    match stream.read_to_end(&mut Vec::new()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err("it does not close a connection when it is asked to".into()),
+    }
 }
 
 fn output(command: &mut Command) -> Result<String> {

@@ -56,7 +56,7 @@ pub(super) fn section(report: &Report) -> String {
         }
         Layout::ServersDown => {
             for (index, case) in report.cases.iter().enumerate() {
-                let _ = write!(text, "### {}\n\n{}\n", case.label, down(report, &[index]));
+                let _ = write!(text, "### {}\n\n{}", case.label, down(report, &[index]));
             }
         }
     }

@@ -22,6 +22,9 @@ const TICK: Duration = Duration::from_millis(10);
 const WAKE_UPS: i64 = 10;
 const WINDOWS: usize = 5;
 
+/// The same for a process in which something happens once a second.
+const SELDOM_WAKE_UPS: i64 = 50;
+
 fn stay_idle() {
     let _watchdog = Watchdog::start();
     let runtime = patched_runtime(2);
@@ -54,27 +57,49 @@ fn stay_idle() {
         let _ = ended.recv();
     });
     all_started.wait();
+    expect_a_window_with_at_most(WAKE_UPS);
+    drop(end);
+    main.join().unwrap();
+    // Some green threads wait for ever, and the runtime would wait for them.
+    std::mem::forget(runtime);
+}
+
+fn wake_seldom() {
+    let _watchdog = Watchdog::start();
+    let runtime = patched_runtime(2);
+    runtime.spawn(|| {
+        loop {
+            thread::sleep(Duration::from_secs(1));
+        }
+    });
+    expect_a_window_with_at_most(SELDOM_WAKE_UPS);
+    // The green thread goes on for ever.
+    std::mem::forget(runtime);
+}
+
+/// Measures some windows, until there is one in which hardly anything happens.
+fn expect_a_window_with_at_most(wake_ups: i64) {
     let mut windows = Vec::new();
-    while windows.len() < WINDOWS {
+    let is_quiet = |(cpu, waits)| cpu <= TICK && waits <= wake_ups;
+    while windows.len() < WINDOWS && !windows.last().copied().is_some_and(is_quiet) {
         let before = Usage::now();
         thread::sleep(WINDOW);
         let after = Usage::now();
-        let (cpu, waits) = (after.cpu - before.cpu, after.waits - before.waits);
-        windows.push((cpu, waits));
-        if cpu <= TICK && waits <= WAKE_UPS {
-            break;
-        }
+        windows.push((after.cpu - before.cpu, after.waits - before.waits));
     }
-    drop(end);
-    main.join().unwrap();
     println!("processor time and wake-ups in each window: {windows:?}");
-    let (cpu, waits) = windows[windows.len() - 1];
     assert!(
-        cpu <= TICK && waits <= WAKE_UPS,
+        windows.last().copied().is_some_and(is_quiet),
         "processor time and wake-ups: {windows:?}"
     );
-    // Some green threads wait for ever, and the runtime would wait for them.
-    std::mem::forget(runtime);
+}
+
+#[test]
+fn a_process_that_wakes_once_a_second_uses_next_to_no_processor() {
+    child::succeeds(
+        "a_process_that_wakes_once_a_second_uses_next_to_no_processor",
+        wake_seldom,
+    );
 }
 
 #[test]

@@ -23,13 +23,16 @@
 //! an OS thread for nothing.)
 //!
 //! **Looks** are [`PERIOD`] apart while some worker is awake, and [`QUICK_PERIOD`] while blocking sections come and go.
-//! Once nothing has moved for a while, the monitor waits on a [`WaitFlag`] until the next worker that wakes notifies it:
-//! an idle process uses no CPU. A stuck worker does not notify when it gets on; while there is one, the wait is limited.
+//! Once nothing has moved for a moment ([`SETTLED`]), the monitor waits on a [`WaitFlag`] until the next worker that wakes notifies
+//! it: an idle process uses no CPU, and one that does something once a second next to none. What needs a longer quiet limits the
+//! first wait: unused memory goes back, and a deadlock is looked for. A stuck worker does not notify when it gets on; while
+//! there is one, the wait is limited as well.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::thread::futex;
 use rustix::time::Timespec;
 
@@ -57,10 +60,15 @@ const QUICK_FOR: Duration = Duration::from_millis(100);
 const MARKED: Duration = Duration::from_micros(900);
 const UNMARKED: Duration = Duration::from_millis(9);
 
-/// How long all must be quiet before the monitor waits to be notified, and how long it then waits at most while some
-/// worker is stuck.
-const QUIET: Duration = Duration::from_secs(2);
+/// How long all must be quiet before the monitor waits to be notified: so long that who wakes at short intervals need not notify
+/// it each time.
+const SETTLED: Duration = Duration::from_millis(50);
+
+/// How long it waits at most while some worker is stuck.
 const DOZE: Duration = Duration::from_millis(100);
+
+/// How long all must be quiet before a deadlock is looked for.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// The time between two returns of unused stack memory.
 const TRIM_PERIOD: Duration = Duration::from_secs(1);
@@ -68,11 +76,12 @@ const TRIM_PERIOD: Duration = Duration::from_secs(1);
 /// The time from a failure to start an OS thread to the next attempt.
 const RETRY_PERIOD: Duration = Duration::from_millis(200);
 
-/// Waits until somebody notifies, for which the wait was prepared, or for `limit`, or less.
-fn wait(flag: &WaitFlag, limit: Option<Duration>) {
+/// Waits until somebody notifies, for which the wait was prepared, or for `limit`, or less. True if `limit` has passed.
+fn wait(flag: &WaitFlag, limit: Option<Duration>) -> bool {
     let (word, waiting, _) = flag.word();
     let limit = limit.map(timespec);
-    let _ = futex::wait(word, futex::Flags::PRIVATE, waiting, limit.as_ref());
+    let waited = futex::wait(word, futex::Flags::PRIVATE, waiting, limit.as_ref());
+    waited == Err(Errno::TIMEDOUT)
 }
 
 /// Lets `period` pass, or less.
@@ -82,10 +91,10 @@ fn pause(flag: &WaitFlag, period: Duration) {
     let _ = futex::wait(word, futex::Flags::PRIVATE, awake, Some(&period));
 }
 
-/// A time below a second as system calls take it.
+/// A time of at most [`QUIET`] as system calls take it.
 fn timespec(time: Duration) -> Timespec {
     Timespec {
-        tv_sec: 0,
+        tv_sec: time.as_secs().min(QUIET.as_secs()).cast_signed(),
         tv_nsec: time.subsec_nanos().into(),
     }
 }
@@ -353,18 +362,25 @@ impl<O: Observer> Monitor<O> {
         }
         let since = *self.quiet_since.get_or_insert(self.now);
         let reports = limit.is_some() && summary.stuck > 0;
-        if self.now < since.plus(QUIET) || reports {
+        if self.now < since.plus(SETTLED) || reports {
             return pause(&shared.monitor_waits, period);
         }
-        if summary.stuck == 0 {
+        let is_long = since.plus(QUIET) <= self.now;
+        if is_long && summary.stuck == 0 {
             self.observer.all_asleep(shared);
         }
+        let limit = match (summary.stuck, is_long) {
+            (0, true) => None,
+            (0, false) => Some(since.plus(QUIET).min(self.trims_at).since(self.now)),
+            _ => Some(DOZE),
+        };
         shared.monitor_waits.prepare_wait();
+        let mut goes_on = false;
         if is_quiet(shared, summary) && !shared.is_over() {
-            wait(&shared.monitor_waits, (summary.stuck > 0).then_some(DOZE));
+            goes_on = wait(&shared.monitor_waits, limit);
         }
         shared.monitor_waits.cancel_wait();
-        if summary.stuck == 0 {
+        if summary.stuck == 0 && !goes_on {
             self.quiet_since = None;
         }
     }

@@ -82,6 +82,7 @@ mod tcp;
 mod udp;
 pub mod unix;
 
+pub(crate) use socket::MOST_BUFFERS;
 #[doc(no_inline)]
 pub use std::net::{
     AddrParseError, IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, SocketAddrV4, SocketAddrV6,
@@ -90,6 +91,3 @@ pub use std::net::{
 pub use tcp::{Incoming, TcpListener, TcpStream};
 pub use udp::UdpSocket;
 pub use unix::{UnixDatagram, UnixListener, UnixStream};
-
-/// Buffers that the kernel takes in one call.
-pub(crate) const MOST_BUFFERS: usize = libc::UIO_MAXIOV as usize;

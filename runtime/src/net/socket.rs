@@ -16,7 +16,6 @@ use rustix::net::{
     SocketFlags, SocketType,
 };
 
-use super::MOST_BUFFERS;
 use crate::base::deadline::Deadline;
 use crate::base::interest::Interest;
 use crate::sched::context::NativeSection;
@@ -24,6 +23,9 @@ use crate::wait::call::{Call, Patience};
 use crate::wait::descriptor;
 use crate::wait::interrupt::{Limits, WaitEnd};
 use crate::wait::section;
+
+/// Buffers that the kernel takes in one call.
+pub(crate) const MOST_BUFFERS: usize = libc::UIO_MAXIOV as usize;
 
 /// std's socket `S`, whose descriptor the runtime knows while it is here.
 pub(super) struct Socket<S: AsFd> {

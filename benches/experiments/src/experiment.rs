@@ -191,6 +191,7 @@ fn wrk(mode: Mode) -> Experiment {
         label: label.to_owned(),
         application: Application::Order { sleep },
         load: Load::Wrk {
+            path: "/",
             connections: 400,
             seconds,
             reconnecting: false,
@@ -303,10 +304,21 @@ fn rand(mode: Mode) -> Experiment {
         },
         shown: &[Rate, Processor, Failures],
     };
+    let kept = |label: &str, application, path| Case {
+        label: label.to_owned(),
+        application,
+        load: Load::Wrk {
+            path,
+            connections: 100,
+            seconds: mode.pick(1, 5),
+            reconnecting: false,
+        },
+        shown: &[Rate, Processor, Failures],
+    };
     Experiment {
         name: "rand",
         title: "hello and /rand",
-        about: "The third seed's experiment: ab with 100 requests at once, each on a connection of its own.",
+        about: "The third seed's experiment: ab with 100 requests at once, each on a connection of its own; and wrk with as many connections, which are kept.",
         entries: with_workers(
             &[
                 "gunicorn 25 sync",
@@ -319,7 +331,9 @@ fn rand(mode: Mode) -> Experiment {
         ),
         cases: vec![
             case("hello", Application::Json, "/"),
+            kept("keep-alive, hello", Application::Json, "/"),
             case("/rand", Application::Pyaday, "/rand"),
+            kept("keep-alive, /rand", Application::Pyaday, "/rand"),
         ],
         layout: Layout::ServersDown,
         rounds: mode.pick(1, 5),
@@ -431,6 +445,7 @@ fn run(mode: Mode) -> Experiment {
         ),
         application: Application::Text { sleep },
         load: Load::Wrk {
+            path: "/",
             connections,
             seconds,
             reconnecting: false,
@@ -478,6 +493,7 @@ fn hello(mode: Mode) -> Experiment {
         ),
         application: Application::Text { sleep: 0.0 },
         load: Load::Wrk {
+            path: "/",
             connections,
             seconds: mode.pick(1, 5),
             reconnecting,
@@ -623,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_seeds_say_is_said_of_a_case() {
+    fn what_a_seed_says_is_said_of_one_case() {
         for experiment in all(Mode::Full) {
             let labels: Vec<&str> = experiment
                 .cases
@@ -632,11 +648,8 @@ mod tests {
                 .collect();
             for row in &experiment.seed {
                 for (case, _) in row.cells {
-                    assert!(
-                        labels.iter().any(|label| label.starts_with(case)),
-                        "{}: '{case}'",
-                        experiment.name
-                    );
+                    let meant = labels.iter().filter(|label| label.starts_with(case));
+                    assert_eq!(meant.count(), 1, "{}: '{case}'", experiment.name);
                 }
             }
         }

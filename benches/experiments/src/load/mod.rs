@@ -21,6 +21,7 @@ pub(crate) enum Load {
     Order,
     /// wrk.
     Wrk {
+        path: &'static str,
         connections: usize,
         seconds: u64,
         /// Whether every tenth request asks for its connection to be closed.
@@ -76,10 +77,11 @@ impl Load {
         match *self {
             Load::Order => order::load(target),
             Load::Wrk {
+                path,
                 connections,
                 seconds,
                 reconnecting,
-            } => wrk::load(target, "/", connections, seconds, reconnecting),
+            } => wrk::load(target, path, connections, seconds, reconnecting),
             Load::Ab {
                 method,
                 path,
@@ -93,7 +95,9 @@ impl Load {
     /// A second of the same, before what counts; nothing where users come one after the other.
     pub(crate) fn warm_up(&self, target: &Target) -> Result<()> {
         match *self {
-            Load::Wrk { connections, .. } => wrk::load(target, "/", connections, 1, false),
+            Load::Wrk {
+                path, connections, ..
+            } => wrk::load(target, path, connections, 1, false),
             // Python compiles on the first request.
             Load::Ab { method, path, .. } => ab::load(target, method, path, 1, 1),
             Load::Order | Load::Users(_) => return Ok(()),

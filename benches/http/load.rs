@@ -24,6 +24,10 @@ const TURN: Duration = Duration::from_secs(1);
 /// Idle connections. Both ends count against limits on open files, and 20,000 are usual.
 const IDLE: usize = 4000;
 
+/// So many come at once, and then none for a while, about a thousand a second. Of a burst all would be new at the same time.
+const AT_ONCE: usize = 100;
+const BETWEEN: Duration = Duration::from_millis(100);
+
 /// How long they are idle before the memory is looked at.
 const REST: Duration = Duration::from_secs(2);
 
@@ -175,8 +179,11 @@ pub(crate) fn memory_of_idle(server: &str, is_test: bool) -> Result<f64, Box<dyn
     // What is made once, whatever the number of connections.
     let mut connections = vec![connect(&process)?];
     let before = process.resident()?;
-    for _ in 0..count {
+    for number in 1..=count {
         connections.push(connect(&process)?);
+        if number % AT_ONCE == 0 {
+            thread::sleep(BETWEEN);
+        }
     }
     thread::sleep(REST);
     let added = process.resident()?.saturating_sub(before);

@@ -34,6 +34,7 @@ in_each_class! { {
     sends_long_content_whole
     tells_date_and_server
     speaks_http_2
+    goes_on_with_a_connection_that_was_quiet
 } }
 
 fn start(class: &[&str], arguments: &[&str]) -> Server {
@@ -266,6 +267,33 @@ fn tells_date_and_server(class: &[&str]) {
             .field("server")
             .is_some_and(|it| it.starts_with("greenpatch/"))
     );
+}
+
+/// Long enough for it to be at rest in between, whole and in the middle of what follows.
+fn goes_on_with_a_connection_that_was_quiet(class: &[&str]) {
+    const QUIET: Duration = Duration::from_millis(600);
+    let server = start(class, &["--app", "echo", "--keep-alive", "60"]);
+    let mut client = Client::connect(&server);
+    let head = "POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 5\r\n\r\n";
+    for _ in 0..2 {
+        client.send(format!("{head}first"));
+        assert_eq!(client.receive().content, "first");
+        std::thread::sleep(QUIET);
+        client.send(&head[..7]);
+        std::thread::sleep(QUIET);
+        client.send(&head[7..]);
+        client.send("later");
+        assert_eq!(client.receive().content, "later");
+        std::thread::sleep(QUIET);
+        client.send(format!("{head}one..{head}two.."));
+        assert_eq!(client.receive().content, "one..");
+        assert_eq!(client.receive().content, "two..");
+    }
+    std::thread::sleep(QUIET);
+    // Such a beginning is for the first word alone.
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(client.receive().status, 400);
+    client.expect_end();
 }
 
 /// Known beforehand, as gRPC does, and in the clear.

@@ -9,7 +9,7 @@
 //!
 //! It is counted from its accept until nobody can use its stream any more, an upgraded one too.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
@@ -262,6 +262,8 @@ pub(crate) struct Connection {
     head: AtomicMoment,
     /// Exchanges that have ended.
     ended: AtomicU64,
+    /// A value of [`rest`].
+    rest: AtomicU8,
     /// A response was given to hyper that may not have been written.
     unwritten: AtomicBool,
     /// A head was refused that hyper never had whole: the answer's status, and in the lower half how long its content is.
@@ -284,6 +286,14 @@ pub(crate) struct Connection {
     exchanges: Mutex<Exchanges>,
     /// How many there are; written under their lock.
     under_way: AtomicUsize,
+}
+
+/// Whether a connection is at rest: hyper's part of it given up until the client says something.
+mod rest {
+    pub(super) const NO: u8 = 0;
+    /// The sweep has asked for it; a new exchange takes that back.
+    pub(super) const WANTED: u8 = 1;
+    pub(super) const YES: u8 = 2;
 }
 
 /// The exchanges of a connection: one at most in HTTP/1.
@@ -318,6 +328,7 @@ impl Connection {
             mark: AtomicU64::new(0),
             head: AtomicMoment::default(),
             ended: AtomicU64::new(0),
+            rest: AtomicU8::new(rest::NO),
             unwritten: AtomicBool::new(false),
             refused: AtomicU32::new(0),
             is_http2: AtomicBool::new(false),
@@ -367,6 +378,30 @@ impl Connection {
     /// Whether the task is to end it.
     pub(super) fn is_to_end(&self) -> bool {
         self.to_end.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is to rest and may: nothing of an exchange is left, and none has begun. Then it is at rest from now on.
+    pub(super) fn begin_rest(&self) -> bool {
+        if self.rest.load(Ordering::Relaxed) != rest::WANTED
+            || self.is_busy()
+            || self.unwritten.load(Ordering::Relaxed)
+            || self.received.load(Ordering::Relaxed) != self.mark.load(Ordering::Relaxed)
+        {
+            return false;
+        }
+        let exchanges = self.lock();
+        // Somebody may still read the content of a request that was answered.
+        let is_left = |spare: &Arc<Exchange>| Arc::strong_count(spare) == 1;
+        let may_rest = exchanges.leftover.is_none() && exchanges.spare.as_ref().is_none_or(is_left);
+        if may_rest {
+            self.rest.store(rest::YES, Ordering::Relaxed);
+        }
+        may_rest
+    }
+
+    /// The client has said something.
+    pub(super) fn end_rest(&self) {
+        self.rest.store(rest::NO, Ordering::Relaxed);
     }
 
     /// Whether to read on for a while when it has ended.
@@ -466,6 +501,7 @@ impl Connection {
 impl Connection {
     /// A request's head is there.
     pub(super) fn begin(&self) -> Arc<Exchange> {
+        self.rest.store(rest::NO, Ordering::Relaxed);
         let now = self.registry.clock.now();
         let mut exchanges = self.lock();
         // One that somebody still holds, with content of a request that was answered long ago, is left to them.
@@ -646,6 +682,14 @@ impl Connection {
             self.wake();
         }
         self.end_ordered.get().unwrap_or(now)
+    }
+
+    /// Has the task rest, if it does not yet.
+    pub(super) fn order_rest(&self) {
+        if self.rest.load(Ordering::Relaxed) == rest::NO {
+            self.rest.store(rest::WANTED, Ordering::Relaxed);
+            self.wake();
+        }
     }
 
     /// Has the task look around.

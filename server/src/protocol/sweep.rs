@@ -32,6 +32,9 @@ const UNWATCHED: Duration = Duration::from_millis(100);
 /// How long a connection without a request is kept when the worker is to stop, for a request that is on its way.
 const GRACE: Duration = Duration::from_secs(1);
 
+/// How long a connection is quiet before it rests.
+const QUIET: Duration = Duration::from_millis(200);
+
 /// How long a connection that is to end may take for that: in HTTP/2 the client has a word in it.
 const FAREWELL: Duration = Duration::from_secs(5);
 
@@ -107,5 +110,10 @@ fn look_at_quiet(
             // Fails if the client has gone meanwhile.
             let _ = connection.socket().shutdown(Shutdown::Both);
         }
+    } else if !connection.is_http2()
+        && !connection.is_fresh()
+        && now.since(connection.quiet_since()) >= QUIET
+    {
+        connection.order_rest();
     }
 }

@@ -75,6 +75,22 @@ impl Watched {
         self.entered.connection()
     }
 
+    /// Takes back what hyper has read and not used, and waits for more. False if the client says nothing more and ends.
+    pub(super) async fn until_more(&mut self, unused: Bytes) -> io::Result<bool> {
+        let read = std::future::poll_fn(|context| self.poll_first(context)).await?;
+        self.is_ended = read == 0;
+        let more = std::mem::take(&mut self.early);
+        if self.look_at(&more) {
+            self.early = more;
+        }
+        if !unused.is_empty() {
+            // That has been looked at.
+            let more = std::mem::replace(&mut self.early, BytesMut::from(&unused[..]));
+            self.early.extend_from_slice(&more);
+        }
+        Ok(!self.early.is_empty())
+    }
+
     /// Waits for what a client says first, and tells whether it speaks HTTP/2. `None` if it says nothing and ends.
     pub(super) async fn until_known(&mut self) -> io::Result<Option<bool>> {
         if self.io.is_http2_agreed() {

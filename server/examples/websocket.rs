@@ -1,4 +1,5 @@
-//! Echoes what WebSockets send, in plain blocking code: `cargo run --example websocket -- -b 127.0.0.1:9001 -k green`.
+//! Echoes what WebSockets send, in plain blocking code:
+//! `cargo run -p greenpatch-server --example websocket -- -b 127.0.0.1:9001 -k green`.
 //!
 //! The WebSocket cases of the Autobahn testsuite can be run against it.
 

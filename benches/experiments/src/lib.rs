@@ -7,8 +7,8 @@
 //! cargo bench -p greenpatch-experiments --bench experiments -- --docs         # RESULTS.md of what there is
 //! ```
 //!
-//! An [experiment](experiment) is a table of servers and loads, a [server](server) a command; both are data. [`measure`] does them,
-//! [`report`] keeps and shows what was found, [`tool`] sets up what is needed. The package's README.md says how each peer was set
+//! An `experiment` is a table of servers and loads, a `server` a command; both are data. `measure` does them,
+//! `report` keeps and shows what was found, `tool` sets up what is needed. The package's README.md says how each peer was set
 //! up and why so.
 
 mod arguments;

@@ -22,7 +22,7 @@
 //! | [`command`] | settings, from options, environment and a file |
 //! | [`observe`] | what is told about all that |
 //!
-//! [`guide`] has pages to read: from gunicorn, all settings, deployment.
+//! [`guide`] has pages to read: from gunicorn, all settings, deployment. [`test`] asks an application without a server.
 //!
 //! # Example
 //!
@@ -53,6 +53,8 @@ mod observe;
 mod program;
 mod protocol;
 mod server;
+#[cfg(feature = "test")]
+pub mod test;
 mod worker;
 
 use command::settings;

@@ -164,7 +164,7 @@ impl Body {
     }
 
     /// The whole content, if it is there in one piece and nothing of it was given away.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "test"))]
     pub(crate) fn whole(&self) -> Option<&Bytes> {
         match &self.content {
             Content::Whole(bytes) if self.unread.is_empty() => Some(bytes),

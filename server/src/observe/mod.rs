@@ -31,4 +31,6 @@ pub(crate) mod snapshot;
 pub(crate) use metrics::Refusal;
 pub(crate) use observer::{Observation, Observe, Observer, OpenConnection};
 pub use request_id::RequestId;
+#[cfg(feature = "test")]
+pub(crate) use request_id::RequestIds;
 pub use route::Route;

@@ -128,9 +128,11 @@ impl Router {
 
     /// Answers `method` at `path` by `handler`.
     ///
+    /// In a router that is to be [nested](Router::nest), the empty path stands for the prefix itself.
+    ///
     /// # Panics
     ///
-    /// If the path does not begin with `/`, is no valid pattern, cannot be told from another route's, or has that method
+    /// If the path is neither empty nor begins with `/`, is no valid pattern, cannot be told from another route's, or has that method
     /// already. So do the other methods that add routes.
     #[must_use]
     #[track_caller]
@@ -190,6 +192,16 @@ impl Router {
     /// Takes over all routes of another router, under a prefix such as `/api`.
     ///
     /// Its middleware stays around its own routes, inside of this router's. Its fallback answers what is under the prefix.
+    ///
+    /// ```
+    /// use greenpatch_server::application::Router;
+    /// use greenpatch_server::test::Client;
+    ///
+    /// let users = Router::new().get("", || "all").get("/{id}", || "one");
+    /// let client = Client::new(Router::new().nest("/users", users));
+    /// assert_eq!(client.get("/users").send().text(), "all");
+    /// assert_eq!(client.get("/users/7").send().text(), "one");
+    /// ```
     #[must_use]
     #[track_caller]
     pub fn nest(mut self, prefix: &str, router: Router) -> Router {
@@ -266,12 +278,15 @@ impl Router {
     #[track_caller]
     fn add(&mut self, path: &str, method: Option<Method>, route: Route) {
         assert!(
-            path.starts_with('/'),
+            path.is_empty() || path.starts_with('/'),
             "route `{path}` does not begin with `/`: write `/{path}`"
         );
         let known = self.places.iter().position(|place| place.path == path);
         let number = known.unwrap_or_else(|| {
-            if let Err(error) = self.tree.insert(path, self.places.len()) {
+            // No request has an empty path, so the place is for a router that takes this one over.
+            if !path.is_empty()
+                && let Err(error) = self.tree.insert(path, self.places.len())
+            {
                 panic!("route `{path}` cannot be added: {error}");
             }
             self.places.push(Place {

@@ -6,9 +6,10 @@ use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::application::IntoApplication;
+use crate::application::{Application, IntoApplication, Request};
 use crate::arbiter::{self, Order, Post, Serving, Socket, WorkerError};
 use crate::command::line::CommandLine;
 use crate::log;
@@ -20,6 +21,9 @@ use crate::worker::{self, Hooks, StopHandle};
 
 /// How long a worker that ends may take to write its access log.
 const FLUSH_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a worker that ends may take to drop its application: the last handlers' threads may still be about to.
+const DROP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Serves an application with gunicorn's command line: a master that holds the listening sockets, and as many workers as are
 /// asked for. It is all that a program's `main` needs to call:
@@ -87,8 +91,9 @@ impl Program {
         self
     }
 
-    /// Calls `hook` in each worker, on its main thread, when its last request has been answered. Not after a quick stop, or if
-    /// requests outlast `--graceful-timeout`. Hooks are called in the order in which they were given.
+    /// Calls `hook` in each worker, on its main thread, when its last request has been answered and its application was
+    /// dropped. Not after a quick stop, or if requests outlast `--graceful-timeout`. Hooks are called in the order in which they
+    /// were given.
     #[must_use]
     pub fn on_stop(mut self, hook: impl FnOnce() + 'static) -> Program {
         self.stop.push(Box::new(hook));
@@ -96,6 +101,9 @@ impl Program {
     }
 
     /// Serves the application that `build` makes in each worker; an error of it ends the server. Returns as [`main`] does.
+    ///
+    /// What the application owns, such as a pool of connections, lives as long as the worker serves: `build` opens it before
+    /// the first request, and it is dropped after the last response.
     pub fn run<A, M, E>(mut self, build: impl FnOnce(&Settings) -> Result<A, E>) -> ExitCode
     where
         A: IntoApplication<M>,
@@ -143,19 +151,38 @@ impl Program {
             }),
         };
         let listeners = sockets.into_iter().map(Listener::from).collect();
-        worker::serve(
-            application.into_application(),
-            listeners,
-            &settings,
-            &stop,
-            hooks,
-        )?;
+        let (owner, all_dropped) = mpsc::channel();
+        let application = Owned {
+            application: application.into_application(),
+            _owner: owner,
+        };
+        worker::serve(application, listeners, &settings, &stop, hooks)?;
+        // The last connections may still be on their way out. Nothing is ever sent: the wait ends when no owner is left.
+        let _ = all_dropped.recv_timeout(DROP_PATIENCE);
         for hook in self.stop {
             hook();
         }
         link.report();
         flush(&observer);
         Ok(())
+    }
+}
+
+/// An application that tells when the last clone of it has been dropped.
+#[derive(Clone)]
+struct Owned<A> {
+    application: A,
+    /// Fields are dropped in order, so it goes after the application.
+    _owner: mpsc::Sender<Infallible>,
+}
+
+impl<A: Application> Application for Owned<A> {
+    const BLOCKS: bool = A::BLOCKS;
+
+    type Future = A::Future;
+
+    fn call(&self, request: Request) -> A::Future {
+        self.application.call(request)
     }
 }
 

@@ -65,6 +65,15 @@ fn an_application_that_panics_while_it_is_built_ends_the_server() {
     assert!(text.contains("there is no database"), "{text}");
 }
 
+/// What an application owns.
+struct Owned;
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        eprintln!("dropped on the way to the last hook");
+    }
+}
+
 #[test]
 fn hooks_are_called_around_the_service_of_each_worker() {
     let test = "hooks_are_called_around_the_service_of_each_worker";
@@ -75,7 +84,11 @@ fn hooks_are_called_around_the_service_of_each_worker() {
             .on_stop(|| eprintln!("last hook"));
         end(program.run(|settings| {
             eprintln!("built for class {}", settings.worker_class);
-            Ok::<_, Infallible>(|_: Request| "served\n")
+            let owned = Owned;
+            Ok::<_, Infallible>(move |_: Request| {
+                let _in_use = &owned;
+                "served\n"
+            })
         }))
     });
     let Some(mut running) = started else { return };
@@ -103,6 +116,7 @@ fn hooks_are_called_around_the_service_of_each_worker() {
             "built for class green",
             "first hook",
             "second hook",
+            "dropped on the way to the last hook",
             "last hook"
         ]
     );

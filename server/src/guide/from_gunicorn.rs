@@ -69,7 +69,7 @@
 //! |---|---|
 //! | `on_starting` | what a program's `main` does; it is called in the master and in each worker |
 //! | `post_fork`, `post_worker_init` | [`Program::run`](crate::Program::run) builds the application in each worker; [`on_start`](crate::Program::on_start) follows |
-//! | `worker_exit` | [`on_stop`](crate::Program::on_stop) |
+//! | `worker_exit` | [`on_stop`](crate::Program::on_stop); what the application owns is dropped just before |
 //! | `pre_request`, `post_request` | middleware: [`Router::middleware`](crate::application::Router::middleware), or a tower layer |
 //! | `when_ready` | systemd's protocol, or `/readyz` of `--admin-bind` |
 //!

@@ -58,3 +58,11 @@ impl Drop for Directory {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+/// Cargo's folder for what tests write, which is beside the one of the profile that this test is built with. It stays.
+pub fn written_by_tests() -> PathBuf {
+    let program = std::env::current_exe().expect("a test has a program");
+    // The program is in `target/debug/deps` or the like.
+    let target = program.ancestors().nth(3);
+    target.expect("Cargo has put it there").join("tmp")
+}

@@ -22,7 +22,7 @@ pub mod unpatched;
 mod wait;
 mod watchdog;
 
-pub use directory::Directory;
+pub use directory::{Directory, written_by_tests};
 pub use kind::{Kind, compensated_runtime, on_one_worker, patched_runtime};
 pub use log::Log;
 pub use port::free_port;

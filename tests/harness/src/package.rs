@@ -5,6 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use crate::written_by_tests;
+
 /// A package in the folder for what tests write.
 pub struct Package {
     root: PathBuf,
@@ -46,13 +48,6 @@ impl Package {
             .output()
             .unwrap()
     }
-}
-
-/// Cargo's folder for what tests write, which is beside the one of the profile that this test is built with.
-fn written_by_tests() -> PathBuf {
-    let program = std::env::current_exe().unwrap();
-    // The program is in `target/debug/deps` or the like.
-    program.ancestors().nth(3).unwrap().join("tmp")
 }
 
 /// What a successful command wrote.

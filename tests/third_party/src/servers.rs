@@ -5,10 +5,11 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::free_port;
+use harness::{free_port, written_by_tests};
 use tempfile::TempDir;
 
 /// How long a server may take to come up.
@@ -96,6 +97,19 @@ impl Server {
                 command
             },
         )
+    }
+
+    /// An S3-compatible store with one bucket, whose key and secret are both `S3RVER`.
+    pub fn s3(bucket: &str) -> Server {
+        Server::start("s3rver", Account::own(), |directory, port| {
+            let mut command = Command::new(s3rver());
+            command
+                .args(["--address", "127.0.0.1", "--port", &port.to_string()])
+                .arg("--directory")
+                .arg(directory)
+                .args(["--configure-bucket", bucket]);
+            command
+        })
     }
 
     /// The port of 127.0.0.1 on which it listens.
@@ -220,6 +234,33 @@ impl Account {
             String::from_utf8_lossy(&output.stderr)
         );
     }
+}
+
+/// It comes from npm, and is kept among what tests write.
+fn s3rver() -> PathBuf {
+    static INSTALLED: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = INSTALLED
+        .lock()
+        .expect("who failed to install it has said so");
+    let folder = written_by_tests().join("s3rver");
+    let program = folder.join("node_modules/.bin/s3rver");
+    if !program.exists() {
+        let output = Command::new("npm")
+            .args(["install", "--no-audit", "--no-fund", "s3rver@3.7.1"])
+            .arg("--prefix")
+            .arg(&folder)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap_or_else(|error| {
+                panic!("npm cannot be started ({error}); install it, as tests/run does")
+            });
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "s3rver cannot be installed: {errors}"
+        );
+    }
+    program
 }
 
 /// Debian keeps them off the search path.

@@ -22,7 +22,7 @@
 //! | [`command`] | settings, from options, environment and a file |
 //! | [`observe`] | what is told about all that |
 //!
-//! [`guide`] has pages to read: from gunicorn, all settings, deployment. [`test`] asks an application without a server.
+//! [`guide`] has pages to read: from gunicorn, all settings, deployment. [`mod@test`] asks an application without a server.
 //!
 //! # Example
 //!

@@ -9,7 +9,7 @@ use std::thread;
 use rustix::buffer::spare_capacity;
 use rustix::event::epoll;
 
-use crate::{Outcome, RESPONSE, Settings, is_last, listener};
+use crate::{Outcome, Settings, listener, respond};
 
 /// The listener's number among the events; the connections have those of their descriptors.
 const LISTENER: u64 = u64::MAX;
@@ -66,7 +66,8 @@ fn answer(stream: &mut TcpStream, buffer: &mut [u8]) -> bool {
         Ok(0) => false,
         // These clients send a request in one piece.
         Ok(read) if buffer[..read].ends_with(b"\r\n\r\n") => {
-            stream.write_all(RESPONSE).is_ok() && !is_last(&buffer[..read])
+            let (response, is_last) = respond(&buffer[..read]);
+            stream.write_all(response).is_ok() && !is_last
         }
         Ok(_) => true,
         Err(error) => error.kind() == ErrorKind::WouldBlock,

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::thread;
 use std::time::Duration;
 
-use crate::{Outcome, RESPONSE, Settings, is_last, listener};
+use crate::{Outcome, Settings, listener, respond};
 
 /// An OS thread a connection.
 pub(crate) fn on_threads(settings: Settings) -> Outcome {
@@ -40,7 +40,8 @@ fn talk(mut stream: impl Read + Write, wait: Duration, sleep: impl Fn(Duration))
         if !wait.is_zero() {
             sleep(wait);
         }
-        if stream.write_all(RESPONSE).is_err() || is_last(&buffer[..read]) {
+        let (response, is_last) = respond(&buffer[..read]);
+        if stream.write_all(response).is_err() || is_last {
             break;
         }
     }

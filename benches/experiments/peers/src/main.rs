@@ -28,6 +28,11 @@ const RESPONSE: &[u8] =
     b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 12\r\n\
     date: Fri, 27 Nov 2026 12:00:00 GMT\r\n\r\nhello world!";
 
+/// The last response on a connection.
+const LAST_RESPONSE: &[u8] =
+    b"HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close\r\n\
+    content-length: 12\r\ndate: Fri, 27 Nov 2026 12:00:00 GMT\r\n\r\nhello world!";
+
 /// Where to listen, and how to serve.
 #[derive(Clone, Copy)]
 struct Settings {
@@ -96,7 +101,10 @@ fn listener(address: SocketAddr) -> std::io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Whether a request asks for its connection to be closed.
-fn is_last(request: &[u8]) -> bool {
-    memchr::memmem::find(request, b"onnection: close").is_some()
+/// The response to a request, and whether it is the connection's last.
+fn respond(request: &[u8]) -> (&'static [u8], bool) {
+    match memchr::memmem::find(request, b"onnection: close") {
+        Some(_) => (LAST_RESPONSE, true),
+        None => (RESPONSE, false),
+    }
 }

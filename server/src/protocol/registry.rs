@@ -385,7 +385,7 @@ impl Connection {
         if self.rest.load(Ordering::Relaxed) != rest::WANTED
             || self.is_busy()
             || self.unwritten.load(Ordering::Relaxed)
-            || self.received.load(Ordering::Relaxed) != self.mark.load(Ordering::Relaxed)
+            || !self.is_silent()
         {
             return false;
         }
@@ -593,14 +593,17 @@ impl Connection {
 
     /// Whether a request was answered and no other one has begun; and it is not to end already.
     fn is_idle(&self) -> bool {
-        let is_quiet =
-            || self.received.load(Ordering::Relaxed) == self.mark.load(Ordering::Relaxed);
         !self.is_busy()
             && !self.is_sending()
             && !self.is_fresh()
             && !self.is_upgraded()
             && !self.is_to_end()
-            && (self.is_http2() || is_quiet())
+            && (self.is_http2() || self.is_silent())
+    }
+
+    /// Whether nothing has come since the last exchange ended.
+    fn is_silent(&self) -> bool {
+        self.received.load(Ordering::Relaxed) == self.mark.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_http2(&self) -> bool {
@@ -635,7 +638,7 @@ impl Connection {
 
     /// Since when a head is coming in, as far as the sweep has seen.
     pub(super) fn head_since(&self, now: Moment) -> Option<Moment> {
-        if self.received.load(Ordering::Relaxed) == self.mark.load(Ordering::Relaxed) {
+        if self.is_silent() {
             return None;
         }
         Some(self.head.get_or_set(now))

@@ -430,3 +430,38 @@ fn joining_oneself_is_refused() {
         assert_eq!(told.recv(), Ok(true));
     });
 }
+
+#[test]
+fn no_more_green_threads_live_than_the_setting_allows() {
+    for workers in [1, 2] {
+        let runtime = Runtime::builder()
+            .workers(workers)
+            .max_green_threads(3)
+            .build()
+            .unwrap();
+        runtime.run(|| {
+            let parked: Vec<_> = (0..2)
+                .map(|_| spawn(greenpatch_runtime::thread::park))
+                .collect();
+            let refused = Builder::new().spawn(|| ()).unwrap_err();
+            assert_eq!(refused.kind(), std::io::ErrorKind::WouldBlock);
+            assert!(
+                refused.to_string().contains("max_green_threads"),
+                "{refused}"
+            );
+            for handle in parked {
+                handle.thread().unpark();
+                handle.join().unwrap();
+                // Whoever has joined one can spawn the next, each time.
+                spawn(|| ()).join().unwrap();
+            }
+            for _ in 0..1000 {
+                let pair = [spawn(|| ()), spawn(|| ())];
+                pair.into_iter().for_each(|handle| handle.join().unwrap());
+            }
+        });
+        // The thread that ran has given its place back.
+        let three: Vec<_> = (0..3).map(|_| runtime.spawn(|| ())).collect();
+        three.into_iter().for_each(|handle| handle.join().unwrap());
+    }
+}

@@ -79,6 +79,33 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Green threads that may live at once. One more is not spawned: [`Builder::spawn`](crate::Builder::spawn) fails with
+    /// `WouldBlock`, and under the shims `pthread_create` with `EAGAIN`, as at the limit of the kernel's threads; so
+    /// [`std::thread::Builder::spawn`] fails, and [`std::thread::spawn`] and [`spawn`](crate::spawn()) panic. The thread that
+    /// calls [`run`](crate::Runtime::run) counts, and is never refused. By default, and with 0, any number may.
+    ///
+    /// To let those who come wait instead of failing, use a [`GreenPool`](crate::GreenPool) or a
+    /// [`Semaphore`](crate::sync::Semaphore); this is the fuse behind them.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    /// use greenpatch_runtime::{Builder, Runtime, thread};
+    ///
+    /// let runtime = Runtime::builder().max_green_threads(2).build()?;
+    /// runtime.run(|| {
+    ///     let parked = Builder::new().spawn(thread::park).unwrap();
+    ///     let refused = Builder::new().spawn(|| ()).unwrap_err();
+    ///     assert_eq!(refused.kind(), ErrorKind::WouldBlock);
+    ///     parked.thread().unpark();
+    ///     parked.join().unwrap();
+    /// });
+    /// # Ok::<(), greenpatch_runtime::BuildError>(())
+    /// ```
+    pub fn max_green_threads(mut self, threads: usize) -> Self {
+        self.given.max_green_threads = Some(threads);
+        self
+    }
+
     /// How long a green thread may run without giving way before it is reported: as a warning by the `tracing` crate, with
     /// the feature of that name, or on standard error where nobody listens to that, or to [`on_blocked`](Self::on_blocked).
     /// It is reported again each time it has run twice as long. [Blocking sections](crate::blocking) are not reported. By

@@ -69,6 +69,12 @@ pub const SETTINGS: &[Setting] = &[
         meaning: "spare workers at most, 0 to 1024",
     },
     Setting {
+        name: "max_green_threads",
+        variable: "GREENPATCH_MAX_GREEN_THREADS",
+        default: "0",
+        meaning: "green threads that may live at once; one more is not spawned, with the error EAGAIN; 0 is any number",
+    },
+    Setting {
         name: "max_blocking_time",
         variable: "GREENPATCH_MAX_BLOCKING_TIME",
         default: "0",
@@ -108,6 +114,7 @@ pub(crate) struct Given {
     pub(crate) patch: Option<Patch>,
     pub(crate) compensation: Option<Switch>,
     pub(crate) max_spare_workers: Option<usize>,
+    pub(crate) max_green_threads: Option<usize>,
     pub(crate) max_blocking_time: Option<Duration>,
     pub(crate) on_blocked: Option<BlockedCallback>,
     pub(crate) on_drop: Option<OnDrop>,
@@ -175,6 +182,12 @@ impl Given {
             count,
         )?
         .unwrap_or(SPARE_WORKERS);
+        let max_green_threads = given_or(
+            self.max_green_threads,
+            "GREENPATCH_MAX_GREEN_THREADS",
+            count,
+        )?
+        .filter(|most| *most != 0);
         let given = self.max_blocking_time.map(Milliseconds);
         let milliseconds = "give it as a number of milliseconds in digits";
         let max_blocking_time = given_or(given, "GREENPATCH_MAX_BLOCKING_TIME", milliseconds)?
@@ -230,6 +243,7 @@ impl Given {
                 patch,
                 compensation,
                 max_spare_workers,
+                max_green_threads,
                 max_blocking_time,
                 on_drop,
                 deadlock,

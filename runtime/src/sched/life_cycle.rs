@@ -70,6 +70,10 @@ impl GreenRef {
     /// Makes a new green thread in a slot, to be queued by the caller. `joinable` keeps the slot
     /// until [`join`](Self::join) or [`detach`](Self::detach). `body` is told who runs it; what it returns is dropped last
     /// of all, after the thread-local destructors.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if as many live as `max_green_threads` allows; those of the slot's pool.
     pub(crate) fn prepare<F, R>(
         stack_size: usize,
         life: Life,
@@ -97,7 +101,9 @@ impl GreenRef {
     where
         F: FnOnce(GreenRef) -> R + Send + 'static,
     {
-        let green = GreenRef::acquire(stack_size)?;
+        life.shared.admit()?;
+        let green =
+            GreenRef::acquire(stack_size).inspect_err(|_| life.shared.dismiss_admitted())?;
         let stack = SlotStack {
             base: green.slot.stack_base,
             limit: green.slot.stack_limit,
@@ -142,6 +148,7 @@ impl GreenRef {
         entry_frame: usize,
     ) -> std::io::Result<GreenRef> {
         let green = GreenRef::acquire(stack_size)?;
+        life.shared.admit_adopted();
         green.occupy(life, join_state::CLAIMED, block, stack);
         green.yielder.set(ptr::null());
         green.is_switching.store(false, Ordering::Relaxed);
@@ -172,6 +179,7 @@ impl GreenRef {
     /// Runs on this green thread.
     pub(crate) fn take_back(self) {
         let floating_point = FloatingPoint::current();
+        self.life().shared.dismiss_admitted();
         self.suspend(Action::Exit);
         floating_point.enter();
         self.recycle();
@@ -218,6 +226,7 @@ impl GreenRef {
             // stack: the worker's may be in other use by now.
             std::process::exit(0);
         }
+        self.life().shared.dismiss_admitted();
         context::end_green();
     }
 

@@ -1,5 +1,6 @@
 //! What the workers of a runtime share.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(super) closing: AtomicBool,
     pub(super) live: AtomicUsize,
     peak_live: AtomicUsize,
+    /// Green threads that were made and have not ended; counted only if there is a limit.
+    admitted: AtomicUsize,
     /// Set once all green threads, and those still to start, are cancelled.
     pub(super) cancelled: AtomicBool,
     /// Somebody waits in [`wait_for_all`](Self::wait_for_all).
@@ -63,6 +66,7 @@ impl Shared {
             closing: AtomicBool::new(false),
             live: AtomicUsize::new(0),
             peak_live: AtomicUsize::new(0),
+            admitted: AtomicUsize::new(0),
             cancelled: AtomicBool::new(false),
             awaited: AtomicBool::new(false),
             ended: AtomicU32::new(0),
@@ -180,6 +184,52 @@ impl Shared {
     /// How many workers sleep.
     pub(crate) fn sleeping(&self) -> usize {
         self.sleeping.load(Ordering::SeqCst) as usize
+    }
+
+    /// Counts a green thread that is about to be made, if there is a limit.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if as many exist as there may be; then it is not counted.
+    #[inline]
+    pub(super) fn admit(&self) -> io::Result<()> {
+        match self.settings.max_green_threads {
+            None => Ok(()),
+            Some(most) => self.admit_up_to(most),
+        }
+    }
+
+    #[cold]
+    fn admit_up_to(&self, most: usize) -> io::Result<()> {
+        let admitted = self
+            .admitted
+            .try_update(Ordering::AcqRel, Ordering::Relaxed, |admitted| {
+                (admitted < most).then_some(admitted + 1)
+            });
+        admitted.map(drop).map_err(|_| {
+            io::Error::new(
+                io::ErrorKind::WouldBlock,
+                format!(
+                    "the runtime has {most} green threads, as many as max_green_threads allows; wait for the end of some, \
+                     or raise it"
+                ),
+            )
+        })
+    }
+
+    /// As [`admit`](Self::admit), of a thread that exists already and becomes a green one.
+    pub(super) fn admit_adopted(&self) {
+        if self.settings.max_green_threads.is_some() {
+            self.admitted.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+
+    /// One that was admitted has ended. Called before that is made known, so that whoever has joined it may spawn another.
+    #[inline]
+    pub(super) fn dismiss_admitted(&self) {
+        if self.settings.max_green_threads.is_some() {
+            self.admitted.fetch_sub(1, Ordering::AcqRel);
+        }
     }
 
     pub(crate) fn green_started(&self) {

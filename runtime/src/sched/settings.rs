@@ -14,6 +14,8 @@ pub(crate) struct Settings {
     pub(crate) patch: Patch,
     pub(crate) compensation: bool,
     pub(crate) max_spare_workers: usize,
+    /// `None` is any number.
+    pub(crate) max_green_threads: Option<usize>,
     /// `None` is for ever.
     pub(crate) max_blocking_time: Option<Duration>,
     pub(crate) on_drop: OnDrop,

@@ -569,3 +569,30 @@ fn each_thread_is_itself() {
     }
     assert_eq!(OWN.get(), 0);
 }
+
+#[test]
+fn beyond_the_limit_of_green_threads_creation_says_eagain() {
+    let runtime = greenpatch_runtime::Runtime::builder()
+        .max_green_threads(2)
+        .build()
+        .unwrap();
+    runtime.run(|| {
+        let (sender, receiver) = mpsc::channel::<()>();
+        let waits = thread::spawn(move || drop(receiver.recv()));
+        let refused = thread::Builder::new().spawn(|| ()).unwrap_err();
+        assert_eq!(refused.raw_os_error(), Some(libc::EAGAIN));
+        extern "C-unwind" fn never(_: *mut c_void) -> *mut c_void {
+            unreachable!("it was refused")
+        }
+        let mut refused = 0;
+        // SAFETY: `never` takes any argument.
+        let error = unsafe { pthread_create(&mut refused, null(), never, null_mut()) };
+        assert_eq!(error, libc::EAGAIN);
+        drop(sender);
+        waits.join().unwrap();
+        // The place is free as soon as the thread was joined.
+        for _ in 0..100 {
+            thread::spawn(|| ()).join().unwrap();
+        }
+    });
+}

@@ -1,5 +1,5 @@
 //! loom models of the protocols that every green thread's life depends on: park and unpark, who sleeps and
-//! who is woken, and which workers serve; and of how a future's wakers reach who waits for it.
+//! who is woken, and which workers serve; of how a future's wakers reach who waits for it; and of whom a cancellation reaches.
 //!
 //! The files under test are compiled here once more, against loom's atomics. What surrounds them (run
 //! queues, the epoll set) is modelled by a lock and a condition variable, so a lost wake-up shows as a
@@ -215,6 +215,8 @@ mod wait {
 }
 #[path = "../src/thread/block_on.rs"]
 mod block_on;
+#[path = "../src/sched/dependents.rs"]
+mod dependents;
 #[path = "../src/sched/future_signal.rs"]
 mod future_signal;
 #[path = "../src/sched/idle.rs"]
@@ -1576,5 +1578,147 @@ fn who_waits_learns_of_what_was_done_before_it_was_notified() {
         for notifier in notifiers {
             notifier.join().unwrap();
         }
+    });
+}
+
+/// Someone who can be cancelled, and depends on somebody or is depended on.
+struct Cancellable {
+    mark: AtomicU32,
+    dependents: dependents::Dependents,
+    /// A look at one's own mark and at those of whom one depends on comes after this.
+    green: Arc<Green>,
+}
+
+impl Cancellable {
+    fn new() -> Arc<Cancellable> {
+        Arc::new(Cancellable {
+            mark: AtomicU32::new(0),
+            dependents: dependents::Dependents::none(),
+            green: Green::new(),
+        })
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.mark.load(Ordering::Acquire) != 0
+    }
+
+    fn cancel(&self) {
+        self.mark.store(1, Ordering::Release);
+        self.dependents.look_again();
+    }
+
+    /// Waits until `is_over`, looking before each park, as a green thread on its worker.
+    fn wait(&self, is_over: impl Fn() -> bool) {
+        let green = &self.green;
+        loop {
+            green.state.resume();
+            loop {
+                if is_over() {
+                    return;
+                }
+                if green.state.begin() {
+                    break;
+                }
+            }
+            green.left();
+            green.queue.pop();
+        }
+    }
+}
+
+impl dependents::Cancelled for Arc<Cancellable> {
+    fn dependents(&self) -> &dependents::Dependents {
+        &self.dependents
+    }
+}
+
+/// A member of a group: it is woken.
+struct Member(Arc<Cancellable>);
+
+impl dependents::Dependent for Member {
+    fn look_again(&self) {
+        if self.0.green.state.unpark() {
+            self.0.green.queue.push();
+        }
+    }
+}
+
+/// A group in another's list: it passes on.
+struct Nested(Arc<Cancellable>);
+
+impl dependents::Dependent for Nested {
+    fn look_again(&self) {
+        self.0.dependents.look_again();
+    }
+}
+
+#[test]
+fn a_cancellation_that_races_a_child_that_attaches_and_parks_reaches_it() {
+    check(3, || {
+        let group = Cancellable::new();
+        let child = thread::spawn({
+            let group = group.clone();
+            move || {
+                let child = Cancellable::new();
+                let told = std::sync::Arc::new(Member(child.clone()));
+                let attached = dependents::Attached::new(group.clone(), told);
+                child.wait(|| group.is_cancelled());
+                drop(attached);
+                child.green.state.retire();
+            }
+        });
+        group.cancel();
+        child.join().unwrap();
+    });
+}
+
+#[test]
+fn a_cancellation_reaches_the_members_of_a_scope_that_is_being_opened() {
+    check(3, || {
+        let owner = Cancellable::new();
+        let child = thread::spawn({
+            let owner = owner.clone();
+            move || {
+                let inner = Cancellable::new();
+                let told = std::sync::Arc::new(Nested(inner.clone()));
+                let opened = dependents::Attached::new(owner.clone(), told);
+                let child = Cancellable::new();
+                let told = std::sync::Arc::new(Member(child.clone()));
+                let attached = dependents::Attached::new(inner.clone(), told);
+                child.wait(|| inner.is_cancelled() || owner.is_cancelled());
+                drop(attached);
+                drop(opened);
+            }
+        });
+        owner.cancel();
+        child.join().unwrap();
+    });
+}
+
+#[test]
+fn a_cancellation_may_come_as_its_child_is_unparked_for_another_reason_and_ends() {
+    check(3, || {
+        let group = Cancellable::new();
+        let child = Cancellable::new();
+        let own = thread::spawn({
+            let (group, child) = (group.clone(), child.clone());
+            move || {
+                let told = std::sync::Arc::new(Member(child.clone()));
+                let attached = dependents::Attached::new(group.clone(), told);
+                child.wait(|| {
+                    group.is_cancelled() || child.green.wakers.load(Ordering::Relaxed) == 1
+                });
+                drop(attached);
+                // Whoever was about to tell it does nothing to one that has ended.
+                child.green.state.retire();
+            }
+        });
+        let waker = thread::spawn({
+            let child = child.clone();
+            move || child.green.unpark()
+        });
+        group.cancel();
+        waker.join().unwrap();
+        own.join().unwrap();
     });
 }

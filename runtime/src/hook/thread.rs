@@ -16,6 +16,7 @@ use crate::sched::context::{self, NativeSection};
 use crate::sched::green::{GreenRef, Life};
 use crate::sched::scheduler::Shared;
 use crate::sched::task::{Task, TaskHeader};
+use crate::wait::interrupt::group::Inheritance;
 use crate::wait::section::{self, Section};
 
 pub use crate::sched::task::PthreadAttributes as Attributes;
@@ -27,6 +28,7 @@ pub type Start = unsafe extern "C-unwind" fn(*mut c_void) -> *mut c_void;
 struct StartRoutine {
     start: Start,
     argument: *mut c_void,
+    inheritance: Option<Inheritance>,
 }
 
 impl StartRoutine {
@@ -36,6 +38,7 @@ impl StartRoutine {
     ///
     /// Runs on the new green thread, with this id.
     unsafe fn run(self, id: u64) -> *mut c_void {
+        let _inherited = self.inheritance.map(Inheritance::enter);
         // SAFETY: what `pthread_create` asks of its caller is that the routine may be called so.
         span::enter(id, None, || unsafe {
             exit::call_start(self.start, self.argument)
@@ -93,7 +96,8 @@ impl Task for Created {
 ///
 /// # Errors
 ///
-/// `EINVAL` if the stack or its guard is larger than there are, `EAGAIN` if there is no memory for it.
+/// `EINVAL` if the stack or its guard is larger than there are, `EAGAIN` if there is no memory for it, or if as many green
+/// threads live as there may be.
 ///
 /// # Safety
 ///
@@ -114,7 +118,11 @@ pub unsafe fn create(
     });
     let id = task.header.id;
     let life = Life::new(home.shared.clone(), task);
-    let routine = StartRoutine { start, argument };
+    let routine = StartRoutine {
+        start,
+        argument,
+        inheritance: Inheritance::detached(),
+    };
     let (stack_size, is_joinable) = (attributes.stack_size, !attributes.is_detached);
     let green = GreenRef::prepare(stack_size, life, is_joinable, move |green| {
         // SAFETY: `start` may be called with `argument` on another thread, by the contract of `create`, and this is the

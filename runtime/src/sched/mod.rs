@@ -8,6 +8,7 @@
 //! | a green thread: its control block, its name within, and the part that outlives it | `green`, `task` |
 //! | who is running, thread-locally; the runtime's own OS threads, of which a panic ends the process | `context` |
 //! | its life: into the slot, first and last steps; join and detach by `pthread_t` (those of a handle: `thread/spawn`) | `slots`, `life_cycle`, `join` |
+//! | who else looks again when one is cancelled | `dependents` |
 //! | its switch to the worker and back; what happens if its stack overflows | `switch`, `coroutine`, `overflow` |
 //! | its state: running, parked, woken; how one that is ready comes to a worker | `park`, `wake` |
 //! | a worker: its loop, its OS thread, what of it others see | `worker`, `worker_thread`, `shard`, `progress` |
@@ -27,6 +28,7 @@ pub(crate) mod blocking_section;
 mod compensation;
 pub(crate) mod context;
 mod coroutine;
+pub(crate) mod dependents;
 pub(crate) mod due_queue;
 mod ending;
 pub(crate) mod future_signal;

@@ -12,6 +12,8 @@ use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use crate::sched::dependents::{Dependent, Dependents};
+
 /// What every task has.
 pub(crate) struct TaskHeader {
     /// The flags of [`state`].
@@ -24,6 +26,8 @@ pub(crate) struct TaskHeader {
     pub(crate) id: u64,
     pub(crate) name: Option<Arc<str>>,
     pub(crate) spawned_at: Option<&'static Location<'static>>,
+    /// Scopes that it has opened.
+    dependents: Dependents,
 }
 
 impl TaskHeader {
@@ -39,17 +43,28 @@ impl TaskHeader {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             name,
             spawned_at,
+            dependents: Dependents::none(),
         }
+    }
+
+    pub(crate) fn dependents(&self) -> &Dependents {
+        &self.dependents
     }
 }
 
 /// A [`TaskHeader`], mostly with a place for the thread's result.
-pub(crate) trait Task: Send + Sync {
+pub(crate) trait Task: Dependent {
     fn header(&self) -> &TaskHeader;
 
     /// What `pthread_create` was asked for, if that made the thread.
     fn attributes(&self) -> Option<&PthreadAttributes> {
         None
+    }
+}
+
+impl<T: Task> Dependent for T {
+    fn look_again(&self) {
+        self.header().end_wait();
     }
 }
 

@@ -70,11 +70,12 @@ impl TaskHeader {
             .store(green.as_ptr().cast(), Ordering::Release);
     }
 
-    /// The green thread's waits are cut short from now on.
+    /// The green thread's waits are cut short from now on, and those of who was spawned in its scopes.
     pub(crate) fn cancel(&self) {
         let before = self.state.fetch_or(state::CANCELLED, Ordering::AcqRel);
         if before & (state::CANCELLED | state::ENDED) == 0 {
             self.end_wait();
+            self.dependents().look_again();
         }
     }
 

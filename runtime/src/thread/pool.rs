@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use crate::base::deadline::Deadline;
 use crate::sync::{Condvar, Mutex, MutexGuard};
-use crate::thread::Thread;
+use crate::thread::current::Thread;
 use crate::thread::spawn::{self, JoinHandle};
 
 /// As many green threads of a pool as eventlet runs if not told otherwise.

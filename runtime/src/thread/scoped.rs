@@ -1,4 +1,8 @@
 //! Green threads that borrow from their spawner, as [`std::thread::scope`] has them.
+//!
+//! What a scope hands on, deadlines, cancellation and values, is the matter of `wait/interrupt/group.rs`. Here is who waits for
+//! whom: [`within`] returns once every green thread of the scope has ended, whatever is cancelled meanwhile, because what
+//! they borrow must outlive them.
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
@@ -7,14 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::{fmt, io, mem, thread};
 
-use crate::thread::Thread;
-use crate::thread::spawn::{self, Builder, JoinHandle};
+use crate::thread::current::Thread;
+use crate::thread::spawn::{self, Begins, Builder, JoinHandle};
 use crate::wait::futex;
+use crate::wait::interrupt::Interrupted;
+use crate::wait::interrupt::group::{Group, OpenGroup};
 
 /// Green threads that end before [`scope`] returns; mirrors [`std::thread::Scope`].
-#[derive(Debug)]
 pub struct Scope<'scope, 'env: 'scope> {
     count: Arc<Count>,
+    group: Arc<Group>,
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
@@ -83,35 +89,108 @@ impl<F: FnOnce() -> T, T> Work<F, T> {
 /// Runs `f`, which may spawn green threads that borrow from the caller, and waits for their end. Mirrors
 /// [`std::thread::scope`]; the caller is a green thread.
 ///
+/// What limits the caller limits them: deadline scopes around this call ([`time::timeout`](crate::time::timeout)), the caller's
+/// cancellation, and [`Scope::cancel`]. Calls of theirs that would have to wait fail then, those that they wait in among
+/// them, and those that have not begun do not begin. A [`timeout`](crate::time::timeout) around this counts as over if it cuts short
+/// a wait of one of them. The values that are bound here ([`Inherited`](crate::Inherited)) are bound on them. Like std's, this
+/// waits for their end all the same.
+///
+/// To cancel the others as soon as one fails, use [`try_scope`](crate::try_scope).
+///
 /// # Panics
 ///
 /// If `f` panics, or if a green thread that was not joined has panicked.
+///
+/// ```
+/// use std::time::Duration;
+/// use greenpatch_runtime::{is_cancellation, net::TcpListener, run, scope, time};
+///
+/// run(|| {
+///     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+///     // Nobody connects, and the time that is set here holds on the green threads, too.
+///     let late = time::timeout(Duration::from_millis(10), || {
+///         scope(|scope| {
+///             let acceptors: Vec<_> = (0..3).map(|_| scope.spawn(|| listener.accept())).collect();
+///             acceptors.into_iter().filter_map(|acceptor| acceptor.join().unwrap().err()).count()
+///         })
+///     });
+///     assert_eq!(late.unwrap_err().into_inner(), 3);
+///
+///     scope(|scope| {
+///         let acceptor = scope.spawn(|| listener.accept());
+///         time::sleep(Duration::from_millis(1));
+///         scope.cancel();
+///         if let Ok(accepted) = acceptor.join() {
+///             assert!(is_cancellation(&accepted.unwrap_err()));
+///         } // else it was cancelled before it began
+///     });
+/// });
+/// ```
 pub fn scope<'env, F, T>(f: F) -> T
 where
     F: for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> T,
 {
-    let scope = Scope {
-        count: Arc::new(Count {
-            running: AtomicU32::new(0),
-            panicked: AtomicBool::new(false),
-        }),
-        scope: PhantomData,
-        env: PhantomData,
-    };
-    let outcome = panic::catch_unwind(AssertUnwindSafe(|| f(&scope)));
-    let running = &scope.count.running;
-    loop {
-        match running.load(Ordering::Acquire) {
-            0 => break,
-            seen => futex::wait(running, seen, None),
-        };
-    }
+    let open = OpenGroup::new();
+    let scope = Scope::new(&open);
+    let outcome = within(&scope, || f(&scope));
     match outcome {
         Err(payload) => panic::resume_unwind(payload),
-        Ok(_) if scope.count.panicked.load(Ordering::Relaxed) => {
+        Ok(_) if scope.has_panicked() => {
             panic!("a scoped green thread panicked")
         }
         Ok(value) => value,
+    }
+}
+
+/// Calls `f`, and waits for the end of the scope's green threads, also if it panics.
+pub(super) fn within<T>(scope: &Scope<'_, '_>, f: impl FnOnce() -> T) -> thread::Result<T> {
+    let outcome = panic::catch_unwind(AssertUnwindSafe(f));
+    let running = &scope.count.running;
+    loop {
+        match running.load(Ordering::Acquire) {
+            0 => return outcome,
+            seen => futex::wait(running, seen, None),
+        };
+    }
+}
+
+impl Scope<'_, '_> {
+    /// The caller sees to it that [`within`] is called before the borrows of the scope's green threads end.
+    pub(super) fn new(open: &OpenGroup) -> Self {
+        Scope {
+            count: Arc::new(Count {
+                running: AtomicU32::new(0),
+                panicked: AtomicBool::new(false),
+            }),
+            group: open.group().clone(),
+            scope: PhantomData,
+            env: PhantomData,
+        }
+    }
+
+    /// Whether a green thread has panicked that nobody has joined.
+    fn has_panicked(&self) -> bool {
+        self.count.panicked.load(Ordering::Relaxed)
+    }
+
+    /// Cuts short the waits of the scope's green threads, and those of who has opened the scope, until it is left; see
+    /// [`Thread::cancel`]. From any of them. Does not wait for anybody's end.
+    pub fn cancel(&self) {
+        self.group.cancel();
+    }
+
+    /// Whether the scope was cancelled, or the green thread that has opened it.
+    pub fn is_cancelled(&self) -> bool {
+        self.group.is_cancelled()
+    }
+}
+
+impl fmt::Debug for Scope<'_, '_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Scope")
+            .field("running", &self.count.running.load(Ordering::Relaxed))
+            .field("is_cancelled", &self.is_cancelled())
+            .finish_non_exhaustive()
     }
 }
 
@@ -147,6 +226,20 @@ impl Builder {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
+        self.spawn_scoped_if(scope, Begins::UnlessCancelled, f)
+    }
+
+    #[track_caller]
+    pub(super) fn spawn_scoped_if<'scope, F, T>(
+        self,
+        scope: &'scope Scope<'scope, '_>,
+        begins: Begins,
+        f: F,
+    ) -> io::Result<ScopedJoinHandle<'scope, T>>
+    where
+        F: FnOnce() -> T + Send + 'scope,
+        T: Send + 'scope,
+    {
         let packet = Arc::new(Packet {
             count: scope.count.clone(),
             result: UnsafeCell::new(None),
@@ -158,9 +251,9 @@ impl Builder {
             _running: Running(scope.count.clone()),
         };
         let body: Box<dyn FnOnce() + Send + 'scope> = Box::new(move || work.run());
-        // SAFETY: `scope` returns no earlier than `running` is dropped, so what `f` borrows outlives it.
+        // SAFETY: the scope is not left before `running` is dropped (see `within`), so what `f` borrows outlives it.
         let body: Box<dyn FnOnce() + Send + 'static> = unsafe { mem::transmute(body) };
-        let handle = self.spawn(body)?;
+        let handle = self.spawn_member(&scope.group, begins, body)?;
         Ok(ScopedJoinHandle {
             handle,
             packet,
@@ -187,6 +280,16 @@ impl<T> ScopedJoinHandle<'_, T> {
         // SAFETY: the green thread has ended, and this is the only handle.
         let result = unsafe { (*self.packet.result.get()).take() };
         result.expect("a green thread that ran to its end has stored its result")
+    }
+
+    /// As [`join`](Self::join), and cut short by deadline scopes and cancellation.
+    ///
+    /// # Errors
+    ///
+    /// As [`JoinHandle::join_interruptible`].
+    pub fn join_interruptible(self) -> Result<thread::Result<T>, Interrupted> {
+        self.handle.wait_interruptible()?;
+        Ok(self.join())
     }
 
     /// Whether the green thread has ended, so that [`join`](Self::join) would not wait.

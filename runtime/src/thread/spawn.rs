@@ -15,8 +15,9 @@ use crate::sched::green::{GreenRef, Life};
 use crate::sched::scheduler::Shared;
 use crate::sched::task::{Task, TaskHeader, state};
 use crate::sync::raw::wait_limit::WaitLimit;
-use crate::thread::Thread;
+use crate::thread::current::Thread;
 use crate::wait::futex;
+use crate::wait::interrupt::group::{Group, Inheritance};
 use crate::wait::interrupt::{Interrupted, Limits};
 use crate::wait::section;
 
@@ -66,7 +67,9 @@ impl Builder {
     /// # Errors
     ///
     /// `NotConnected` off a green thread, where there is no runtime to spawn on, and in a forked child on a runtime of
-    /// its parent; `InvalidInput` if the stack is larger than 512 MiB; the kernel's error if there is no memory for it.
+    /// its parent; `InvalidInput` if the stack is larger than 512 MiB; `WouldBlock` if as many green threads live as
+    /// [`max_green_threads`](crate::RuntimeBuilder::max_green_threads) allows; the kernel's error if there is no memory for the
+    /// stack.
     #[track_caller]
     pub fn spawn<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
     where
@@ -78,6 +81,38 @@ impl Builder {
 
     #[track_caller]
     pub(crate) fn spawn_on<F, T>(self, shared: &Arc<Shared>, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let inheritance = Inheritance::detached();
+        self.spawn_inheriting(shared, inheritance, Begins::UnlessCancelled, f)
+    }
+
+    /// As [`spawn`](Self::spawn), as a member of the group.
+    #[track_caller]
+    pub(super) fn spawn_member<F, T>(
+        self,
+        group: &Arc<Group>,
+        begins: Begins,
+        f: F,
+    ) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let inheritance = Some(Inheritance::Group(group.clone()));
+        self.spawn_inheriting(&here()?, inheritance, begins, f)
+    }
+
+    #[track_caller]
+    fn spawn_inheriting<F, T>(
+        self,
+        shared: &Arc<Shared>,
+        inheritance: Option<Inheritance>,
+        begins: Begins,
+        f: F,
+    ) -> io::Result<JoinHandle<T>>
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
@@ -99,7 +134,10 @@ impl Builder {
                 green.stay_here();
             }
             let header = &theirs.header;
-            let own = || begin(delay).map(|()| span::enter(header.id, header.name.as_deref(), f));
+            let own = || {
+                let _inherited = inheritance.map(Inheritance::enter);
+                begin(delay, begins).map(|()| span::enter(header.id, header.name.as_deref(), f))
+            };
             theirs.store(match panic::catch_unwind(AssertUnwindSafe(own)) {
                 Ok(Ok(value)) => Ok(value),
                 Ok(Err(cancelled)) => Err(Box::new(cancelled)),
@@ -124,12 +162,24 @@ fn here() -> io::Result<Arc<Shared>> {
     }
 }
 
-/// What comes before the green thread's own code: that does not run at all if it was cancelled by then.
-fn begin(delay: Option<Duration>) -> Result<(), Interrupted> {
+/// Whether the green thread's own code runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Begins {
+    /// Unless it was cancelled by then.
+    UnlessCancelled,
+    Always,
+}
+
+/// What comes before the green thread's own code.
+fn begin(delay: Option<Duration>, begins: Begins) -> Result<(), Interrupted> {
+    let mut outcome = Ok(());
     if let (Some(delay), Some(section)) = (delay, section::enter_own()) {
-        section.sleep_until(Deadline::after(delay))?;
+        outcome = section.sleep_until(Deadline::after(delay));
     }
-    Limits::new(None).check_cancelled()
+    match begins {
+        Begins::Always => Ok(()),
+        Begins::UnlessCancelled => outcome.and_then(|()| Limits::new(None).check_cancelled()),
+    }
 }
 
 /// The header, and where the result goes.
@@ -205,7 +255,7 @@ impl<T> JoinHandle<T> {
     }
 
     /// Waits for the green thread's end: parks a green thread, blocks an OS thread. Not cut short by deadline scopes or
-    /// cancellation; [`join_timeout`](Self::join_timeout) is.
+    /// cancellation; [`join_interruptible`](Self::join_interruptible) and [`join_timeout`](Self::join_timeout) are.
     ///
     /// # Errors
     ///
@@ -216,10 +266,7 @@ impl<T> JoinHandle<T> {
     ///
     /// If a green thread joins itself, as std's does.
     pub fn join(self) -> thread::Result<T> {
-        assert!(
-            context::green().is_none_or(|green| green.life().task.header().id != self.id()),
-            "a green thread joins itself and would wait for ever"
-        );
+        self.assert_other();
         let word = &self.packet.header.state;
         while let Some(seen) = self.await_end() {
             futex::wait_because(Packed::join(self.id()), word, seen, None);
@@ -252,6 +299,46 @@ impl<T> JoinHandle<T> {
             }
         }
         Ok(self.take_result())
+    }
+
+    /// As [`join`](Self::join), and cut short by deadline scopes and cancellation. The green thread is detached then; to keep
+    /// the handle, [`wait_interruptible`](Self::wait_interruptible) first.
+    ///
+    /// # Errors
+    ///
+    /// Why the wait was cut short, if the green thread has not ended by then.
+    ///
+    /// # Panics
+    ///
+    /// As [`join`](Self::join).
+    pub fn join_interruptible(self) -> Result<thread::Result<T>, Interrupted> {
+        self.wait_interruptible()?;
+        Ok(self.take_result())
+    }
+
+    /// Waits for the green thread's end, after which [`join`](Self::join) need not wait; cut short by deadline scopes and
+    /// cancellation.
+    ///
+    /// # Errors
+    ///
+    /// Why the wait was cut short, if the green thread has not ended by then.
+    ///
+    /// # Panics
+    ///
+    /// As [`join`](Self::join).
+    pub fn wait_interruptible(&self) -> Result<(), Interrupted> {
+        self.assert_other();
+        while let Some(seen) = self.await_end() {
+            WaitLimit::Until(None).wait(&self.packet.header.state, seen)?;
+        }
+        Ok(())
+    }
+
+    fn assert_other(&self) {
+        assert!(
+            context::green().is_none_or(|green| green.life().task.header().id != self.id()),
+            "a green thread joins itself and would wait for ever"
+        );
     }
 
     /// The state word while the green thread has not ended, with the mark that somebody waits for that.
@@ -339,7 +426,8 @@ impl<T> fmt::Debug for JoinHandle<T> {
 ///
 /// # Panics
 ///
-/// Off a green thread, and if there is no memory for a stack; [`Builder::spawn`] returns the error.
+/// Off a green thread, if there is no memory for a stack, and if as many green threads live as there may be;
+/// [`Builder::spawn`] returns the error.
 #[track_caller]
 pub fn spawn<F, T>(f: F) -> JoinHandle<T>
 where

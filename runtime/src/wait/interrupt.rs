@@ -15,33 +15,52 @@
 //! | ours that tell of a time-out: channels, queues, `Event`, `*_timeout` | their time-out | their error, or the time-out |
 //! | locks, joins, barriers, `block_on`, and std's channels and condition variables | not cut short | not cut short |
 //!
-//! What one green thread does for many, one after another, is cancelled piece by piece: [`Cancellable`].
+//! What one green thread does for many, one after another, is cancelled piece by piece: [`Cancellable`]. What several do for one
+//! is cancelled together: [`scope`](crate::scope), [`try_scope`](crate::try_scope).
 //!
 //! Locks are not interrupted because what they guard could not be left in order.
+//!
+//! **What is inherited.** What is spawned in a [`scope`](crate::scope) or [`try_scope`](crate::try_scope) is limited by what
+//! limited its opener there: the deadlines around the scope, the opener's cancellation, the scope's own. So work that is
+//! split among green threads ends as one that does it all would, and nothing of it is left when the scope is. What is spawned
+//! by itself ([`spawn`](crate::spawn()), [`GreenPool`](crate::GreenPool), `std::thread`) may outlive the call that spawned it:
+//! a log that is to be written, a cache that is to be filled. The deadline of a request would end it at random. It inherits neither
+//! deadlines nor cancellation; but it belongs to the same request, so it inherits the [values](Inherited). (Go's
+//! `context.WithoutCancel` makes the same cut.)
 //!
 //! **How.** Each thread has a list of the scopes that it has entered, the innermost last; a wait looks for the earliest
 //! deadline in it, out to the nearest shield. A wait that is over marks the innermost scope whose own time has passed;
 //! so an inner one that expires first is told from an outer one, and the outer one goes on. A green thread has its own
-//! thread-local storage, so the same list serves green threads and OS threads. New threads begin without a scope.
+//! thread-local storage, so the same list serves green threads and OS threads. The list of one that was spawned in a scope begins
+//! with that scope, behind which are those that were around it: the same ones, so that it marks them too. A thread that
+//! uses none of this has an empty list, and looks at no more than that.
+//!
+//! A cancellation is a mark that waits look at, and a wake-up for those who may be parked. Whom it wakes beyond the one that
+//! is cancelled say the lists of `sched/dependents.rs`: no child registers anywhere but with its own scope, and each scope with
+//! what is right around it.
 //!
 //! **Coroutines** may suspend a closure inside its scope, run another one on the same thread, end the two in any order,
 //! and even end one on another thread. So the list points to no stack: a scope is owned by its call and by the list
 //! together. The call marks it as left when it returns, wherever that is, and lists pass over what is marked and let go
 //! of it. A scope whose closure is suspended limits its thread's other waits in the meantime.
 
-use std::cell::RefCell;
+mod cancellable;
+pub(crate) mod group;
+mod inherited;
+mod scopes;
+
 use std::error::Error;
-use std::mem::{self, ManuallyDrop};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 use std::{fmt, io};
 
 use rustix::io::Errno;
 
+use self::scopes::{Kind, Scope, any_scope};
 use crate::base::deadline::Deadline;
 use crate::sched::context;
-use crate::sched::task::{Task, TaskHeader};
+
+pub use self::cancellable::{Cancellable, Piece};
+pub use self::inherited::Inherited;
 
 /// Why a wait was cut short.
 ///
@@ -118,91 +137,6 @@ impl<T> From<Elapsed<T>> for io::Error {
     }
 }
 
-thread_local! {
-    /// The scopes that this thread has entered, the innermost last. Without a destructor, so that it can be read at any
-    /// time, in a signal handler too; instead, an empty list has no memory.
-    static SCOPES: ManuallyDrop<RefCell<Vec<Arc<Scope>>>> =
-        const { ManuallyDrop::new(RefCell::new(Vec::new())) };
-}
-
-/// One [`timeout`], [`shield`] or [`Cancellable::scope`]; see the module's page.
-struct Scope {
-    kind: Kind,
-    /// Its call has returned.
-    is_left: AtomicBool,
-    /// A wait was cut short because its own time was over.
-    was_cut: AtomicBool,
-}
-
-/// What a scope does to the waits in it.
-enum Kind {
-    /// They last until then at most.
-    Until(Deadline),
-    /// No scope around it concerns them, nor the green thread's own cancellation.
-    Shield,
-    /// They end when the piece of work is cancelled that is being done.
-    Cancellable(Arc<Cancellable>),
-}
-
-impl Scope {
-    /// Makes a scope the innermost of this thread.
-    fn enter(kind: Kind) -> Entered {
-        let scope = Arc::new(Scope {
-            kind,
-            is_left: AtomicBool::new(false),
-            was_cut: AtomicBool::new(false),
-        });
-        SCOPES.with(|scopes| scopes.borrow_mut().push(scope.clone()));
-        Entered(scope)
-    }
-
-    fn is_shield(&self) -> bool {
-        matches!(self.kind, Kind::Shield)
-    }
-
-    fn deadline(&self) -> Option<Deadline> {
-        match self.kind {
-            Kind::Until(deadline) => Some(deadline),
-            Kind::Shield | Kind::Cancellable(_) => None,
-        }
-    }
-}
-
-/// A scope whose call has not returned. Dropped when it does, on unwinding too.
-struct Entered(Arc<Scope>);
-
-impl Entered {
-    /// Whether a wait was cut short because the scope's own time was over.
-    fn was_cut(&self) -> bool {
-        self.0.was_cut.load(Ordering::Relaxed)
-    }
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        self.0.is_left.store(true, Ordering::Relaxed);
-        SCOPES.with(|scopes| {
-            let mut scopes = scopes.borrow_mut();
-            scopes.retain(|scope| !scope.is_left.load(Ordering::Relaxed));
-            if scopes.is_empty() {
-                mem::take(&mut *scopes);
-            }
-        });
-    }
-}
-
-/// Shows the scopes that this thread is in, the innermost first, until one is what is looked for; whether one was.
-fn any_scope(mut is_it: impl FnMut(&Scope) -> bool) -> bool {
-    SCOPES.with(|scopes| {
-        // A signal handler that interrupts a change of the list finds it empty.
-        let Ok(scopes) = scopes.try_borrow() else {
-            return false;
-        };
-        let is_left = |scope: &Scope| scope.is_left.load(Ordering::Relaxed);
-        (scopes.iter().rev()).any(|scope| !is_left(scope) && is_it(scope))
-    })
-}
-
 /// Runs `f`; once `time` is over, its calls that would have to wait fail with `TimedOut`.
 ///
 /// `f` is not stopped: it ends as it handles those errors, and may do so in its own way. On an OS thread this works
@@ -272,112 +206,6 @@ where
     f()
 }
 
-/// A green thread's work in pieces, each of which others may cancel: for one that serves many, one after another, as
-/// a thread of a pool does. [`JoinHandle::cancel`](crate::JoinHandle::cancel) would end its service to all of them.
-///
-/// A cancelled piece fares as a cancelled green thread does: its calls that would have to wait fail with `ECANCELED`, the one it
-/// waits in among them, until the next piece begins. Beginning and ending one costs an atomic operation each.
-///
-/// ```
-/// use std::sync::mpsc;
-/// use std::time::Duration;
-/// use greenpatch_runtime::{Interrupted, checkpoint, interrupt::Cancellable, run, spawn, time};
-///
-/// run(|| {
-///     let (sender, pieces) = mpsc::channel();
-///     let server = spawn(move || {
-///         Cancellable::scope(|work| {
-///             sender.send((work.clone(), work.begin())).unwrap();
-///             time::sleep(Duration::from_secs(3600)); // Returns early.
-///             let first = checkpoint();
-///             work.begin();
-///             (first, checkpoint())
-///         })
-///     });
-///     let (work, piece) = loop {
-///         match pieces.try_recv() {
-///             Ok(begun) => break begun,
-///             Err(_) => greenpatch_runtime::yield_now(),
-///         }
-///     };
-///     assert!(work.cancel(piece));
-///     assert_eq!(server.join().unwrap(), (Err(Interrupted::Cancelled), Ok(())));
-///     assert!(!work.cancel(piece), "that piece is over");
-/// });
-/// ```
-pub struct Cancellable {
-    /// Twice the number of the present piece, and one more if it is cancelled. Only the owner changes the number, by a store;
-    /// a canceller sets the lowest bit if the number is still the one that it knows. What the owner did before it began
-    /// a piece has happened before the piece is cancelled, and nothing else depends on it.
-    word: AtomicU64,
-    /// Whose waits end.
-    task: Arc<dyn Task>,
-}
-
-/// Names one piece of a [`Cancellable`]'s work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece(u64);
-
-impl Cancellable {
-    /// Runs `f`, in which the waits of the calling green thread end when its piece of work is cancelled.
-    ///
-    /// The first piece begins with [`begin`](Self::begin). On an OS thread nothing is cut short.
-    pub fn scope<F, T>(f: F) -> T
-    where
-        F: FnOnce(&Arc<Cancellable>) -> T,
-    {
-        let task: Arc<dyn Task> = match context::green() {
-            Some(green) => green.life().task.clone(),
-            None => Arc::new(TaskHeader::new(None, None)),
-        };
-        let cancellable = Arc::new(Cancellable {
-            word: AtomicU64::new(0),
-            task,
-        });
-        let _scope = Scope::enter(Kind::Cancellable(cancellable.clone()));
-        f(&cancellable)
-    }
-
-    /// For the thread whose work it is: ends the present piece, and begins another one.
-    #[inline]
-    pub fn begin(&self) -> Piece {
-        // Nobody else changes the number, so nothing is overwritten but the mark of the piece that is over.
-        let next = (self.word.load(Ordering::Relaxed) | 1).wrapping_add(1);
-        self.word.store(next, Ordering::Release);
-        Piece(next)
-    }
-
-    /// For the thread whose work it is: ends the present piece. Whoever cancels that one from now on does nothing.
-    #[inline]
-    pub fn end(&self) {
-        self.begin();
-    }
-
-    /// Cancels that piece. False if it is over, or was cancelled before.
-    pub fn cancel(&self, piece: Piece) -> bool {
-        let marked =
-            self.word
-                .compare_exchange(piece.0, piece.0 | 1, Ordering::AcqRel, Ordering::Relaxed);
-        if marked.is_ok() {
-            self.task.header().end_wait();
-        }
-        marked.is_ok()
-    }
-
-    /// Whether the present piece was cancelled.
-    pub fn is_cancelled(&self) -> bool {
-        self.word.load(Ordering::Acquire) & 1 != 0
-    }
-}
-
-impl fmt::Debug for Cancellable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Cancellable")
-            .field("is_cancelled", &self.is_cancelled())
-            .finish_non_exhaustive()
-    }
-}
-
 /// Fails if the next call that has to wait would: for long computations, and after a sleep.
 ///
 /// # Errors
@@ -442,8 +270,8 @@ impl Limits {
                 Kind::Until(deadline) => {
                     limit = Some(limit.map_or(*deadline, |limit| limit.min(*deadline)));
                 }
-                Kind::Cancellable(_) => has_cancellable = true,
-                Kind::Shield => {}
+                Kind::Cancellable(_) | Kind::Group(_) | Kind::Member(_) => has_cancellable = true,
+                Kind::Shield | Kind::Value(_) | Kind::Values(_) => {}
             }
             scope.is_shield()
         });
@@ -463,8 +291,8 @@ impl Limits {
         }
     }
 
-    /// Fails if the green thread was cancelled, or the piece of work that it is doing. To be asked before each park; a cancellation that comes later
-    /// unparks.
+    /// Fails if the green thread was cancelled, the piece of work that it is doing, or a scope that it is in. To be asked before
+    /// each park; a cancellation that comes later unparks.
     #[inline]
     pub(crate) fn check_cancelled(&self) -> Result<(), Interrupted> {
         if !self.is_shielded && context::green().is_some_and(|green| green.is_cancelled()) {
@@ -493,15 +321,17 @@ impl Limits {
     }
 }
 
-/// Whether a piece of work is cancelled that this thread is doing, out to the nearest shield.
+/// Whether a piece of work is cancelled that this thread is doing, or a scope that it is in, out to the nearest shield.
 #[cold]
 fn is_work_cancelled() -> bool {
     let mut is_cancelled = false;
     any_scope(|scope| {
-        if let Kind::Cancellable(cancellable) = &scope.kind {
-            is_cancelled |= cancellable.is_cancelled();
-        }
-        scope.is_shield()
+        is_cancelled |= match &scope.kind {
+            Kind::Cancellable(work) => work.is_cancelled(),
+            Kind::Group(group) | Kind::Member(group) => group.is_cancelled(),
+            _ => false,
+        };
+        is_cancelled || scope.is_shield()
     });
     is_cancelled
 }
@@ -511,7 +341,7 @@ fn blame(now: Deadline) {
     any_scope(|scope| {
         let is_over = scope.deadline().is_some_and(|deadline| deadline <= now);
         if is_over {
-            scope.was_cut.store(true, Ordering::Relaxed);
+            scope.blame();
         }
         is_over
     });

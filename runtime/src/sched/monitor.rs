@@ -234,6 +234,9 @@ impl<O: Observer> Monitor<O> {
         }
         let unmoved = before.filter(|seen| is_serving && seen.progress == progress);
         let mut seen = unmoved.unwrap_or(fresh);
+        if unmoved.is_none() {
+            shard.steady.note(progress.turns, seen.since);
+        }
         if before.is_some_and(|before| before.progress.section != progress.section) {
             self.quick_until = self.now.plus(QUICK_FOR);
         }

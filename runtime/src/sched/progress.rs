@@ -6,6 +6,8 @@
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU32, AtomicU64, Ordering};
 
+use crate::base::deadline::Deadline;
+
 /// What a worker tells of itself as it goes along, by plain stores. Two cache lines, as processors fetch them in pairs.
 #[repr(align(128))]
 pub(crate) struct Progress {
@@ -179,5 +181,37 @@ impl Progress {
             section: self.section.load(Ordering::Relaxed),
             asleep: self.asleep.load(Ordering::Relaxed),
         }
+    }
+}
+
+/// Since when a worker has looked the same to the monitor, for those who look from outside. The monitor stores, others load;
+/// what they see can be some milliseconds old.
+pub(crate) struct Steady {
+    turns: AtomicU32,
+    since: AtomicU64,
+}
+
+impl Steady {
+    pub(super) fn new() -> Steady {
+        Steady {
+            turns: AtomicU32::new(0),
+            since: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// The worker was first seen in this turn at that time.
+    pub(super) fn note(&self, turns: u32, since: Deadline) {
+        self.since.store(u64::MAX, Ordering::Release);
+        self.turns.store(turns, Ordering::Release);
+        self.since.store(since.as_nanos(), Ordering::Release);
+    }
+
+    /// Since when the worker has been in this turn, if the monitor has seen it there.
+    pub(crate) fn since(&self, turns: u32) -> Option<Deadline> {
+        let since = self.since.load(Ordering::Acquire);
+        let is_same = self.turns.load(Ordering::Acquire) == turns;
+        // A time that was stored for another turn meanwhile is not that time.
+        let is_settled = self.since.load(Ordering::Acquire) == since && since != u64::MAX;
+        (is_same && is_settled).then(|| Deadline::from_nanos(since))
     }
 }

@@ -11,7 +11,7 @@
 //! | `thief` | anyone |
 //! | `run_next` | put in by the worker, taken out by anyone; see `run_next.rs` |
 //! | `progress`, `counters` | stored by the worker, loaded by anyone |
-//! | `stuck` | stored by the monitor, loaded by anyone |
+//! | `stuck`, `steady` | stored by the monitor, loaded by anyone |
 //! | `pinned_count`, `pinned_queue`, `notifier` | see `pinned.rs` and `notifier.rs` |
 //! | `early` | put in by the worker, taken out by anyone |
 //! | `wheel` | under its lock |
@@ -33,7 +33,7 @@ use crate::sched::alarm::{AlarmCount, Expired, TimerOwner};
 use crate::sched::due_queue::DueQueue;
 use crate::sched::green::{Green, GreenRef};
 use crate::sched::notifier::Notifier;
-use crate::sched::progress::Progress;
+use crate::sched::progress::{Progress, Steady};
 use crate::sched::run_next::RunNext;
 use crate::sched::run_queue::{RunQueue, Thief};
 use crate::sched::spare_workers::WorkerState;
@@ -59,6 +59,8 @@ pub(crate) struct Shard {
     pub(crate) counters: Counters,
     /// Set by the monitor while the worker does not get on: its run-next slot may be stolen.
     pub(crate) stuck: AtomicBool,
+    /// Since when the worker has been in the turn that it is in.
+    pub(crate) steady: Steady,
     pub(crate) worker_state: WorkerState,
     /// Pinned green threads that live; changed by the worker's own OS thread.
     pub(super) pinned_count: AtomicU32,
@@ -86,6 +88,7 @@ impl Shard {
             progress: Progress::new(),
             counters: Counters::default(),
             stuck: AtomicBool::new(false),
+            steady: Steady::new(),
             worker_state: WorkerState::vacant(),
             pinned_count: AtomicU32::new(0),
             pinned_queue: DueQueue::new(),

@@ -46,10 +46,15 @@ mod take;
 /// How long green threads are waited for that do not give their stacks.
 const DEFAULT_PATIENCE: Duration = Duration::from_millis(200);
 
+/// How long a turn lasts that is shown as one of a hog, and a blocking section that is shown.
+const HOG: Duration = Duration::from_millis(10);
+
 /// What a dump shall hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DumpOptions {
     backtraces: bool,
+    running: bool,
+    only: Option<u64>,
     limit: usize,
     patience: Duration,
 }
@@ -65,6 +70,8 @@ impl DumpOptions {
     pub fn new() -> DumpOptions {
         DumpOptions {
             backtraces: false,
+            running: false,
+            only: None,
             limit: usize::MAX,
             patience: DEFAULT_PATIENCE,
         }
@@ -74,6 +81,21 @@ impl DumpOptions {
     /// on waiting.
     pub fn backtraces(mut self, backtraces: bool) -> DumpOptions {
         self.backtraces = backtraces;
+        self
+    }
+
+    /// Whether backtraces are also taken of green threads that have kept a worker for ten milliseconds or more, by computing or
+    /// by a call that no shim reaches. To learn where one is, its OS thread is sent SIGURG, as
+    /// [`max_blocking_time`](crate::RuntimeBuilder::max_blocking_time) does and with what is said there. Only together with
+    /// [`backtraces`](Self::backtraces), and not if a green thread takes the dump.
+    pub fn running(mut self, running: bool) -> DumpOptions {
+        self.running = running;
+        self
+    }
+
+    /// Only the green thread with this id is listed.
+    pub fn only(mut self, id: u64) -> DumpOptions {
+        self.only = Some(id);
         self
     }
 
@@ -100,10 +122,55 @@ pub struct Dump {
     pub runtime: String,
     /// Its figures, read after the green threads.
     pub metrics: Metrics,
+    /// The workers that serve, by number.
+    pub workers: Vec<Worker>,
     /// The green threads, by id.
     pub green_threads: Vec<GreenThread>,
     /// How many more there are, beyond the limit.
     pub omitted: usize,
+}
+
+/// A worker of a runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(Serialize))]
+#[non_exhaustive]
+pub struct Worker {
+    /// Its number, from 0.
+    pub number: usize,
+    /// The kernel's number for the OS thread that it is; `None` while that is being started.
+    pub os_thread: Option<i32>,
+    /// Whether it waits for something to do.
+    pub is_asleep: bool,
+    /// How many green threads wait for a turn of it.
+    pub queued: usize,
+    /// What it runs, if it runs a green thread.
+    pub turn: Option<Turn>,
+}
+
+/// A green thread's turn on a worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "json", derive(Serialize))]
+#[non_exhaustive]
+pub struct Turn {
+    /// Its id.
+    pub green_thread: u64,
+    /// Its name.
+    pub name: Option<String>,
+    /// How long it has run without giving way, to some milliseconds; zero if not for long.
+    #[cfg_attr(
+        feature = "json",
+        serde(rename = "for_seconds", serialize_with = "as_seconds")
+    )]
+    pub duration: Duration,
+    /// Whether it is in a [blocking section](crate::blocking), or a shim has entered one for it.
+    pub is_blocking: bool,
+}
+
+impl Turn {
+    /// Whether the green thread keeps the worker to itself: see [`Metrics::hogs`].
+    pub fn is_hog(&self) -> bool {
+        !self.is_blocking && self.duration >= HOG
+    }
 }
 
 /// A living green thread.
@@ -125,9 +192,9 @@ pub struct GreenThread {
     pub stack_high_water: usize,
     /// What it does.
     pub state: State,
-    /// Where it waits, the innermost frame first, without those of the runtime and std above and below its own code. Empty
-    /// if that has no frame, because the wait at its end was compiled to a jump; `None` if that was not asked for, if it
-    /// did not wait, or did not answer in time.
+    /// Where it waits or [runs](DumpOptions::running), the innermost frame first, without those of the runtime and std above and
+    /// below its own code. Empty if that has no frame, because the wait at its end was compiled to a jump; `None` if that was
+    /// not asked for, if it did not wait, or did not answer in time.
     pub backtrace: Option<Vec<Frame>>,
 }
 
@@ -238,6 +305,12 @@ impl fmt::Display for Dump {
              workers",
             self.runtime
         )?;
+        for worker in &self.workers {
+            let long = worker.turn.as_ref().filter(|turn| turn.duration >= HOG);
+            if let Some(turn) = long {
+                writeln!(f, "worker {}: {turn}", worker.number)?;
+            }
+        }
         for green in &self.green_threads {
             write!(f, "{green}")?;
         }
@@ -265,6 +338,22 @@ impl fmt::Display for GreenThread {
             writeln!(f, "        {frame}")?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Turn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let label = Label(self.green_thread, self.name.as_deref());
+        let how = if self.is_blocking {
+            "been in a blocking section"
+        } else {
+            "run without giving way"
+        };
+        write!(
+            f,
+            "green thread {label} has {how} for {:.1?}",
+            self.duration
+        )
     }
 }
 

@@ -8,13 +8,14 @@ use std::time::Duration;
 
 use super::gate::{DumpLock, Gate};
 use super::owners::Owners;
-use super::{Dump, DumpOptions, GreenThread, State, Wait};
+use super::{Dump, DumpOptions, GreenThread, HOG, State, Turn, Wait, Worker};
 use crate::base::call_stack::CallStack;
 use crate::base::deadline::Deadline;
 use crate::base::process;
 use crate::base::reason::WaitReason;
 use crate::body::slot;
 use crate::look::metrics::Metrics;
+use crate::look::sample;
 use crate::look::trace::Names;
 use crate::sched::context::{self, NativeSection};
 use crate::sched::green::{Green, GreenRef, GreenSnapshot};
@@ -111,6 +112,10 @@ fn look(of: Option<&Arc<Shared>>, options: &DumpOptions) -> Vec<Seen> {
             runtimes.len() - 1
         });
         let seen = &mut runtimes[index];
+        let id = snapshot.task.header().id;
+        if options.only.is_some_and(|only| only != id) {
+            continue;
+        }
         if seen.green_threads.len() < options.limit {
             seen.green_threads.push(SeenGreen {
                 green,
@@ -134,6 +139,9 @@ fn take(of: Option<&Arc<Shared>>, options: &DumpOptions) -> Vec<Dump> {
     let mut runtimes = look(of, options);
     if let Some(Some(_turn)) = turn {
         take_stacks(&mut runtimes, patience);
+        if options.running && context::green().is_none() {
+            sample_stacks(&mut runtimes, Deadline::after(patience));
+        }
     }
     let everyone = runtimes.iter().flat_map(|seen| &seen.green_threads);
     let owners = Owners::find(everyone.map(|seen| &seen.snapshot));
@@ -189,6 +197,28 @@ fn take_stacks(runtimes: &mut [Seen], mut patience: Duration) {
         let all_answered = probe(batch, start.plus(patience));
         if !all_answered {
             patience = patience.saturating_sub(start.elapsed());
+        }
+    }
+}
+
+/// Takes the stacks of green threads that have kept their worker for long, until the deadline. On an OS thread.
+fn sample_stacks(runtimes: &mut [Seen], deadline: Deadline) {
+    for seen in runtimes {
+        for shard in seen.shared.shards.iter() {
+            let turns = shard.progress.look().turns;
+            let is_long = (shard.steady.since(turns)).is_some_and(|since| since.elapsed() >= HOG);
+            if !is_long || deadline.has_passed() {
+                continue;
+            }
+            let running = shard.running();
+            let mut green_threads = seen.green_threads.iter_mut();
+            let Some(seen) = green_threads.find(|seen| Some(seen.green) == running) else {
+                continue;
+            };
+            let stack = sample::take(shard, turns);
+            if shard.running() == Some(seen.green) && seen.is_alive() {
+                seen.stack = stack.ok();
+            }
         }
     }
 }
@@ -273,7 +303,41 @@ fn describe(seen: Seen, owners: &Owners, names: &mut Names) -> Dump {
     Dump {
         runtime: shared.settings.name.clone(),
         metrics: Metrics::of(shared),
+        workers: workers_of(shared),
         green_threads,
         omitted: seen.omitted,
     }
+}
+
+/// The workers that serve, each as it is at a moment of its own.
+fn workers_of(shared: &Shared) -> Vec<Worker> {
+    let now = Deadline::now();
+    let shards = shared.shards.iter().enumerate();
+    shards
+        .filter(|(_, shard)| shard.worker_state.is_serving())
+        .map(|(number, shard)| {
+            let progress = shard.progress.look();
+            let running = || {
+                let snapshot = shard.running()?.snapshot()?;
+                let is_running = snapshot.thread_state == ThreadState::Running;
+                (is_running && !progress.asleep && !shard.progress.is_looking_around())
+                    .then_some(snapshot)
+            };
+            let turn = running().map(|snapshot| Turn {
+                green_thread: snapshot.task.header().id,
+                name: snapshot.name.to_text(),
+                duration: (shard.steady.since(progress.turns))
+                    .map_or(Duration::ZERO, |since| now.since(since)),
+                is_blocking: progress.is_marked(),
+            });
+            Worker {
+                number,
+                os_thread: shard.progress.os_thread(),
+                is_asleep: progress.asleep,
+                queued: shard.queued(),
+                // Of a turn that has ended meanwhile nothing is told.
+                turn: turn.filter(|_| shard.progress.look().turns == progress.turns),
+            }
+        })
+        .collect()
 }

@@ -53,6 +53,7 @@ pub use base::patch::{Patch, UnknownFamily};
 pub use base::policy::{OnDeadlock, OnDrop};
 pub use base::reason::WaitReason;
 pub use body::slot_pool::SlotMetrics;
+pub use look::attach;
 pub use look::blocked::Blocked;
 pub use look::dump;
 pub use look::dump::{Dump, DumpOptions, dump, dump_all};

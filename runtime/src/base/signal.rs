@@ -3,6 +3,8 @@
 use std::ffi::{c_int, c_void};
 use std::ptr;
 
+use rustix::io::Errno;
+
 use crate::base::arch;
 
 /// `siginfo_t` of a signal that was queued with a value.
@@ -22,11 +24,25 @@ const _: () = assert!(size_of::<SignalInfo>() == size_of::<libc::siginfo_t>());
 /// Sends one of this process's OS threads a signal that bears a value. False if there is no such thread. Async-signal-safe.
 pub(crate) fn queue(os_thread: i32, signal: c_int, value: usize) -> bool {
     let process = rustix::process::getpid().as_raw_pid();
+    queue_at(process, os_thread, signal, value).is_ok()
+}
+
+/// Sends an OS thread of a process a signal that bears a value. Async-signal-safe.
+///
+/// # Errors
+///
+/// `ESRCH` if the process has no such thread, `EPERM` if it is another user's.
+pub(crate) fn queue_at(
+    process: i32,
+    os_thread: i32,
+    signal: c_int,
+    value: usize,
+) -> Result<(), Errno> {
     let info = SignalInfo {
         signal,
         error: 0,
         code: libc::SI_QUEUE,
-        process,
+        process: rustix::process::getpid().as_raw_pid(),
         user: rustix::process::getuid().as_raw(),
         value,
         rest: [0; 12],
@@ -40,7 +56,10 @@ pub(crate) fn queue(os_thread: i32, signal: c_int, value: usize) -> bool {
         0,
     ];
     // SAFETY: the arguments are those of rt_tgsigqueueinfo(2), the last a valid siginfo_t.
-    unsafe { arch::system_call(libc::SYS_rt_tgsigqueueinfo, arguments) == 0 }
+    match unsafe { arch::system_call(libc::SYS_rt_tgsigqueueinfo, arguments) } {
+        0.. => Ok(()),
+        error => Err(Errno::from_raw_os_error(-error as i32)),
+    }
 }
 
 /// Calls the handler of an action that was installed before ours; false if it names none.

@@ -172,7 +172,13 @@ unsafe extern "C" fn handle(signal: c_int, info: *mut libc::siginfo_t, context: 
 }
 
 fn write_dump() {
-    let dumps = dump_all(DumpOptions::new().backtraces(true).limit(LISTED));
+    let options = DumpOptions::new().backtraces(true).limit(LISTED);
+    report::write_to_stderr(&text(options));
+}
+
+/// All runtimes of the process and their figures, as text for people.
+pub(crate) fn text(options: DumpOptions) -> String {
+    let dumps = dump_all(options);
     let mut text = String::new();
     for dump in &dumps {
         // Writing to a string does not fail.
@@ -181,7 +187,7 @@ fn write_dump() {
     if dumps.is_empty() {
         text.push_str("no runtime has green threads\n");
     }
-    report::write_to_stderr(&text);
+    text
 }
 
 /// A signal as the setting names it: `QUIT`, `SIGQUIT` or `3`.

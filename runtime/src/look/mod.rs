@@ -11,8 +11,10 @@
 //! | call stacks with names, of parked and of running green threads | `trace`, `sample` |
 //! | green threads that keep their worker to themselves | `blocked` |
 //! | deadlocks | `deadlock` |
+//! | who looks in from outside: `greenpatch top` and `greenpatch dump` | `attach` |
 //! | what the monitor tells, and how a green thread is named in a sentence | `observer`, `label` |
 
+pub mod attach;
 pub(crate) mod blocked;
 pub(crate) mod deadlock;
 pub mod dump;
@@ -24,7 +26,13 @@ pub(crate) mod sample;
 pub(crate) mod trace;
 
 /// After a fork: nobody asks, and nobody waits for a signal.
-pub(crate) fn reset_after_fork() {
+///
+/// # Safety
+///
+/// The process has one thread.
+pub(crate) unsafe fn reset_after_fork() {
+    // SAFETY: by this function's contract.
+    unsafe { attach::reset_after_fork() };
     dump::reset_after_fork();
     sample::reset_after_fork();
     dump_signal::reset_after_fork();

@@ -14,6 +14,7 @@ use crate::body::region;
 use crate::body::setxid;
 use crate::body::tls;
 use crate::look;
+use crate::look::attach;
 use crate::look::blocked::{Blocked, BlockedCallback};
 use crate::look::dump_signal::{self, Signal};
 use crate::look::observer::Observers;
@@ -157,6 +158,13 @@ impl RuntimeBuilder {
         self
     }
 
+    /// Whether `greenpatch top` and `greenpatch dump` may look into the process; they may by default. An OS thread waits for
+    /// them, without a descriptor or a signal handler: see [`attach`](crate::attach). One that waits already goes on.
+    pub fn attach(mut self, on: bool) -> Self {
+        self.given.attach = Some(Switch(on));
+        self
+    }
+
     /// The beginning of the names of the runtime's OS threads.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.given.name = Some(name.into());
@@ -176,12 +184,17 @@ impl RuntimeBuilder {
             settings,
             on_blocked,
             dump_signal,
+            attach,
         } = self.given.resolve()?;
         tls::initialize()?;
         prepare_process();
         if let Some(Signal(signal)) = dump_signal {
             dump_signal::dump_on_signal(signal)
                 .map_err(|error| BuildError::io("dump on a signal", error))?;
+        }
+        if attach {
+            attach::start()
+                .map_err(|error| BuildError::io("start a thread to attach to", error))?;
         }
         let shared = Arc::new(Shared::new(settings, descriptor::DUTY)?);
         let runtime = Runtime {

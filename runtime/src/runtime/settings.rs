@@ -99,6 +99,12 @@ pub const SETTINGS: &[Setting] = &[
         meaning: "the signal, by name or number, upon which all green threads are written to standard error, with backtraces",
     },
     Setting {
+        name: "attach",
+        variable: "GREENPATCH_ATTACH",
+        default: "on",
+        meaning: "whether greenpatch top and greenpatch dump may look into the process: on or off",
+    },
+    Setting {
         name: "name",
         variable: "GREENPATCH_NAME",
         default: "green",
@@ -120,6 +126,7 @@ pub(crate) struct Given {
     pub(crate) on_drop: Option<OnDrop>,
     pub(crate) deadlock: Option<OnDeadlock>,
     pub(crate) dump_signal: Option<Signal>,
+    pub(crate) attach: Option<Switch>,
     pub(crate) name: Option<String>,
 }
 
@@ -157,6 +164,7 @@ pub(crate) struct Resolved {
     pub(crate) settings: Settings,
     pub(crate) on_blocked: Option<BlockedCallback>,
     pub(crate) dump_signal: Option<Signal>,
+    pub(crate) attach: bool,
 }
 
 impl Given {
@@ -210,6 +218,8 @@ impl Given {
             "GREENPATCH_DUMP_SIGNAL",
             "use a signal's name, as QUIT, or its number",
         )?;
+        let attach = given_or(self.attach, "GREENPATCH_ATTACH", "use on or off")?
+            .is_none_or(|Switch(on)| on);
         if name.contains('\0') {
             let remedy = "use text without zero bytes";
             return Err(BuildError::setting("name", name, remedy));
@@ -251,6 +261,7 @@ impl Given {
             },
             on_blocked: self.on_blocked,
             dump_signal,
+            attach,
         })
     }
 }

@@ -13,6 +13,7 @@ use crate::application::{Application, IntoApplication, Request};
 use crate::arbiter::{self, Order, Post, Serving, Socket, WorkerError};
 use crate::command::line::CommandLine;
 use crate::log;
+use crate::observe::attached;
 use crate::observe::snapshot::Snapshot;
 use crate::observe::{Observe, Observer};
 use crate::settings::Settings;
@@ -130,6 +131,7 @@ impl Program {
             link,
         } = post;
         let observer = Observer::new(Observe::from_settings(&settings)?);
+        attached::tell_of_worker(&observer);
         let application =
             build(&settings).map_err(|error| WorkerError::Application(error.into()))?;
         for hook in self.start {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::application::IntoApplication;
-use crate::observe::{Observe, Observer};
+use crate::observe::{Observe, Observer, attached};
 use crate::settings::Settings;
 use crate::worker::listener::{Listener, listen, remedy};
 use crate::worker::{self, Hooks, StopHandle};
@@ -63,6 +63,7 @@ impl Server {
     /// If the runtime, a thread, the listening socket or the access log cannot be made ready.
     pub fn serve<M>(self, application: impl IntoApplication<M>) -> Result<(), ServeError> {
         let observer = Observer::new(Observe::from_settings(&self.settings)?);
+        attached::tell_of_worker(&observer);
         let served = worker::serve(
             application.into_application(),
             vec![Listener::OwnTcp(self.listener)],

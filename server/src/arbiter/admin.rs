@@ -96,7 +96,7 @@ impl Admin {
     }
 
     /// What the workers have told.
-    pub(crate) fn fleet(&self) -> &Fleet {
+    pub(crate) fn fleet(&self) -> &Arc<Fleet> {
         &self.fleet
     }
 

@@ -48,6 +48,7 @@ use super::sockets::{Activated, Listening};
 use super::successor::Successor;
 use super::worker::{Death, Worker};
 use crate::log;
+use crate::observe::attached;
 use crate::observe::fleet::WorkerState;
 use crate::settings::Process;
 
@@ -195,6 +196,7 @@ impl<S: Source> Master<S> {
             "Using worker: {}",
             self.generation.settings().effective_class()
         ));
+        attached::tell_of_master(self.admin.fleet());
         let mut is_served = false;
         loop {
             let until = self.arrange();

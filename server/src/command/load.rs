@@ -174,7 +174,8 @@ impl Environment {
     /// Variables that look like a slip of a setting's.
     pub(crate) fn slips(&self) -> Vec<String> {
         /// Of the runtime and of `greenpatch run`.
-        const KNOWN: [&str; 11] = [
+        const KNOWN: [&str; 12] = [
+            "GREENPATCH_ATTACH",
             "GREENPATCH_CHILDREN",
             "GREENPATCH_COMPENSATION",
             "GREENPATCH_DEADLOCK",

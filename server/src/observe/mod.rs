@@ -10,12 +10,14 @@
 //! | `metrics`, `histogram`, `process` | what is counted, and what the kernel says |
 //! | `snapshot`, `fleet` | figures on their way to the master, and the sum of all workers' |
 //! | `exposition`, `admin` | how they are shown |
+//! | `attached` | the same for who attaches to the process: `greenpatch top` |
 //!
 //! Counting is a few atomic additions a request, in no lock and without a look at a name. Nothing that is observed can stop
 //! who is observed: a log whose disk is full drops lines, and says so.
 
 pub mod access;
 pub(crate) mod admin;
+pub(crate) mod attached;
 pub(crate) mod exposition;
 pub(crate) mod fleet;
 mod histogram;

@@ -7,6 +7,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -66,7 +67,7 @@ impl Observe {
 pub(crate) struct Observer {
     metrics: Metrics,
     access: Option<AccessLog>,
-    timed: bool,
+    timed: AtomicBool,
     request_id_field: bool,
     ids: RequestIds,
     stage: Stage,
@@ -77,7 +78,7 @@ impl Observer {
     pub(crate) fn new(what: Observe) -> Arc<Observer> {
         Arc::new(Observer {
             metrics: Metrics::new(),
-            timed: what.timed || what.access.is_some(),
+            timed: AtomicBool::new(what.timed || what.access.is_some()),
             access: what.access,
             request_id_field: what.request_id_field,
             ids: RequestIds::new(),
@@ -90,6 +91,11 @@ impl Observer {
     #[cfg(test)]
     pub(crate) fn quiet() -> Arc<Observer> {
         Observer::new(Observe::default())
+    }
+
+    /// From now on somebody wants to know how long requests take.
+    pub(crate) fn time_requests(&self) {
+        self.timed.store(true, Ordering::Relaxed);
     }
 
     /// The worker accepts connections at these addresses; their backlogs are watched. Heard once.
@@ -140,7 +146,7 @@ impl Observer {
         });
         Observation {
             id: self.ids.take_over_or_make(request.headers()),
-            begun: self.timed.then(Instant::now),
+            begun: self.timed.load(Ordering::Relaxed).then(Instant::now),
             queued: Duration::ZERO,
             method: method_number(request.method()),
             status: None,

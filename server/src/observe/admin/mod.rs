@@ -23,6 +23,7 @@ use crate::application::{Body, Response};
 use crate::observe::exposition::{Exposition, Figures};
 
 pub(crate) use server::AdminServer;
+pub(crate) use status::figures;
 
 mod server;
 mod status;

@@ -44,15 +44,19 @@ pub(super) fn page() -> Response {
 
 /// One event for the page.
 pub(super) fn event(source: &dyn Source) -> Response {
+    let text = format!("retry: {PAUSE}\ndata: {}\n\n", figures(source));
+    content(StatusCode::OK, "text/event-stream", text)
+}
+
+/// All figures as a JSON object, in one line.
+pub(crate) fn figures(source: &dyn Source) -> String {
     let event = Event {
         version: env!("CARGO_PKG_VERSION"),
         readiness: source.readiness().name(),
         bounds: BOUNDS,
         figures: source.figures(),
     };
-    let json = serde_json::to_string(&event).expect("numbers and names can be written");
-    let text = format!("retry: {PAUSE}\ndata: {json}\n\n");
-    content(StatusCode::OK, "text/event-stream", text)
+    serde_json::to_string(&event).expect("numbers and names can be written")
 }
 
 #[cfg(test)]

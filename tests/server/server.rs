@@ -136,6 +136,11 @@ impl Server {
         Duration::from_secs(ticks.sum()) / rustix::param::clock_ticks_per_second() as u32
     }
 
+    /// The master's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Sends it a signal.
     pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.process), signal).expect("the server runs");

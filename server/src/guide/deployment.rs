@@ -65,4 +65,5 @@
 //!
 //! `--admin-bind 127.0.0.1:9000` opens `/livez`, `/readyz`, `/metrics` for Prometheus, and `/threads`, which lists every green
 //! thread with what it waits for. [`seeing_inside`](greenpatch::guide::seeing_inside) reads them. `/status` shows all that in a
-//! browser, as it changes.
+//! browser, as it changes. On the machine itself, `greenpatch top PID` does so on a terminal, without any setting, for the master with
+//! all its workers as for one of these.

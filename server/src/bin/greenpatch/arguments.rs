@@ -9,6 +9,8 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum, ValueHint};
 use greenpatch::Patch;
 use greenpatch_server::{CommandLine, Page, WorkerClass};
 
+use crate::look::Sort;
+
 /// Blocking code on green threads, unchanged: an HTTP server, a demonstration, and any other program.
 #[derive(Debug, Parser)]
 #[command(name = "greenpatch", version)]
@@ -29,6 +31,10 @@ pub(crate) enum Command {
     Demo(DemoArguments),
     /// Run an unmodified, dynamically linked program with its threads green
     Run(RunArguments),
+    /// Show what the green threads of a running process are doing, as it changes
+    Top(TopArguments),
+    /// Print what each green thread of a running process is doing, with its call stack
+    Dump(DumpArguments),
     /// Say what this machine offers, what is patched, and which calls of a program yield
     Doctor(DoctorArguments),
 }
@@ -256,6 +262,67 @@ pub(crate) struct RunArguments {
     pub(crate) command: Vec<OsString>,
 }
 
+/// What `greenpatch top` takes.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The process is linked with greenpatch, or is one under greenpatch run; of a server's master the workers are \
+                  shown. It must be this user's, or this user root. Where standard output is no terminal, one look is \
+                  printed as text. The key ? lists the keys. NO_COLOR=1 in the environment turns colours off."
+)]
+pub(crate) struct TopArguments {
+    /// The process
+    #[arg(value_name = "PID")]
+    pub(crate) process: u32,
+    /// Seconds from one look to the next
+    #[arg(short = 'd', long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
+    pub(crate) interval: Duration,
+    /// What green threads are ordered by
+    #[arg(short, long, value_enum, default_value = "time")]
+    pub(crate) sort: Sort,
+    /// Show only green threads whose name, state or place holds this text
+    #[arg(short, long, value_name = "TEXT")]
+    pub(crate) filter: Option<String>,
+    /// Green threads of a runtime that are looked at, at most
+    #[arg(long, value_name = "N", default_value_t = LISTED)]
+    pub(crate) limit: usize,
+    /// Print one look as text, and do no more
+    #[arg(long)]
+    pub(crate) once: bool,
+    /// Print each look as a line of JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What `greenpatch dump` takes.
+#[derive(Args, Debug)]
+#[command(
+    after_help = "The process is linked with greenpatch, or is one under greenpatch run; of a server's master the workers are \
+                  asked. It must be this user's, or this user root."
+)]
+pub(crate) struct DumpArguments {
+    /// The process
+    #[arg(value_name = "PID")]
+    pub(crate) process: u32,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Leave out the call stacks, for which waiting green threads have to be woken
+    #[arg(long)]
+    pub(crate) no_backtraces: bool,
+    /// Also take the call stacks of green threads that keep their worker; their OS threads are sent SIGURG for that
+    #[arg(long, conflicts_with = "no_backtraces")]
+    pub(crate) running: bool,
+    /// Green threads of a runtime that are listed, at most
+    #[arg(long, value_name = "N", default_value_t = LISTED)]
+    pub(crate) limit: usize,
+    /// Seconds that green threads are waited for, in all, that do not give their call stacks
+    #[arg(long, value_name = "SECONDS", default_value = "0.2", value_parser = seconds)]
+    pub(crate) patience: Duration,
+}
+
+/// Green threads of a runtime that are listed, unless another number is given.
+const LISTED: usize = 10_000;
+
 /// What `greenpatch doctor` takes.
 #[derive(Args, Debug)]
 pub(crate) struct DoctorArguments {
@@ -275,6 +342,17 @@ pub(crate) struct DemoArguments {
 impl Default for DemoArguments {
     fn default() -> DemoArguments {
         DemoArguments { sleep: SECOND }
+    }
+}
+
+/// Reads the time between two looks.
+fn interval(text: &str) -> Result<Duration, String> {
+    const LEAST: Duration = Duration::from_millis(100);
+    const MOST: Duration = Duration::from_secs(24 * 3600);
+    let time = seconds(text)?;
+    match (LEAST..=MOST).contains(&time) {
+        true => Ok(time),
+        false => Err("give 0.1 to 86400 seconds".to_owned()),
     }
 }
 

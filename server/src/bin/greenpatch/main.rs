@@ -1,5 +1,5 @@
-//! The `greenpatch` command: an HTTP server with gunicorn's command line, a demonstration of what the patch does, and the
-//! way to run any program with its threads green.
+//! The `greenpatch` command: an HTTP server with gunicorn's command line, a demonstration of what the patch does, the way
+//! to run any program with its threads green, and to look into those that run.
 
 #![forbid(unsafe_code)]
 // Standard output is where the applications and the demonstration write.
@@ -10,6 +10,7 @@ mod arguments;
 mod demo;
 mod doctor;
 mod imports;
+mod look;
 mod program;
 mod run;
 mod serve;
@@ -42,6 +43,8 @@ fn main() -> ExitCode {
         Command::Serve(arguments) => Ok(serve::run(&arguments)),
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Dump(arguments) => look::dump::run(&arguments),
+        Command::Top(arguments) => look::top::run(&arguments),
         Command::Run(arguments) => Ok(run::run(&arguments)),
     };
     result.unwrap_or_else(|error: Box<dyn Error>| {

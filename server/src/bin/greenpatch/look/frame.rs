@@ -1,0 +1,877 @@
+//! What is shown at one time: figures of all processes together, and rows in the order and with the filter that was asked for.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::told::{Counters, GreenThread, RouteCounts, Runtime, State};
+use super::watch::{Process, Sample};
+
+/// Rates and quantiles are those of this time.
+const SPAN: Duration = Duration::from_secs(10);
+
+/// How long a turn lasts that is one of a hog, in seconds.
+const HOG: f64 = 0.01;
+
+/// What green threads are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Sort {
+    /// How long they have been in their state, the longest first
+    Time,
+    /// Their number
+    Id,
+    /// Their name
+    Name,
+    /// What they do
+    State,
+    /// How much stack they have in memory, the most first
+    Stack,
+}
+
+impl Sort {
+    /// The next one, the first after the last.
+    #[cfg(feature = "top")]
+    pub(super) fn next(self) -> Sort {
+        match self {
+            Sort::Time => Sort::Id,
+            Sort::Id => Sort::Name,
+            Sort::Name => Sort::State,
+            Sort::State => Sort::Stack,
+            Sort::Stack => Sort::Time,
+        }
+    }
+
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Sort::Time => "time",
+            Sort::Id => "id",
+            Sort::Name => "name",
+            Sort::State => "state",
+            Sort::Stack => "stack",
+        }
+    }
+}
+
+/// What is shown.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Frame {
+    pub(super) process: u32,
+    pub(super) program: String,
+    pub(super) version: String,
+    /// Only of servers.
+    pub(super) requests: Option<Requests>,
+    pub(super) green_threads: Totals,
+    /// Green threads by what they do: parked ones by what they wait for, the most first.
+    pub(super) reasons: Vec<(String, usize)>,
+    pub(super) processes: Vec<ProcessRow>,
+    pub(super) workers: Vec<WorkerRow>,
+    pub(super) routes: Vec<RouteRow>,
+    pub(super) threads: Vec<ThreadRow>,
+    /// Why some processes are not shown.
+    pub(super) troubles: Vec<String>,
+}
+
+/// Requests of a server.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Requests {
+    pub(super) per_second: Option<f64>,
+    pub(super) errors_per_second: Option<f64>,
+    pub(super) in_flight: u64,
+    pub(super) connections: u64,
+    #[serde(flatten)]
+    pub(super) latency: Latency,
+}
+
+/// How long requests took, in seconds; `None` if there were none, infinite beyond the last bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub(super) struct Latency {
+    pub(super) p50: Option<f64>,
+    pub(super) p90: Option<f64>,
+    pub(super) p99: Option<f64>,
+}
+
+/// Green threads of all processes.
+#[derive(Clone, Debug, Default, Serialize)]
+pub(super) struct Totals {
+    pub(super) live: u64,
+    pub(super) running: u64,
+    pub(super) runnable: u64,
+    pub(super) parked: u64,
+    /// Those that are not among the threads, beyond the limit.
+    pub(super) omitted: usize,
+    pub(super) workers: u64,
+    pub(super) spare_workers: u64,
+    pub(super) switches_per_second: Option<f64>,
+    /// Counted so far.
+    pub(super) hogs: u64,
+    pub(super) os_threads: u64,
+}
+
+/// A process.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ProcessRow {
+    pub(super) process: u32,
+    pub(super) state: String,
+    pub(super) requests_per_second: Option<f64>,
+    pub(super) in_flight: Option<u64>,
+    pub(super) connections: Option<u64>,
+    /// Of one processor.
+    pub(super) processor_share: Option<f64>,
+    pub(super) resident: Option<u64>,
+    pub(super) live: u64,
+}
+
+/// A worker thread of a runtime.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct WorkerRow {
+    pub(super) process: u32,
+    pub(super) runtime: String,
+    pub(super) number: u64,
+    pub(super) os_thread: Option<i32>,
+    pub(super) queued: u64,
+    /// What it does, in words.
+    pub(super) state: String,
+    pub(super) green_thread: Option<u64>,
+    pub(super) name: Option<String>,
+    pub(super) for_seconds: Option<f64>,
+    pub(super) is_hog: bool,
+}
+
+/// A route of a server.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct RouteRow {
+    pub(super) route: String,
+    pub(super) per_second: Option<f64>,
+    pub(super) errors_per_second: Option<f64>,
+    #[serde(flatten)]
+    pub(super) latency: Latency,
+}
+
+/// A green thread.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct ThreadRow {
+    pub(super) process: u32,
+    pub(super) runtime: String,
+    pub(super) id: u64,
+    pub(super) name: Option<String>,
+    /// What it does, in words.
+    pub(super) state: String,
+    pub(super) for_seconds: Option<f64>,
+    pub(super) seconds_left: Option<f64>,
+    pub(super) is_hog: bool,
+    pub(super) spawned_at: Option<String>,
+    pub(super) stack_size: u64,
+    pub(super) stack_high_water: u64,
+}
+
+impl ThreadRow {
+    /// Whether one of its texts holds `wanted`, in whatever case.
+    fn matches(&self, wanted: &str) -> bool {
+        let texts = [
+            self.name.as_deref(),
+            Some(&*self.state),
+            self.spawned_at.as_deref(),
+        ];
+        let id = self.id.to_string();
+        texts
+            .into_iter()
+            .flatten()
+            .chain([&*id])
+            .any(|text| text.to_lowercase().contains(wanted))
+    }
+}
+
+/// Samples of the last seconds, from which frames are made.
+#[derive(Debug, Default)]
+pub(super) struct History(VecDeque<Moment>);
+
+/// What is counted, by process.
+#[derive(Clone, Debug)]
+struct Moment {
+    at: Instant,
+    processes: BTreeMap<u32, Counted>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Counted {
+    switches: u64,
+    counters: Counters,
+    processor_time: Option<Duration>,
+}
+
+impl Counted {
+    fn of(process: &Process) -> Counted {
+        let server = process.server.as_ref();
+        let switches = process.runtimes.iter().map(|it| it.metrics.switches);
+        Counted {
+            switches: switches.sum(),
+            counters: server.map_or_else(Counters::default, |it| it.figures.counters.clone()),
+            processor_time: process.usage.map(|usage| usage.processor_time),
+        }
+    }
+}
+
+/// What a process has counted since the first moment that it is known of, and in how many seconds.
+struct Change {
+    seconds: f64,
+    switches: u64,
+    processor_time: Option<Duration>,
+    routes: BTreeMap<String, RouteChange>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct RouteChange {
+    requests: u64,
+    errors: u64,
+    buckets: Vec<u64>,
+}
+
+impl RouteChange {
+    fn add(&mut self, other: &RouteChange) {
+        self.requests += other.requests;
+        self.errors += other.errors;
+        if self.buckets.len() < other.buckets.len() {
+            self.buckets.resize(other.buckets.len(), 0);
+        }
+        for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
+            *mine += theirs;
+        }
+    }
+
+    fn between(before: Option<&RouteCounts>, after: &RouteCounts) -> RouteChange {
+        // By class of status: none, 1xx to 5xx.
+        let all = |counts: &RouteCounts| counts.requests.values().flatten().sum::<u64>();
+        let failed = |counts: &RouteCounts| -> u64 {
+            let classes = counts.requests.values();
+            classes.filter_map(|classes| classes.get(5)).sum()
+        };
+        let old = |index: usize| -> u64 {
+            let bucket = before.and_then(|before| before.duration.buckets.get(index));
+            bucket.copied().unwrap_or(0)
+        };
+        let buckets = after.duration.buckets.iter().enumerate();
+        RouteChange {
+            requests: all(after).saturating_sub(before.map_or(0, all)),
+            errors: failed(after).saturating_sub(before.map_or(0, failed)),
+            buckets: buckets
+                .map(|(index, count)| count.saturating_sub(old(index)))
+                .collect(),
+        }
+    }
+}
+
+impl History {
+    /// Adds a sample; older ones than are needed are let go.
+    pub(super) fn add(&mut self, sample: &Sample) {
+        let processes = sample.processes.iter();
+        self.0.push_back(Moment {
+            at: sample.at,
+            processes: processes.map(|it| (it.process, Counted::of(it))).collect(),
+        });
+        while self.0.len() > 2 && sample.at - self.0[1].at >= SPAN {
+            self.0.pop_front();
+        }
+    }
+
+    fn change(&self, process: u32) -> Option<Change> {
+        let last = self.0.back()?;
+        let first = (self.0.iter()).find(|moment| moment.processes.contains_key(&process))?;
+        let (before, after) = (&first.processes[&process], last.processes.get(&process)?);
+        let seconds = (last.at - first.at).as_secs_f64();
+        let routes = after.counters.routes.iter().map(|(route, counts)| {
+            let before = before.counters.routes.get(route);
+            (route.clone(), RouteChange::between(before, counts))
+        });
+        (seconds > 0.0).then(|| Change {
+            seconds,
+            switches: after.switches.saturating_sub(before.switches),
+            processor_time: after
+                .processor_time
+                .zip(before.processor_time)
+                .map(|(after, before)| after.saturating_sub(before)),
+            routes: routes.collect(),
+        })
+    }
+
+    /// What is shown of a sample that was added last.
+    pub(super) fn frame(&self, sample: &Sample, view: &View) -> Frame {
+        let mut frame = Frame {
+            troubles: sample.troubles.clone(),
+            ..Frame::default()
+        };
+        let mut total = Rates::default();
+        let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
+        for (index, process) in sample.processes.iter().enumerate() {
+            if index == 0 {
+                frame.process = process.process;
+                frame.program = process.program.clone();
+                frame.version = process.version.clone();
+            }
+            let change = self.change(process.process);
+            frame.add_totals(process);
+            frame.add_process(process, change.as_ref());
+            if !process.is_master {
+                total.add(process, change.as_ref());
+            }
+            for runtime in &process.runtimes {
+                frame.add_runtime(process.process, runtime);
+                for green in &runtime.green_threads {
+                    *reasons.entry(reason(green)).or_default() += 1;
+                }
+            }
+        }
+        frame.green_threads.switches_per_second = total.switches;
+        frame.requests = total.requests(&sample.processes);
+        frame.routes = total.routes();
+        frame.reasons = reasons.into_iter().collect();
+        frame
+            .reasons
+            .sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+        view.apply(&mut frame.threads);
+        frame
+    }
+}
+
+/// Rates of all processes together.
+#[derive(Default)]
+struct Rates {
+    switches: Option<f64>,
+    /// By route: what has changed, and its requests and errors a second.
+    routes: BTreeMap<String, (RouteChange, Option<(f64, f64)>)>,
+    bounds: Vec<f64>,
+}
+
+impl Rates {
+    fn add(&mut self, process: &Process, change: Option<&Change>) {
+        let Some(server) = &process.server else {
+            return self.add_switches(change);
+        };
+        self.add_switches(change);
+        if self.bounds.is_empty() {
+            self.bounds.clone_from(&server.bounds);
+        }
+        for name in server.figures.counters.routes.keys() {
+            let (sum, rates) = self.routes.entry(name.clone()).or_default();
+            let Some(change) = change else { continue };
+            let Some(route) = change.routes.get(name) else {
+                continue;
+            };
+            sum.add(route);
+            let (requests, errors) = rates.unwrap_or_default();
+            *rates = Some((
+                requests + route.requests as f64 / change.seconds,
+                errors + route.errors as f64 / change.seconds,
+            ));
+        }
+    }
+
+    fn add_switches(&mut self, change: Option<&Change>) {
+        if let Some(change) = change {
+            let rate = change.switches as f64 / change.seconds;
+            self.switches = Some(self.switches.unwrap_or(0.0) + rate);
+        }
+    }
+
+    fn latency(&self, buckets: &[u64]) -> Latency {
+        let at = |share| quantile(buckets, &self.bounds, share);
+        Latency {
+            p50: at(0.5),
+            p90: at(0.9),
+            p99: at(0.99),
+        }
+    }
+
+    fn requests(&self, processes: &[Process]) -> Option<Requests> {
+        let servers = processes.iter().filter(|process| process.server.is_some());
+        let serving: Vec<&Process> = servers.filter(|process| !process.is_master).collect();
+        if serving.is_empty() {
+            return None;
+        }
+        let mut sum = RouteChange::default();
+        let mut rates: Option<(f64, f64)> = None;
+        for (change, rate) in self.routes.values() {
+            sum.add(change);
+            if let Some((requests, errors)) = rate {
+                let before = rates.unwrap_or_default();
+                rates = Some((before.0 + requests, before.1 + errors));
+            }
+        }
+        // Without a route nothing was asked for yet.
+        let is_measured = self.switches.is_some();
+        let rates = rates.or(is_measured.then_some((0.0, 0.0)));
+        let gauges = serving.iter().filter_map(|process| process.server.as_ref());
+        let gauges: Vec<_> = gauges.flat_map(|it| it.figures.gauges.values()).collect();
+        Some(Requests {
+            per_second: rates.map(|rates| rates.0),
+            errors_per_second: rates.map(|rates| rates.1),
+            in_flight: gauges.iter().map(|gauges| gauges.in_flight).sum(),
+            connections: gauges.iter().map(|gauges| gauges.open).sum(),
+            latency: self.latency(&sum.buckets),
+        })
+    }
+
+    fn routes(&self) -> Vec<RouteRow> {
+        let rows = self.routes.iter().map(|(name, (change, rates))| RouteRow {
+            route: match name.is_empty() {
+                true => "(none)".to_owned(),
+                false => name.clone(),
+            },
+            per_second: rates.map(|rates| rates.0),
+            errors_per_second: rates.map(|rates| rates.1),
+            latency: self.latency(&change.buckets),
+        });
+        rows.collect()
+    }
+}
+
+impl Frame {
+    fn add_totals(&mut self, process: &Process) {
+        let totals = &mut self.green_threads;
+        for Runtime {
+            metrics, omitted, ..
+        } in &process.runtimes
+        {
+            totals.live += metrics.live;
+            totals.running += metrics.running;
+            totals.runnable += metrics.runnable;
+            totals.parked += metrics.parked;
+            totals.workers += metrics.workers;
+            totals.spare_workers += metrics.spare_workers;
+            totals.hogs += metrics.hogs;
+            totals.omitted += omitted;
+        }
+        // Of the process, whichever runtime tells of them.
+        let os_threads = process.runtimes.first().map(|it| it.metrics.os_threads);
+        totals.os_threads += os_threads.unwrap_or(0);
+    }
+
+    fn add_process(&mut self, process: &Process, change: Option<&Change>) {
+        let server = process.server.as_ref();
+        let gauges = server.and_then(|it| it.figures.gauges.values().next());
+        let gauges = gauges.filter(|_| !process.is_master);
+        let state = match (&process.state, process.is_master, server) {
+            (Some(state), ..) => state.clone(),
+            (None, true, _) => "master".to_owned(),
+            (None, false, Some(server)) => server.readiness.clone(),
+            (None, false, None) => String::new(),
+        };
+        let rate = change.filter(|_| server.is_some()).map(|change| {
+            let requests = change.routes.values().map(|it| it.requests);
+            requests.sum::<u64>() as f64 / change.seconds
+        });
+        let share = change.and_then(|change| {
+            let used = change.processor_time?;
+            Some(used.as_secs_f64() / change.seconds)
+        });
+        self.processes.push(ProcessRow {
+            process: process.process,
+            state,
+            requests_per_second: rate,
+            in_flight: gauges.map(|gauges| gauges.in_flight),
+            connections: gauges.map(|gauges| gauges.open),
+            processor_share: share,
+            resident: process.usage.map(|usage| usage.resident),
+            live: process.runtimes.iter().map(|it| it.metrics.live).sum(),
+        });
+    }
+
+    fn add_runtime(&mut self, process: u32, runtime: &Runtime) {
+        for worker in &runtime.workers {
+            let turn = worker.turn.as_ref();
+            let is_hog = turn.is_some_and(|turn| !turn.is_blocking && turn.for_seconds >= HOG);
+            let state = match turn {
+                None if worker.is_asleep => "asleep",
+                None => "between two green threads",
+                Some(turn) if turn.is_blocking => "in a blocking section of",
+                Some(_) if is_hog => "kept by",
+                Some(_) => "runs",
+            };
+            self.workers.push(WorkerRow {
+                process,
+                runtime: runtime.runtime.clone(),
+                number: worker.number,
+                os_thread: worker.os_thread,
+                queued: worker.queued,
+                state: state.to_owned(),
+                green_thread: turn.map(|turn| turn.green_thread),
+                name: turn.and_then(|turn| turn.name.clone()),
+                for_seconds: turn.map(|turn| turn.for_seconds),
+                is_hog,
+            });
+        }
+        for green in &runtime.green_threads {
+            let turns = runtime.workers.iter().filter_map(|it| it.turn.as_ref());
+            let mut turns = turns.filter(|turn| turn.green_thread == green.id);
+            let turn = turns.next();
+            let (for_seconds, seconds_left) = match &green.state {
+                State::Parked {
+                    for_seconds,
+                    seconds_left,
+                    ..
+                } => (Some(*for_seconds), *seconds_left),
+                _ => (turn.map(|turn| turn.for_seconds), None),
+            };
+            self.threads.push(ThreadRow {
+                process,
+                runtime: runtime.runtime.clone(),
+                id: green.id,
+                name: green.name.clone(),
+                state: words(&green.state, turn.is_some_and(|turn| turn.is_blocking)),
+                for_seconds,
+                seconds_left,
+                is_hog: turn.is_some_and(|turn| !turn.is_blocking && turn.for_seconds >= HOG),
+                spawned_at: green.spawned_at.clone(),
+                stack_size: green.stack_size,
+                stack_high_water: green.stack_high_water,
+            });
+        }
+    }
+}
+
+/// What a green thread does, without what tells those that wait alike apart.
+fn reason(green: &GreenThread) -> String {
+    match &green.state {
+        State::Running { .. } => "running".to_owned(),
+        State::Runnable => "runnable".to_owned(),
+        State::Parked { reason, .. } => match reason.kind.as_str() {
+            "park" => "unpark".to_owned(),
+            kind => kind.to_owned(),
+        },
+    }
+}
+
+/// What a green thread does, in words.
+pub(super) fn words(state: &State, is_blocking: bool) -> String {
+    match state {
+        State::Running { worker } if is_blocking => format!("blocking section on worker {worker}"),
+        State::Running { worker } => format!("running on worker {worker}"),
+        State::Runnable => "runnable".to_owned(),
+        State::Parked {
+            reason,
+            owner: Some(owner),
+            ..
+        } => format!("{reason}, owned by {owner}"),
+        State::Parked { reason, .. } => reason.to_string(),
+    }
+}
+
+/// Where in its bucket a value lies is not known; it is taken to be spread evenly.
+fn quantile(buckets: &[u64], bounds: &[f64], share: f64) -> Option<f64> {
+    let all: u64 = buckets.iter().sum();
+    if all == 0 {
+        return None;
+    }
+    let wanted = share * all as f64;
+    let mut before = 0.0;
+    for (index, &count) in buckets.iter().enumerate() {
+        let count = count as f64;
+        if count > 0.0 && before + count >= wanted {
+            let Some(high) = bounds.get(index) else {
+                return Some(f64::INFINITY);
+            };
+            let low = match index {
+                0 => 0.0,
+                _ => bounds[index - 1],
+            };
+            return Some(low + (high - low) * (wanted - before) / count);
+        }
+        before += count;
+    }
+    Some(f64::INFINITY)
+}
+
+/// Which green threads are shown, and in which order.
+#[derive(Clone, Debug)]
+pub(super) struct View {
+    pub(super) sort: Sort,
+    pub(super) is_reversed: bool,
+    /// Only those are shown that hold it somewhere, in whatever case.
+    pub(super) filter: String,
+}
+
+impl View {
+    fn apply(&self, threads: &mut Vec<ThreadRow>) {
+        let wanted = self.filter.to_lowercase();
+        if !wanted.is_empty() {
+            threads.retain(|thread| thread.matches(&wanted));
+        }
+        // Those that are equal stay in the order of their numbers.
+        threads.sort_by_key(|thread| (thread.process, thread.id));
+        let time = |thread: &ThreadRow| thread.for_seconds.unwrap_or(0.0);
+        match self.sort {
+            Sort::Time => threads.sort_by(|one, other| time(other).total_cmp(&time(one))),
+            Sort::Id => {}
+            // Those without a name come last.
+            Sort::Name => threads.sort_by_key(|it| (it.name.is_none(), it.name.clone())),
+            Sort::State => threads.sort_by_key(|it| it.state.clone()),
+            Sort::Stack => threads.sort_by_key(|it| std::cmp::Reverse(it.stack_high_water)),
+        }
+        if self.is_reversed {
+            threads.reverse();
+        }
+    }
+}
+
+/// Seconds for people.
+pub(super) fn time(seconds: Option<f64>) -> String {
+    match seconds {
+        None => "-".to_owned(),
+        Some(seconds) if seconds.is_infinite() => "longer".to_owned(),
+        Some(seconds) if seconds < 0.000_999_5 => format!("{:.0} µs", seconds * 1e6),
+        Some(seconds) if seconds < 0.009_995 => format!("{:.1} ms", seconds * 1e3),
+        Some(seconds) if seconds < 0.999_5 => format!("{:.0} ms", seconds * 1e3),
+        Some(seconds) if seconds < 99.95 => format!("{seconds:.1} s"),
+        Some(seconds) if seconds < 5_999.5 => format!("{:.0} min", seconds / 60.0),
+        Some(seconds) => format!("{:.1} h", seconds / 3600.0),
+    }
+}
+
+/// A number a second for people.
+pub(super) fn rate(rate: Option<f64>) -> String {
+    match rate {
+        None => "-".to_owned(),
+        Some(rate) if rate >= 999_500.0 => format!("{:.1}M", rate / 1e6),
+        Some(rate) if rate >= 9_995.0 => format!("{:.0}k", rate / 1e3),
+        Some(rate) if rate >= 9.95 || rate == 0.0 => format!("{rate:.0}"),
+        Some(rate) => format!("{rate:.1}"),
+    }
+}
+
+/// Bytes for people.
+pub(super) fn bytes(bytes: Option<u64>) -> String {
+    let Some(bytes) = bytes else {
+        return "-".to_owned();
+    };
+    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
+    match units.iter().find(|(bits, _)| bytes >> bits > 0) {
+        Some((bits, unit)) => {
+            let value = bytes as f64 / f64::from(1u32 << bits);
+            let digits = usize::from(value < 9.95);
+            format!("{value:.digits$} {unit}")
+        }
+        None => format!("{bytes} B"),
+    }
+}
+
+/// A share of one processor for people.
+pub(super) fn percent(share: Option<f64>) -> String {
+    share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", share * 100.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::look::told::{Counts, Figures, Metrics, Reason, Server, Turn, Worker};
+
+    fn parked(id: u64, name: &str, kind: &str, for_seconds: f64) -> GreenThread {
+        GreenThread {
+            id,
+            name: Some(name.to_owned()),
+            state: State::Parked {
+                reason: Reason {
+                    kind: kind.to_owned(),
+                    on: None,
+                },
+                for_seconds,
+                seconds_left: None,
+                owner: None,
+            },
+            ..GreenThread::default()
+        }
+    }
+
+    fn view(sort: Sort, filter: &str) -> View {
+        View {
+            sort,
+            is_reversed: false,
+            filter: filter.to_owned(),
+        }
+    }
+
+    fn sample(at: Instant, process: Process) -> Sample {
+        Sample {
+            at,
+            processes: vec![process],
+            troubles: Vec::new(),
+        }
+    }
+
+    fn frame_of(process: Process, view: &View) -> Frame {
+        let sample = sample(Instant::now(), process);
+        let mut history = History::default();
+        history.add(&sample);
+        history.frame(&sample, view)
+    }
+
+    fn with_threads(green_threads: Vec<GreenThread>) -> Process {
+        Process {
+            process: 7,
+            runtimes: vec![Runtime {
+                green_threads,
+                ..Runtime::default()
+            }],
+            ..Process::default()
+        }
+    }
+
+    #[test]
+    fn green_threads_are_shown_in_the_order_that_was_asked_for() {
+        let threads = || {
+            with_threads(vec![
+                parked(1, "b", "sleep", 5.0),
+                parked(2, "c", "read", 9.0),
+                parked(3, "a", "futex", 1.0),
+            ])
+        };
+        for (sort, order) in [
+            (Sort::Time, [2, 1, 3]),
+            (Sort::Id, [1, 2, 3]),
+            (Sort::Name, [3, 1, 2]),
+            (Sort::State, [3, 2, 1]),
+        ] {
+            let frame = frame_of(threads(), &view(sort, ""));
+            let ids: Vec<u64> = frame.threads.iter().map(|it| it.id).collect();
+            assert_eq!(ids, order, "{sort:?}");
+        }
+    }
+
+    #[test]
+    fn a_filter_looks_at_names_and_states_but_all_are_counted() {
+        let threads = vec![
+            parked(1, "Client", "sleep", 5.0),
+            parked(2, "other", "read", 9.0),
+        ];
+        for (filter, id) in [("client", 1), ("READ", 2)] {
+            let frame = frame_of(with_threads(threads.clone()), &view(Sort::Id, filter));
+            let ids: Vec<u64> = frame.threads.iter().map(|it| it.id).collect();
+            assert_eq!(ids, [id], "{filter}");
+            assert_eq!(frame.reasons.len(), 2);
+        }
+    }
+
+    #[test]
+    fn a_green_thread_that_keeps_its_worker_is_a_hog_unless_it_is_in_a_blocking_section() {
+        for (is_blocking, is_hog) in [(false, true), (true, false)] {
+            let mut process = with_threads(vec![GreenThread {
+                id: 3,
+                state: State::Running { worker: 0 },
+                ..GreenThread::default()
+            }]);
+            process.runtimes[0].workers.push(Worker {
+                turn: Some(Turn {
+                    green_thread: 3,
+                    for_seconds: 2.0,
+                    is_blocking,
+                    ..Turn::default()
+                }),
+                ..Worker::default()
+            });
+            let frame = frame_of(process, &view(Sort::Id, ""));
+            assert_eq!(frame.workers[0].is_hog, is_hog);
+            assert_eq!(frame.threads[0].is_hog, is_hog);
+            assert_eq!(frame.threads[0].for_seconds, Some(2.0));
+        }
+    }
+
+    fn server(requests: u64, failed: u64, buckets: [u64; 3]) -> Server {
+        let counts = RouteCounts {
+            requests: [(
+                "GET".to_owned(),
+                vec![0, 0, requests - failed, 0, 0, failed],
+            )]
+            .into(),
+            duration: Counts {
+                buckets: buckets.into(),
+            },
+        };
+        Server {
+            bounds: vec![0.1, 0.2],
+            figures: Figures {
+                counters: Counters {
+                    routes: [("/a".to_owned(), counts)].into(),
+                },
+                ..Figures::default()
+            },
+            ..Server::default()
+        }
+    }
+
+    #[test]
+    fn rates_and_quantiles_are_those_of_the_time_between_samples() {
+        let start = Instant::now();
+        let at = |seconds: u64, server: Server, switches: u64| {
+            let process = Process {
+                process: 7,
+                runtimes: vec![Runtime {
+                    metrics: Metrics {
+                        switches,
+                        ..Metrics::default()
+                    },
+                    ..Runtime::default()
+                }],
+                server: Some(server),
+                ..Process::default()
+            };
+            sample(start + Duration::from_secs(seconds), process)
+        };
+        let mut history = History::default();
+        let first = at(0, server(100, 10, [100, 0, 0]), 1000);
+        history.add(&first);
+        let requests = history
+            .frame(&first, &view(Sort::Id, ""))
+            .requests
+            .expect("a server");
+        assert_eq!(requests.per_second, None, "one sample has no rate");
+        let second = at(2, server(120, 14, [110, 10, 0]), 1500);
+        history.add(&second);
+        let frame = history.frame(&second, &view(Sort::Id, ""));
+        let requests = frame.requests.expect("a server");
+        assert_eq!(requests.per_second, Some(10.0));
+        assert_eq!(requests.errors_per_second, Some(2.0));
+        assert_eq!(requests.latency.p50, Some(0.1));
+        assert_eq!(frame.green_threads.switches_per_second, Some(250.0));
+        assert_eq!(frame.routes[0].per_second, Some(10.0));
+        // After the span what was before does not count.
+        for seconds in 3..15 {
+            history.add(&at(seconds, server(120, 14, [110, 10, 0]), 1500));
+        }
+        let last = at(15, server(120, 14, [110, 10, 0]), 1500);
+        history.add(&last);
+        let requests = history.frame(&last, &view(Sort::Id, "")).requests;
+        let requests = requests.expect("a server");
+        assert_eq!(requests.per_second, Some(0.0));
+        assert_eq!(requests.latency, Latency::default());
+    }
+
+    #[test]
+    fn a_quantile_lies_in_its_bucket() {
+        let bounds = [1.0, 2.0];
+        assert_eq!(quantile(&[0, 0, 0], &bounds, 0.5), None);
+        assert_eq!(quantile(&[0, 10, 0], &bounds, 0.5), Some(1.5));
+        assert_eq!(quantile(&[10, 0, 10], &bounds, 0.5), Some(1.0));
+        assert_eq!(quantile(&[0, 0, 1], &bounds, 0.5), Some(f64::INFINITY));
+    }
+
+    #[test]
+    fn numbers_are_short() {
+        for (seconds, text) in [
+            (0.000_012, "12 µs"),
+            (0.0015, "1.5 ms"),
+            (0.25, "250 ms"),
+            (3.0, "3.0 s"),
+            (600.0, "10 min"),
+            (7200.0, "2.0 h"),
+            (f64::INFINITY, "longer"),
+        ] {
+            assert_eq!(time(Some(seconds)), text);
+        }
+        assert_eq!(
+            [0.0, 0.5, 123.4, 45_600.0].map(|it| rate(Some(it))),
+            ["0", "0.5", "123", "46k"]
+        );
+        assert_eq!(bytes(Some(3 << 20)), "3.0 MiB");
+        assert_eq!(bytes(Some(100 << 10)), "100 KiB");
+    }
+}

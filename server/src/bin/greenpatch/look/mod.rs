@@ -1,0 +1,28 @@
+//! Looking into processes that run green threads: `greenpatch top` and `greenpatch dump`.
+//!
+//! | file | what |
+//! |---|---|
+//! | `session` | a connection to a process, and its requests |
+//! | `told` | what processes tell, as far as it is shown |
+//! | `dump` | `greenpatch dump` |
+//! | `watch` | one process, or a server's master and its workers, asked again and again |
+//! | `frame` | what is shown at one time: rates and quantiles, rows in order |
+//! | `text` | a frame as text, for `--once` and where standard output is no terminal |
+//! | `screen`, `keys` | a frame on a terminal, and what keys do |
+//! | `top` | `greenpatch top` |
+//!
+//! The way into a process is the runtime's: see [`greenpatch::attach`].
+
+pub(crate) mod dump;
+mod frame;
+#[cfg(feature = "top")]
+mod keys;
+#[cfg(feature = "top")]
+mod screen;
+mod session;
+mod text;
+mod told;
+pub(crate) mod top;
+mod watch;
+
+pub(crate) use frame::Sort;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::program::GREENPATCH;
 use crate::server::Server;
-use crate::target::{Target, printed, refusal};
+use crate::target::{Target, child_of, printed, refusal};
 
 /// However loaded the machine is.
 const PATIENT: &str = "--patience=60";
@@ -145,6 +145,34 @@ fn a_stopped_process_is_said_to_be_stopped_and_answers_when_it_goes_on() {
     assert!(text.contains(&format!("'kill -CONT {pid}'")), "{text}");
     target.signal(Signal::CONT);
     assert!(printed(&["dump", &pid]).contains("'sleeps'"));
+}
+
+#[test]
+fn a_container_is_looked_into_from_outside() {
+    if !geteuid().is_root() {
+        // Only root can make one, and enter its network.
+        return;
+    }
+    let unshare = Target::contained(&["sleeps"]);
+    let pid = child_of(unshare.pid()).to_string();
+    assert!(printed(&["dump", &pid]).contains("'sleeps'"));
+    // The master knows its workers by other numbers than we do.
+    let mut command = Command::new("unshare");
+    command.args([
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+        GREENPATCH,
+    ]);
+    let server = Server::start_by(command, &["-k", "green", "-w", "2"]);
+    let master = child_of(server.pid());
+    let mut document = Value::Null;
+    eventually(|| {
+        document = json(master, &["--no-backtraces"]);
+        document["processes"].as_array().map(Vec::len) == Some(3)
+    });
+    assert_eq!(document["processes"][0]["process"], master);
 }
 
 #[test]

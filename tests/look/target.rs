@@ -75,6 +75,17 @@ impl Target {
         Target::start(command, scratch)
     }
 
+    /// As [`threads`](Target::threads), in namespaces of processes and of the network of its own, as in a container. Takes root.
+    pub(crate) fn contained(names: &[&str]) -> Target {
+        let scratch = Scratch::new();
+        let program = scratch.compile("threads", SOURCE, &[]);
+        let mut command = Command::new("unshare");
+        command.args(["--pid", "--fork", "--kill-child", "--net", "--mount-proc"]);
+        command.args([GREENPATCH, "run", "--workers", "2", "--"]);
+        command.arg(program).args(names);
+        Target::start(command, scratch)
+    }
+
     /// A script under `greenpatch run`, which prints a line when it is ready.
     pub(crate) fn python(script: &str) -> Target {
         let scratch = Scratch::new();
@@ -120,6 +131,13 @@ impl Drop for Target {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The only child of a process.
+pub(crate) fn child_of(process: u32) -> u32 {
+    let path = format!("/proc/{process}/task/{process}/children");
+    let children = std::fs::read_to_string(path).expect("the kernel lists children");
+    children.trim().parse().expect("one child")
 }
 
 /// `greenpatch` with these arguments.

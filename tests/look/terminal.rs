@@ -123,12 +123,17 @@ impl Terminal {
         self.until(|screen| texts.iter().all(|text| screen.contains(text)))
     }
 
-    /// Sends the command a signal.
-    pub(crate) fn signal(&self, signal: Signal) {
+    /// The command's process.
+    pub(crate) fn pid(&self) -> Pid {
         let path = self.scratch.path().join("pid");
         let pid = std::fs::read_to_string(path).expect("it has begun");
         let pid = Pid::from_raw(pid.trim().parse().expect("a number"));
-        kill_process(pid.expect("not 0"), signal).expect("it runs");
+        pid.expect("not 0")
+    }
+
+    /// Sends the command a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).expect("it runs");
     }
 }
 

@@ -1,5 +1,6 @@
 //! `greenpatch top`: on a terminal as a person uses it, and for scripts.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
@@ -189,6 +190,18 @@ fn a_signal_that_ends_it_restores_the_terminal() {
 }
 
 #[test]
+fn a_terminal_that_is_closed_ends_it() {
+    let target = Target::threads(&["sleeps"]);
+    let terminal = top(target.pid(), &[]);
+    terminal.until_shown(&["1 sleep"]);
+    let pid = terminal.pid();
+    drop(terminal);
+    // Whoever has adopted it may not have been told yet.
+    let stat = format!("/proc/{}/stat", pid.as_raw_pid());
+    eventually(|| fs::read_to_string(&stat).map_or(true, |text| text.contains(") Z ")));
+}
+
+#[test]
 fn without_a_terminal_one_look_is_printed_as_text() {
     let target = Target::threads(&["sleeps", "locks-one", "locks-other"]);
     let pid = target.pid().to_string();
@@ -262,4 +275,26 @@ fn a_server_of_one_request_at_a_time_is_looked_into_as_well() {
     });
     assert_eq!(look["processes"][1]["state"], "ready");
     assert!(look["requests"]["per_second"].is_number(), "{look}");
+}
+
+#[test]
+fn man_pages_and_completions_know_the_options() {
+    for (command, options) in [
+        ("top", ["interval", "sort", "filter", "once", "json"]),
+        (
+            "dump",
+            ["json", "no-backtraces", "running", "limit", "patience"],
+        ),
+    ] {
+        let man = printed(&[command, "--generate", "man"]);
+        let completions = printed(&["--generate", "complete-bash"]);
+        for option in options {
+            let escaped = format!("\\-\\-{}", option.replace('-', "\\-"));
+            assert!(
+                man.contains(&escaped),
+                "the man page of {command} lacks {option}"
+            );
+            assert!(completions.contains(&format!("--{option}")), "{option}");
+        }
+    }
 }

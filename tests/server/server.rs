@@ -55,7 +55,7 @@ impl Server {
     }
 
     /// Starts what `command` executes, which is the program.
-    fn start_by(mut command: Command, arguments: &[&str]) -> Server {
+    pub(crate) fn start_by(mut command: Command, arguments: &[&str]) -> Server {
         let (reader, writer) = io::pipe().expect("a pipe");
         let process = command
             .args(["serve", "--bind", "127.0.0.1:0"])

@@ -195,14 +195,22 @@ pub(crate) enum AsyncApplication {
     Inspect,
 }
 
-/// The command that a page about `greenpatch serve` is made of: for shells the whole, to people `serve` alone.
-pub(crate) fn serve_command(page: Page) -> clap::Command {
-    let mut command = Arguments::command();
-    command.build();
-    match (page, command.find_subcommand("serve")) {
-        (Page::Man, Some(serve)) => serve.clone(),
+/// A page about one of the commands, if it is asked for, and the command that it is made of: for shells the whole, to people the
+/// one alone.
+pub(crate) fn page_of(command: &Command) -> Option<(clap::Command, Page)> {
+    let (name, page) = match command {
+        Command::Serve(arguments) => ("serve", arguments.generate?),
+        Command::Top(arguments) => ("top", arguments.generate?),
+        Command::Dump(arguments) => ("dump", arguments.generate?),
+        Command::Demo(_) | Command::Run(_) | Command::Doctor(_) => return None,
+    };
+    let mut whole = Arguments::command();
+    whole.build();
+    let command = match (page, whole.find_subcommand(name)) {
+        (Page::Man, Some(part)) => part.clone(),
         _ => Arguments::command(),
-    }
+    };
+    Some((command, page))
 }
 
 /// Applications that are named by an option.
@@ -271,8 +279,11 @@ pub(crate) struct RunArguments {
 )]
 pub(crate) struct TopArguments {
     /// The process
-    #[arg(value_name = "PID")]
-    pub(crate) process: u32,
+    #[arg(value_name = "PID", required_unless_present = "generate")]
+    process: Option<u32>,
+    /// Print the man page, or a shell's completions, and do no more
+    #[arg(long, value_name = "PAGE")]
+    pub(crate) generate: Option<Page>,
     /// Seconds from one look to the next
     #[arg(short = 'd', long, value_name = "SECONDS", default_value = "1", value_parser = interval)]
     pub(crate) interval: Duration,
@@ -293,6 +304,13 @@ pub(crate) struct TopArguments {
     pub(crate) json: bool,
 }
 
+impl TopArguments {
+    /// The process.
+    pub(crate) fn process(&self) -> u32 {
+        self.process.expect("clap asks for it where no page is")
+    }
+}
+
 /// What `greenpatch dump` takes.
 #[derive(Args, Debug)]
 #[command(
@@ -301,8 +319,11 @@ pub(crate) struct TopArguments {
 )]
 pub(crate) struct DumpArguments {
     /// The process
-    #[arg(value_name = "PID")]
-    pub(crate) process: u32,
+    #[arg(value_name = "PID", required_unless_present = "generate")]
+    process: Option<u32>,
+    /// Print the man page, or a shell's completions, and do no more
+    #[arg(long, value_name = "PAGE")]
+    pub(crate) generate: Option<Page>,
     /// Print JSON
     #[arg(long)]
     pub(crate) json: bool,
@@ -318,6 +339,13 @@ pub(crate) struct DumpArguments {
     /// Seconds that green threads are waited for, in all, that do not give their call stacks
     #[arg(long, value_name = "SECONDS", default_value = "0.2", value_parser = seconds)]
     pub(crate) patience: Duration,
+}
+
+impl DumpArguments {
+    /// The process.
+    pub(crate) fn process(&self) -> u32 {
+        self.process.expect("clap asks for it where no page is")
+    }
 }
 
 /// Green threads of a runtime that are listed, unless another number is given.

@@ -31,10 +31,8 @@ fn main() -> ExitCode {
     if let Some(page) = arguments.generate {
         return CommandLine::print_page(&Arguments::command(), page);
     }
-    if let Some(Command::Serve(serve)) = &arguments.command
-        && let Some(page) = serve.generate
-    {
-        return CommandLine::print_page(&arguments::serve_command(page), page);
+    if let Some((command, page)) = arguments.command.as_ref().and_then(arguments::page_of) {
+        return CommandLine::print_page(&command, page);
     }
     let command = arguments
         .command

@@ -31,7 +31,7 @@ struct Process {
 
 /// Prints the dump.
 pub(crate) fn run(arguments: &DumpArguments) -> Result<ExitCode, Box<dyn Error>> {
-    let mut session = Session::open(arguments.process)?;
+    let mut session = Session::open(arguments.process())?;
     let mut failures = Vec::new();
     let workers = workers(&mut session, &mut failures)?;
     let is_alone = workers.is_empty();

@@ -1,16 +1,13 @@
 //! What is shown at one time: figures of all processes together, and rows in the order and with the filter that was asked for.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
 
 use clap::ValueEnum;
 use serde::Serialize;
 
-use super::told::{Counters, GreenThread, RouteCounts, Runtime, State};
+use super::rates::{Change, History, Rates};
+use super::told::{GreenThread, Runtime, State};
 use super::watch::{Process, Sample};
-
-/// Rates and quantiles are those of this time.
-const SPAN: Duration = Duration::from_secs(10);
 
 /// How long a turn lasts that is one of a hog, in seconds.
 const HOG: f64 = 0.01;
@@ -183,120 +180,9 @@ impl ThreadRow {
     }
 }
 
-/// Samples of the last seconds, from which frames are made.
-#[derive(Debug, Default)]
-pub(super) struct History(VecDeque<Moment>);
-
-/// What is counted, by process.
-#[derive(Clone, Debug)]
-struct Moment {
-    at: Instant,
-    processes: BTreeMap<u32, Counted>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct Counted {
-    switches: u64,
-    counters: Counters,
-    processor_time: Option<Duration>,
-}
-
-impl Counted {
-    fn of(process: &Process) -> Counted {
-        let server = process.server.as_ref();
-        let switches = process.runtimes.iter().map(|it| it.metrics.switches);
-        Counted {
-            switches: switches.sum(),
-            counters: server.map_or_else(Counters::default, |it| it.figures.counters.clone()),
-            processor_time: process.usage.map(|usage| usage.processor_time),
-        }
-    }
-}
-
-/// What a process has counted since the first moment that it is known of, and in how many seconds.
-struct Change {
-    seconds: f64,
-    switches: u64,
-    processor_time: Option<Duration>,
-    routes: BTreeMap<String, RouteChange>,
-}
-
-#[derive(Clone, Debug, Default)]
-struct RouteChange {
-    requests: u64,
-    errors: u64,
-    buckets: Vec<u64>,
-}
-
-impl RouteChange {
-    fn add(&mut self, other: &RouteChange) {
-        self.requests += other.requests;
-        self.errors += other.errors;
-        if self.buckets.len() < other.buckets.len() {
-            self.buckets.resize(other.buckets.len(), 0);
-        }
-        for (mine, theirs) in self.buckets.iter_mut().zip(&other.buckets) {
-            *mine += theirs;
-        }
-    }
-
-    fn between(before: Option<&RouteCounts>, after: &RouteCounts) -> RouteChange {
-        // By class of status: none, 1xx to 5xx.
-        let all = |counts: &RouteCounts| counts.requests.values().flatten().sum::<u64>();
-        let failed = |counts: &RouteCounts| -> u64 {
-            let classes = counts.requests.values();
-            classes.filter_map(|classes| classes.get(5)).sum()
-        };
-        let old = |index: usize| -> u64 {
-            let bucket = before.and_then(|before| before.duration.buckets.get(index));
-            bucket.copied().unwrap_or(0)
-        };
-        let buckets = after.duration.buckets.iter().enumerate();
-        RouteChange {
-            requests: all(after).saturating_sub(before.map_or(0, all)),
-            errors: failed(after).saturating_sub(before.map_or(0, failed)),
-            buckets: buckets
-                .map(|(index, count)| count.saturating_sub(old(index)))
-                .collect(),
-        }
-    }
-}
-
-impl History {
-    /// Adds a sample; older ones than are needed are let go.
-    pub(super) fn add(&mut self, sample: &Sample) {
-        let processes = sample.processes.iter();
-        self.0.push_back(Moment {
-            at: sample.at,
-            processes: processes.map(|it| (it.process, Counted::of(it))).collect(),
-        });
-        while self.0.len() > 2 && sample.at - self.0[1].at >= SPAN {
-            self.0.pop_front();
-        }
-    }
-
-    fn change(&self, process: u32) -> Option<Change> {
-        let last = self.0.back()?;
-        let first = (self.0.iter()).find(|moment| moment.processes.contains_key(&process))?;
-        let (before, after) = (&first.processes[&process], last.processes.get(&process)?);
-        let seconds = (last.at - first.at).as_secs_f64();
-        let routes = after.counters.routes.iter().map(|(route, counts)| {
-            let before = before.counters.routes.get(route);
-            (route.clone(), RouteChange::between(before, counts))
-        });
-        (seconds > 0.0).then(|| Change {
-            seconds,
-            switches: after.switches.saturating_sub(before.switches),
-            processor_time: after
-                .processor_time
-                .zip(before.processor_time)
-                .map(|(after, before)| after.saturating_sub(before)),
-            routes: routes.collect(),
-        })
-    }
-
-    /// What is shown of a sample that was added last.
-    pub(super) fn frame(&self, sample: &Sample, view: &View) -> Frame {
+impl Frame {
+    /// What is shown of a sample, which the history has as its last.
+    pub(super) fn new(sample: &Sample, history: &History, view: &View) -> Frame {
         let mut frame = Frame {
             troubles: sample.troubles.clone(),
             ..Frame::default()
@@ -309,7 +195,7 @@ impl History {
                 frame.program = process.program.clone();
                 frame.version = process.version.clone();
             }
-            let change = self.change(process.process);
+            let change = history.change(process.process);
             frame.add_totals(process);
             frame.add_process(process, change.as_ref());
             if !process.is_master {
@@ -332,101 +218,7 @@ impl History {
         view.apply(&mut frame.threads);
         frame
     }
-}
 
-/// Rates of all processes together.
-#[derive(Default)]
-struct Rates {
-    switches: Option<f64>,
-    /// By route: what has changed, and its requests and errors a second.
-    routes: BTreeMap<String, (RouteChange, Option<(f64, f64)>)>,
-    bounds: Vec<f64>,
-}
-
-impl Rates {
-    fn add(&mut self, process: &Process, change: Option<&Change>) {
-        let Some(server) = &process.server else {
-            return self.add_switches(change);
-        };
-        self.add_switches(change);
-        if self.bounds.is_empty() {
-            self.bounds.clone_from(&server.bounds);
-        }
-        for name in server.figures.counters.routes.keys() {
-            let (sum, rates) = self.routes.entry(name.clone()).or_default();
-            let Some(change) = change else { continue };
-            let Some(route) = change.routes.get(name) else {
-                continue;
-            };
-            sum.add(route);
-            let (requests, errors) = rates.unwrap_or_default();
-            *rates = Some((
-                requests + route.requests as f64 / change.seconds,
-                errors + route.errors as f64 / change.seconds,
-            ));
-        }
-    }
-
-    fn add_switches(&mut self, change: Option<&Change>) {
-        if let Some(change) = change {
-            let rate = change.switches as f64 / change.seconds;
-            self.switches = Some(self.switches.unwrap_or(0.0) + rate);
-        }
-    }
-
-    fn latency(&self, buckets: &[u64]) -> Latency {
-        let at = |share| quantile(buckets, &self.bounds, share);
-        Latency {
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-        }
-    }
-
-    fn requests(&self, processes: &[Process]) -> Option<Requests> {
-        let servers = processes.iter().filter(|process| process.server.is_some());
-        let serving: Vec<&Process> = servers.filter(|process| !process.is_master).collect();
-        if serving.is_empty() {
-            return None;
-        }
-        let mut sum = RouteChange::default();
-        let mut rates: Option<(f64, f64)> = None;
-        for (change, rate) in self.routes.values() {
-            sum.add(change);
-            if let Some((requests, errors)) = rate {
-                let before = rates.unwrap_or_default();
-                rates = Some((before.0 + requests, before.1 + errors));
-            }
-        }
-        // Without a route nothing was asked for yet.
-        let is_measured = self.switches.is_some();
-        let rates = rates.or(is_measured.then_some((0.0, 0.0)));
-        let gauges = serving.iter().filter_map(|process| process.server.as_ref());
-        let gauges: Vec<_> = gauges.flat_map(|it| it.figures.gauges.values()).collect();
-        Some(Requests {
-            per_second: rates.map(|rates| rates.0),
-            errors_per_second: rates.map(|rates| rates.1),
-            in_flight: gauges.iter().map(|gauges| gauges.in_flight).sum(),
-            connections: gauges.iter().map(|gauges| gauges.open).sum(),
-            latency: self.latency(&sum.buckets),
-        })
-    }
-
-    fn routes(&self) -> Vec<RouteRow> {
-        let rows = self.routes.iter().map(|(name, (change, rates))| RouteRow {
-            route: match name.is_empty() {
-                true => "(none)".to_owned(),
-                false => name.clone(),
-            },
-            per_second: rates.map(|rates| rates.0),
-            errors_per_second: rates.map(|rates| rates.1),
-            latency: self.latency(&change.buckets),
-        });
-        rows.collect()
-    }
-}
-
-impl Frame {
     fn add_totals(&mut self, process: &Process) {
         let totals = &mut self.green_threads;
         for Runtime {
@@ -557,31 +349,6 @@ pub(super) fn words(state: &State, is_blocking: bool) -> String {
     }
 }
 
-/// Where in its bucket a value lies is not known; it is taken to be spread evenly.
-fn quantile(buckets: &[u64], bounds: &[f64], share: f64) -> Option<f64> {
-    let all: u64 = buckets.iter().sum();
-    if all == 0 {
-        return None;
-    }
-    let wanted = share * all as f64;
-    let mut before = 0.0;
-    for (index, &count) in buckets.iter().enumerate() {
-        let count = count as f64;
-        if count > 0.0 && before + count >= wanted {
-            let Some(high) = bounds.get(index) else {
-                return Some(f64::INFINITY);
-            };
-            let low = match index {
-                0 => 0.0,
-                _ => bounds[index - 1],
-            };
-            return Some(low + (high - low) * (wanted - before) / count);
-        }
-        before += count;
-    }
-    Some(f64::INFINITY)
-}
-
 /// Which green threads are shown, and in which order.
 #[derive(Clone, Debug)]
 pub(super) struct View {
@@ -614,56 +381,12 @@ impl View {
     }
 }
 
-/// Seconds for people.
-pub(super) fn time(seconds: Option<f64>) -> String {
-    match seconds {
-        None => "-".to_owned(),
-        Some(seconds) if seconds.is_infinite() => "longer".to_owned(),
-        Some(seconds) if seconds < 0.000_999_5 => format!("{:.0} µs", seconds * 1e6),
-        Some(seconds) if seconds < 0.009_995 => format!("{:.1} ms", seconds * 1e3),
-        Some(seconds) if seconds < 0.999_5 => format!("{:.0} ms", seconds * 1e3),
-        Some(seconds) if seconds < 99.95 => format!("{seconds:.1} s"),
-        Some(seconds) if seconds < 5_999.5 => format!("{:.0} min", seconds / 60.0),
-        Some(seconds) => format!("{:.1} h", seconds / 3600.0),
-    }
-}
-
-/// A number a second for people.
-pub(super) fn rate(rate: Option<f64>) -> String {
-    match rate {
-        None => "-".to_owned(),
-        Some(rate) if rate >= 999_500.0 => format!("{:.1}M", rate / 1e6),
-        Some(rate) if rate >= 9_995.0 => format!("{:.0}k", rate / 1e3),
-        Some(rate) if rate >= 9.95 || rate == 0.0 => format!("{rate:.0}"),
-        Some(rate) => format!("{rate:.1}"),
-    }
-}
-
-/// Bytes for people.
-pub(super) fn bytes(bytes: Option<u64>) -> String {
-    let Some(bytes) = bytes else {
-        return "-".to_owned();
-    };
-    let units = [(30, "GiB"), (20, "MiB"), (10, "KiB")];
-    match units.iter().find(|(bits, _)| bytes >> bits > 0) {
-        Some((bits, unit)) => {
-            let value = bytes as f64 / f64::from(1u32 << bits);
-            let digits = usize::from(value < 9.95);
-            format!("{value:.digits$} {unit}")
-        }
-        None => format!("{bytes} B"),
-    }
-}
-
-/// A share of one processor for people.
-pub(super) fn percent(share: Option<f64>) -> String {
-    share.map_or_else(|| "-".to_owned(), |share| format!("{:.0} %", share * 100.0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::look::told::{Counts, Figures, Metrics, Reason, Server, Turn, Worker};
+    use std::time::Instant;
+
+    use crate::look::told::{Reason, Turn, Worker};
 
     fn parked(id: u64, name: &str, kind: &str, for_seconds: f64) -> GreenThread {
         GreenThread {
@@ -702,7 +425,7 @@ mod tests {
         let sample = sample(Instant::now(), process);
         let mut history = History::default();
         history.add(&sample);
-        history.frame(&sample, view)
+        Frame::new(&sample, &history, view)
     }
 
     fn with_threads(green_threads: Vec<GreenThread>) -> Process {
@@ -773,105 +496,5 @@ mod tests {
             assert_eq!(frame.threads[0].is_hog, is_hog);
             assert_eq!(frame.threads[0].for_seconds, Some(2.0));
         }
-    }
-
-    fn server(requests: u64, failed: u64, buckets: [u64; 3]) -> Server {
-        let counts = RouteCounts {
-            requests: [(
-                "GET".to_owned(),
-                vec![0, 0, requests - failed, 0, 0, failed],
-            )]
-            .into(),
-            duration: Counts {
-                buckets: buckets.into(),
-            },
-        };
-        Server {
-            bounds: vec![0.1, 0.2],
-            figures: Figures {
-                counters: Counters {
-                    routes: [("/a".to_owned(), counts)].into(),
-                },
-                ..Figures::default()
-            },
-            ..Server::default()
-        }
-    }
-
-    #[test]
-    fn rates_and_quantiles_are_those_of_the_time_between_samples() {
-        let start = Instant::now();
-        let at = |seconds: u64, server: Server, switches: u64| {
-            let process = Process {
-                process: 7,
-                runtimes: vec![Runtime {
-                    metrics: Metrics {
-                        switches,
-                        ..Metrics::default()
-                    },
-                    ..Runtime::default()
-                }],
-                server: Some(server),
-                ..Process::default()
-            };
-            sample(start + Duration::from_secs(seconds), process)
-        };
-        let mut history = History::default();
-        let first = at(0, server(100, 10, [100, 0, 0]), 1000);
-        history.add(&first);
-        let requests = history
-            .frame(&first, &view(Sort::Id, ""))
-            .requests
-            .expect("a server");
-        assert_eq!(requests.per_second, None, "one sample has no rate");
-        let second = at(2, server(120, 14, [110, 10, 0]), 1500);
-        history.add(&second);
-        let frame = history.frame(&second, &view(Sort::Id, ""));
-        let requests = frame.requests.expect("a server");
-        assert_eq!(requests.per_second, Some(10.0));
-        assert_eq!(requests.errors_per_second, Some(2.0));
-        assert_eq!(requests.latency.p50, Some(0.1));
-        assert_eq!(frame.green_threads.switches_per_second, Some(250.0));
-        assert_eq!(frame.routes[0].per_second, Some(10.0));
-        // After the span what was before does not count.
-        for seconds in 3..15 {
-            history.add(&at(seconds, server(120, 14, [110, 10, 0]), 1500));
-        }
-        let last = at(15, server(120, 14, [110, 10, 0]), 1500);
-        history.add(&last);
-        let requests = history.frame(&last, &view(Sort::Id, "")).requests;
-        let requests = requests.expect("a server");
-        assert_eq!(requests.per_second, Some(0.0));
-        assert_eq!(requests.latency, Latency::default());
-    }
-
-    #[test]
-    fn a_quantile_lies_in_its_bucket() {
-        let bounds = [1.0, 2.0];
-        assert_eq!(quantile(&[0, 0, 0], &bounds, 0.5), None);
-        assert_eq!(quantile(&[0, 10, 0], &bounds, 0.5), Some(1.5));
-        assert_eq!(quantile(&[10, 0, 10], &bounds, 0.5), Some(1.0));
-        assert_eq!(quantile(&[0, 0, 1], &bounds, 0.5), Some(f64::INFINITY));
-    }
-
-    #[test]
-    fn numbers_are_short() {
-        for (seconds, text) in [
-            (0.000_012, "12 µs"),
-            (0.0015, "1.5 ms"),
-            (0.25, "250 ms"),
-            (3.0, "3.0 s"),
-            (600.0, "10 min"),
-            (7200.0, "2.0 h"),
-            (f64::INFINITY, "longer"),
-        ] {
-            assert_eq!(time(Some(seconds)), text);
-        }
-        assert_eq!(
-            [0.0, 0.5, 123.4, 45_600.0].map(|it| rate(Some(it))),
-            ["0", "0.5", "123", "46k"]
-        );
-        assert_eq!(bytes(Some(3 << 20)), "3.0 MiB");
-        assert_eq!(bytes(Some(100 << 10)), "100 KiB");
     }
 }

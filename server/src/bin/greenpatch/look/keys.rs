@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use super::frame::{Frame, History, View};
+use super::frame::{Frame, View};
+use super::rates::History;
 use super::told::GreenThread;
 use super::watch::Sample;
 
@@ -122,7 +123,7 @@ impl App {
     fn renew(&mut self) {
         let Some(sample) = &self.sample else { return };
         let marked = self.marked();
-        self.frame = self.history.frame(sample, &self.view);
+        self.frame = Frame::new(sample, &self.history, &self.view);
         let threads = &self.frame.threads;
         let place = threads
             .iter()

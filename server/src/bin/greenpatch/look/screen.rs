@@ -10,10 +10,11 @@ use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Cell, Clear, Paragraph, Row, Table, TableState, Wrap};
 
-use super::frame::{time, words};
+use super::frame::words;
 use super::keys::{App, Detail, HELP, Tab, order};
 use super::text;
 use super::told::{GreenThread, State};
+use super::units::time;
 
 /// Columns that a column of text may take, but for the last: this many, or this part of a wide terminal.
 const WIDEST: u16 = 28;

@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use super::frame::{Frame, Latency, Requests, Totals, bytes, percent, rate, time};
+use super::frame::{Frame, Latency, Requests, Totals};
+use super::units::{bytes, percent, rate, time};
 
 /// The line about requests.
 pub(super) fn requests(requests: &Requests) -> String {

@@ -10,7 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::dump::{harmless, print};
-use super::frame::{Frame, History, View};
+use super::frame::{Frame, View};
+use super::rates::History;
 use super::text;
 use super::watch::Watch;
 use crate::arguments::TopArguments;
@@ -20,7 +21,7 @@ const FIRST: Duration = Duration::from_millis(500);
 
 /// Shows it until it is told to end.
 pub(crate) fn run(arguments: &TopArguments) -> Result<ExitCode, Box<dyn Error>> {
-    let watch = Watch::new(arguments.process, arguments.limit)?;
+    let watch = Watch::new(arguments.process(), arguments.limit)?;
     let view = View {
         sort: arguments.sort,
         is_reversed: false,
@@ -50,7 +51,7 @@ fn one_frame(mut watch: Watch, view: &View, interval: Duration) -> Result<Frame,
     thread::sleep(interval.min(FIRST));
     let sample = watch.sample()?;
     history.add(&sample);
-    Ok(history.frame(&sample, view))
+    Ok(Frame::new(&sample, &history, view))
 }
 
 /// A line for each look.
@@ -66,7 +67,7 @@ fn lines_of_json(
         thread::sleep(pause);
         let sample = watch.sample()?;
         history.add(&sample);
-        let mut line = serde_json::to_string(&history.frame(&sample, view))?;
+        let mut line = serde_json::to_string(&Frame::new(&sample, &history, view))?;
         line.push('\n');
         // Who has closed standard output does not want to know more.
         if !print(&line)? || arguments.once {
@@ -91,7 +92,7 @@ use on_terminal::interactive;
 #[cfg(feature = "top")]
 mod on_terminal {
     use std::error::Error;
-    use std::process::ExitCode;
+    use std::process::{self, ExitCode};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
@@ -100,6 +101,8 @@ mod on_terminal {
 
     use ratatui::DefaultTerminal;
     use ratatui::crossterm::event::{self, Event};
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::io::Errno;
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
     use crate::look::frame::View;
@@ -110,6 +113,9 @@ mod on_terminal {
 
     /// How long keys are waited for before it is looked whether something was told.
     const PERIOD: Duration = Duration::from_millis(50);
+
+    /// The exit status after a hang-up: that of a program which SIGHUP has ended, as shells tell it.
+    const HUNG_UP: i32 = 128 + SIGHUP;
 
     /// What those who watch have heard.
     enum Heard {
@@ -138,6 +144,9 @@ mod on_terminal {
         thread::Builder::new()
             .name("watch".to_owned())
             .spawn(move || follow(watch, interval, &taken, &tell))?;
+        thread::Builder::new()
+            .name("hang-up".to_owned())
+            .spawn(end_with_the_terminal)?;
         // A panic restores the terminal, too.
         let mut terminal = ratatui::try_init()?;
         let shown = show(
@@ -151,6 +160,21 @@ mod on_terminal {
         ratatui::try_restore()?;
         shown?;
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Ends the process when its terminal is gone, whatever it is at: crossterm reads from a closed one for ever, at the
+    /// processor's cost.
+    fn end_with_the_terminal() {
+        let terminal = rustix::stdio::stdin();
+        loop {
+            // What is asked for is nothing; a hang-up is told unasked.
+            let mut entries = [PollFd::new(&terminal, PollFlags::empty())];
+            match poll(&mut entries, None) {
+                Err(Errno::INTR) => {}
+                Err(_) => return,
+                Ok(_) => process::exit(HUNG_UP),
+            }
+        }
     }
 
     fn show(

@@ -260,10 +260,8 @@ mod tests {
         let other = thread::spawn(move || {
             let arguments = [NOBODY, NOBODY, NOBODY, 0, 0, 0];
             // SAFETY: the arguments are those of setresuid(2), which concerns this thread alone.
-            assert_eq!(
-                unsafe { arch::system_call(libc::SYS_setresuid, arguments) },
-                0
-            );
+            let result = unsafe { arch::system_call(libc::SYS_setresuid, arguments) };
+            assert_eq!(result, 0);
             let mut line = String::new();
             BufReader::new(connect(number))
                 .read_line(&mut line)

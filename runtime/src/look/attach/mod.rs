@@ -5,7 +5,7 @@
 //!
 //! # How a request reaches the process
 //!
-//! An OS thread, [`THREAD`] by name, waits for [`SIGNAL`] in `rt_sigtimedwait`. It is started with the first runtime, unless the
+//! An OS thread, `green-attach` by name, waits for SIGSTKFLT in `rt_sigtimedwait`. It is started with the first runtime, unless the
 //! setting `attach` says otherwise. Who attaches
 //!
 //! 1. finds the thread by its name in `/proc/PID/task`, and sees in its `status` that it has its signals blocked;
@@ -16,7 +16,7 @@
 //! The process takes one connection, of its owner or of root by the credentials of the socket, and closes the listening socket,
 //! at the latest after some seconds. Each connection has an OS thread of its own, which answers requests until the other side
 //! closes it. So whatever the workers are at, stuck and deadlocked ones too, somebody answers; and a client that does not read
-//! makes nobody wait but that thread, for so long as [`SEND_TIMEOUT`] says.
+//! makes nobody wait but that thread, for ten seconds at most.
 //!
 //! # Why so
 //!

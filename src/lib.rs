@@ -129,7 +129,9 @@ pub use greenpatch_runtime::{Inherited, Interrupted, checkpoint, is_cancellation
 pub use greenpatch_runtime::{OnDeadlock, dump, dump_all, dump_on_signal, metrics};
 pub use greenpatch_runtime::{SETTINGS, Setting, UnknownFamily};
 pub use greenpatch_runtime::{attach, future, interrupt, net, platform, sync, thread, time};
-pub use greenpatch_runtime::{block_on, blocking, run, spawn, spawn_after, yield_now};
+pub use greenpatch_runtime::{
+    block_on, block_on_interruptible, blocking, run, spawn, spawn_after, yield_now,
+};
 pub use greenpatch_runtime::{scope, try_scope};
 #[doc(inline)]
 pub use greenpatch_shims as shims;

@@ -64,7 +64,7 @@ pub use runtime::ending::ShutdownError;
 pub use runtime::handle::{Runtime, run};
 pub use runtime::platform;
 pub use runtime::settings::{SETTINGS, Setting};
-pub use thread::block_on::block_on;
+pub use thread::block_on::{block_on, block_on_interruptible};
 pub use thread::pool::{GreenPile, GreenPool, Imap};
 pub use thread::scoped::scope;
 pub use thread::spawn::{Builder, JoinHandle, spawn, spawn_after};

@@ -130,6 +130,8 @@ mod futex {
     use loom::sync::atomic::{AtomicU32, Ordering};
     use loom::sync::{Condvar, Mutex};
 
+    use crate::interrupt::{Limits, WaitEnd};
+
     loom::lazy_static! {
         static ref QUEUE: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
     }
@@ -138,11 +140,14 @@ mod futex {
         word: &AtomicU32,
         expected: u32,
         _may_be_woken: &(dyn Fn() -> bool + Sync),
-    ) {
+        limits: Option<&Limits>,
+    ) -> Result<(), WaitEnd> {
         let queue = QUEUE.0.lock().unwrap();
         if word.load(Ordering::SeqCst) == expected {
+            limits.map_or(Ok(()), Limits::check)?;
             drop(QUEUE.1.wait(queue).unwrap());
         }
+        Ok(())
     }
 
     pub(crate) fn wake(_word: &AtomicU32, _count: u32) {
@@ -155,7 +160,7 @@ mod kernel_futex {
     use loom::sync::atomic::AtomicU32;
 
     pub(crate) fn wait(word: &AtomicU32, expected: u32) {
-        crate::futex::wait_for_waker(word, expected, &|| true);
+        let _ = crate::futex::wait_for_waker(word, expected, &|| true, None);
     }
 
     pub(crate) fn wake(word: *const AtomicU32, count: u32) {
@@ -198,7 +203,39 @@ mod context {
         GREEN.with(|own| own.set(Some(green)));
     }
 }
+/// A wait with limits has none that has not passed.
+mod interrupt {
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) struct Interrupted;
+
+    #[derive(Debug)]
+    pub(crate) struct WaitEnd;
+
+    impl From<WaitEnd> for Interrupted {
+        fn from(_: WaitEnd) -> Interrupted {
+            Interrupted
+        }
+    }
+
+    pub(crate) struct Limits;
+
+    impl Limits {
+        pub(crate) fn new(_: Option<()>) -> Limits {
+            Limits
+        }
+
+        pub(crate) fn until(&self) -> Option<()> {
+            None
+        }
+
+        pub(crate) fn check(&self) -> Result<(), WaitEnd> {
+            Err(WaitEnd)
+        }
+    }
+}
 mod section {
+    pub(crate) use loom::thread::yield_now;
+
     pub(crate) fn give_way() {
         loom::thread::yield_now();
     }
@@ -211,7 +248,7 @@ mod sched {
     pub(crate) use crate::{context, future_signal, green};
 }
 mod wait {
-    pub(crate) use crate::{futex, section};
+    pub(crate) use crate::{futex, interrupt, section};
 }
 #[path = "../src/thread/block_on.rs"]
 mod block_on;
@@ -1502,6 +1539,27 @@ fn a_green_thread_polls_its_future_after_the_last_wake() {
             waker.wake();
         };
         let threads = block_on::block_on(Parts::brought_by(&[twice]));
+        let others = block_on::block_on(Parts::brought_by(&[Waker::wake]));
+        join_all(threads);
+        join_all(others);
+        assert!(!parker.future_signal.has_wakers());
+    });
+}
+
+#[test]
+fn a_wake_for_a_future_that_was_given_up_does_no_harm() {
+    check(4, || {
+        let parker: Arc<green::Parker> = Arc::default();
+        context::become_green(green::GreenRef(&*parker));
+        let mut threads = Vec::new();
+        let never = std::future::poll_fn(|context| {
+            if threads.is_empty() {
+                let waker = context.waker().clone();
+                threads.push(thread::spawn(move || waker.wake()));
+            }
+            Poll::<()>::Pending
+        });
+        assert!(block_on::block_on_interruptible(never).is_err());
         let others = block_on::block_on(Parts::brought_by(&[Waker::wake]));
         join_all(threads);
         join_all(others);

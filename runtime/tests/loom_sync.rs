@@ -35,6 +35,8 @@ mod deadline {
 }
 
 mod futex {
+    use std::cell::Cell;
+
     use loom::sync::Mutex;
     use loom::thread::{self, Thread};
 
@@ -49,6 +51,11 @@ mod futex {
 
     // SAFETY: the address is never followed.
     unsafe impl Send for Waiter {}
+
+    loom::thread_local! {
+        /// With 1, the next wait of this thread that would end at its limit does not.
+        pub(crate) static PATIENCE: Cell<u32> = Cell::new(0);
+    }
 
     loom::lazy_static! {
         static ref QUEUE: Mutex<Vec<Waiter>> = Mutex::new(Vec::new());
@@ -75,7 +82,7 @@ mod futex {
         expected: u32,
         deadline: Option<Deadline>,
     ) -> Result<(), Interrupted> {
-        if deadline.is_some() {
+        if deadline.is_some() && PATIENCE.with(|patience| patience.replace(0)) == 0 {
             return Err(Interrupted::TimedOut);
         }
         wait(word, expected, None);
@@ -100,6 +107,9 @@ mod futex {
 mod lock {
     use loom::sync::{Mutex, MutexGuard};
 
+    use crate::Interrupted;
+    use crate::wait_limit::WaitLimit;
+
     pub(crate) struct Lock<T>(Mutex<T>);
 
     pub(crate) type Guard<'a, T> = MutexGuard<'a, T>;
@@ -111,6 +121,17 @@ mod lock {
 
         pub(crate) fn lock(&self) -> Guard<'_, T> {
             self.0.lock().unwrap()
+        }
+    }
+
+    /// Who would have to wait at a limit that has passed gives up, or finds the lock free just in time.
+    pub(crate) fn lock_within<T>(
+        lock: &Lock<T>,
+        limit: WaitLimit,
+    ) -> Result<Guard<'_, T>, Interrupted> {
+        match limit {
+            WaitLimit::Until(Some(_)) => lock.0.try_lock().map_err(|_| Interrupted::TimedOut),
+            _ => Ok(lock.lock()),
         }
     }
 }
@@ -194,12 +215,14 @@ mod once;
 mod permits;
 #[path = "../src/sync/raw/rwlock.rs"]
 mod rwlock;
+#[path = "../src/sync/raw/select.rs"]
+mod select;
 #[path = "../src/sync/raw/wait_limit.rs"]
 mod wait_limit;
 
 mod sync {
     pub(crate) mod raw {
-        pub(crate) use crate::{line, lock, sleeper, spin, wait_limit};
+        pub(crate) use crate::{exchange, line, lock, sleeper, spin, wait_limit};
     }
 }
 
@@ -285,7 +308,7 @@ mod a_mutex {
     use mutex::RawMutex;
 
     impl Guarded<RawMutex> {
-        fn visit(&self) {
+        pub(super) fn visit(&self) {
             self.protocol.lock();
             self.add_one();
             self.protocol.unlock();
@@ -313,6 +336,72 @@ mod a_mutex {
                 (0..2).for_each(|_| it.visit())
             );
             assert_eq!(it.number(), 5);
+        });
+    }
+}
+
+mod a_mutex_whose_waiters_give_up {
+    use super::*;
+    use mutex::RawMutex;
+
+    impl Guarded<RawMutex> {
+        /// Whether it came in before the limit, which lets pass so many waits.
+        fn try_to_visit(&self, waits: u32) -> u32 {
+            futex::PATIENCE.with(|patience| patience.set(waits));
+            let outcome = self.protocol.lock_within(EXPIRED);
+            futex::PATIENCE.with(|patience| patience.set(0));
+            if outcome.is_err() {
+                return 0;
+            }
+            self.add_one();
+            self.protocol.unlock();
+            1
+        }
+
+        fn is_free_after(&self, visits: u32) {
+            assert_eq!(self.number(), visits);
+            assert!(self.protocol.try_lock(), "left as if somebody held it");
+        }
+    }
+
+    #[test]
+    fn lets_in_those_who_wait_on() {
+        check(4, || {
+            let it = Guarded::new(RawMutex(AtomicU32::new(mutex::FREE)));
+            let (hasty, patient) = (it.clone(), it.clone());
+            let hasty = thread::spawn(move || hasty.try_to_visit(0));
+            let patient = thread::spawn(move || patient.visit());
+            it.visit();
+            patient.join().unwrap();
+            let visits = 2 + hasty.join().unwrap();
+            it.is_free_after(visits);
+        });
+    }
+
+    #[test]
+    fn is_not_left_to_waiters_that_have_gone() {
+        check(4, || {
+            let it = Guarded::new(RawMutex(AtomicU32::new(mutex::FREE)));
+            let hasty = it.clone();
+            // It waits once, starves, asks for the mutex, and gives up then.
+            let hasty = thread::spawn(move || hasty.try_to_visit(1));
+            (0..3).for_each(|_| it.visit());
+            let visits = 3 + hasty.join().unwrap();
+            it.is_free_after(visits);
+        });
+    }
+
+    #[test]
+    fn is_left_to_another_waiter_if_the_one_that_starves_gives_up() {
+        check(3, || {
+            let it = Guarded::new(RawMutex(AtomicU32::new(mutex::FREE)));
+            let (hasty, patient) = (it.clone(), it.clone());
+            let hasty = thread::spawn(move || hasty.try_to_visit(1));
+            let patient = thread::spawn(move || patient.visit());
+            (0..2).for_each(|_| it.visit());
+            patient.join().unwrap();
+            let visits = 3 + hasty.join().unwrap();
+            it.is_free_after(visits);
         });
     }
 }
@@ -406,6 +495,39 @@ mod a_readers_writer_lock {
             );
             assert_eq!(it.read(), 2);
         });
+    }
+
+    #[test]
+    fn is_free_after_those_who_have_given_up() {
+        for waits in [0, 1] {
+            check(2, move || {
+                let it = new();
+                let (writer, reader) = (it.clone(), it.clone());
+                let writer = thread::spawn(move || {
+                    futex::PATIENCE.with(|patience| patience.set(waits));
+                    let outcome = writer.protocol.write_within(EXPIRED);
+                    futex::PATIENCE.with(|patience| patience.set(0));
+                    if outcome.is_err() {
+                        return 0;
+                    }
+                    writer.add_one();
+                    writer.protocol.unlock_exclusive();
+                    1
+                });
+                let reader = thread::spawn(move || {
+                    if reader.protocol.read_within(EXPIRED).is_ok() {
+                        reader.number();
+                        reader.protocol.unlock_shared();
+                    }
+                    reader.look();
+                });
+                (0..2).for_each(|_| it.write());
+                reader.join().unwrap();
+                let writes = 2 + writer.join().unwrap();
+                assert!(it.protocol.try_write(), "left as if somebody held it");
+                assert_eq!(it.number(), writes);
+            });
+        }
     }
 
     #[test]
@@ -603,7 +725,7 @@ mod a_barrier {
             let visit = |it: Arc<RawBarrier>, leaders: Arc<AtomicU32>| {
                 move || {
                     for generation in 1..=2 {
-                        let led = it.wait(2);
+                        let led = it.wait(2, WaitLimit::Endless).unwrap();
                         leaders.fetch_add(led.into(), atomic::Ordering::Relaxed);
                         assert!(generation <= 2);
                     }
@@ -611,6 +733,26 @@ mod a_barrier {
             };
             together!(visit(it.clone(), leaders.clone()); visit(it, leaders.clone())());
             assert_eq!(leaders.load(atomic::Ordering::Relaxed), 2);
+        });
+    }
+
+    #[test]
+    fn does_not_count_who_has_given_up() {
+        check(4, || {
+            let it = Arc::new(RawBarrier {
+                arrived: Lock::new(0),
+                generation: AtomicU32::new(0),
+            });
+            let (hasty, patient) = (it.clone(), it.clone());
+            let hasty = thread::spawn(move || hasty.wait(2, EXPIRED));
+            let patient = thread::spawn(move || patient.wait(2, WaitLimit::Endless).unwrap());
+            // With the hasty one the patient one has a partner, or it has this.
+            let partner = match hasty.join().unwrap() {
+                Ok(led) => led,
+                Err(_) => it.wait(2, WaitLimit::Endless).unwrap(),
+            };
+            assert_ne!(patient.join().unwrap(), partner, "one of the two leads");
+            assert_eq!(*it.arrived.lock(), 0);
         });
     }
 }
@@ -873,6 +1015,140 @@ mod an_exchange {
                 it.close()
             );
             assert_eq!(it.try_receive(), Err(Refusal::Closed));
+        });
+    }
+}
+
+mod a_selection {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use exchange::Exchange;
+    use select::{Case, ReceiveCase, SendCase, select};
+
+    type Channel = Exchange<Box<u32>, VecDeque<Box<u32>>>;
+
+    /// Side by side, so that the order of their addresses is always the same: loom repeats what it has seen.
+    fn channels(capacities: [usize; 2]) -> Arc<[Channel; 2]> {
+        Arc::new(capacities.map(Exchange::new))
+    }
+
+    /// What came from which of the two; `None` from one that is closed.
+    fn receive(
+        channels: &[Channel; 2],
+        limit: WaitLimit,
+    ) -> Result<(usize, Option<u32>), Interrupted> {
+        let mut cases = channels
+            .each_ref()
+            .map(|channel| Box::new(ReceiveCase::new(channel)));
+        let number = select(&cases, 0..2, || false, Some(limit))?.unwrap();
+        let [first, second] = cases.each_mut();
+        let won = [first, second].into_iter().nth(number).unwrap();
+        let won = std::mem::replace(won, Box::new(ReceiveCase::new(&channels[0])));
+        Ok((number, won.into_item().map(|item| *item)))
+    }
+
+    /// To receive from one and to send to the other: whether it has sent, or what it got.
+    fn exchange_with(from: &Channel, to: &Channel, item: u32) -> Result<bool, Option<u32>> {
+        let mut place = Some(Box::new(item));
+        let receiving = ReceiveCase::new(from);
+        let sending = SendCase::new(to, &mut place);
+        let cases: [Box<dyn Case>; 2] = [Box::new(receiving), Box::new(sending)];
+        let number = select(&cases, 0..2, || false, Some(INTERRUPTIBLE))
+            .unwrap()
+            .unwrap();
+        let [receiving, sending] = cases.map(Box::into_raw);
+        // SAFETY: the types are those that the boxes were made with.
+        let (receiving, sending) = unsafe {
+            (
+                Box::from_raw(receiving.cast::<ReceiveCase<'_, Box<u32>>>()),
+                Box::from_raw(sending.cast::<SendCase<'_, Box<u32>>>()),
+            )
+        };
+        if number == 1 {
+            assert!(sending.was_sent());
+            drop(sending);
+            assert_eq!(place, None);
+            Ok(true)
+        } else {
+            drop(sending);
+            assert_eq!(place.as_deref(), Some(&item), "only what wins is moved");
+            Err(receiving.into_item().map(|item| *item))
+        }
+    }
+
+    #[test]
+    fn gets_each_item_once_whichever_channel_it_comes_by() {
+        check(3, || {
+            let it = channels([0, 1]);
+            let (first, second) = (it.clone(), it.clone());
+            together!(
+                move || first[0].send(Box::new(1), INTERRUPTIBLE).unwrap(),
+                move || second[1].send(Box::new(2), INTERRUPTIBLE).unwrap();
+                {
+                    let mut got = [(); 2].map(|()| receive(&it, INTERRUPTIBLE).unwrap());
+                    got.sort_unstable();
+                    assert_eq!(got, [(0, Some(1)), (1, Some(2))]);
+                }
+            );
+        });
+    }
+
+    #[test]
+    fn is_passed_over_by_what_comes_too_late() {
+        check(3, || {
+            let it = channels([1, 0]);
+            let (buffered, direct) = (it.clone(), it.clone());
+            let buffered =
+                thread::spawn(move || buffered[0].send(Box::new(1), INTERRUPTIBLE).unwrap());
+            let direct = thread::spawn(move || direct[1].try_send(Box::new(2)).is_ok());
+            let (number, item) = receive(&it, INTERRUPTIBLE).unwrap();
+            buffered.join().unwrap();
+            // A meeting that took place was with this one; else the item was refused.
+            assert_eq!(direct.join().unwrap(), number == 1);
+            assert_eq!(item, Some(number as u32 + 1));
+            assert_eq!(it[0].try_receive().is_ok(), number == 1);
+        });
+    }
+
+    #[test]
+    fn finds_another_selection() {
+        check(3, || {
+            let it = channels([0, 0]);
+            let theirs = it.clone();
+            let other = thread::spawn(move || exchange_with(&theirs[1], &theirs[0], 2));
+            let mine = exchange_with(&it[0], &it[1], 1);
+            match other.join().unwrap() {
+                Ok(_) => assert_eq!(mine, Err(Some(2))),
+                Err(got) => assert_eq!((got, mine), (Some(1), Ok(true))),
+            }
+        });
+    }
+
+    #[test]
+    fn that_is_cut_short_loses_nothing() {
+        check(3, || {
+            let it = channels([0, 1]);
+            let (direct, buffered) = (it.clone(), it.clone());
+            let direct = thread::spawn(move || direct[0].try_send(Box::new(1)).is_ok());
+            let buffered =
+                thread::spawn(move || buffered[1].send(Box::new(2), INTERRUPTIBLE).unwrap());
+            let got = receive(&it, EXPIRED).map(|(number, _)| number);
+            assert_eq!(direct.join().unwrap(), got == Ok(0));
+            buffered.join().unwrap();
+            assert_eq!(it[1].try_receive().is_ok(), got != Ok(1));
+        });
+    }
+
+    #[test]
+    fn learns_of_a_close() {
+        check(3, || {
+            let it = channels([0, 0]);
+            let closing = it.clone();
+            together!(
+                move || closing[0].close();
+                assert_eq!(receive(&it, INTERRUPTIBLE), Ok((0, None)))
+            );
         });
     }
 }

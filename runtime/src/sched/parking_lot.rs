@@ -73,12 +73,14 @@ pub(crate) fn wait_because(
 }
 
 /// As [`wait`] in `block_on`: `may_be_woken` tells the deadlock report whether anybody is left who could end the wait. It
-/// is called under a bucket's lock, by any thread.
-pub(crate) fn wait_for_waker(
+/// is called under a bucket's lock, by any thread. `deadline` and `give_up` are as in [`park`].
+pub(crate) fn wait_for_waker<E>(
     word: &AtomicU32,
     expected: u32,
     may_be_woken: &(dyn Fn() -> bool + Sync),
-) -> Wait {
+    deadline: Option<Deadline>,
+    give_up: impl Fn() -> Result<(), E>,
+) -> Result<Wait, E> {
     match context::green() {
         Some(green) => {
             let _native = NativeSection::enter();
@@ -89,12 +91,20 @@ pub(crate) fn wait_for_waker(
                 ..ParkRequest::new(word.as_ptr(), expected)
             };
             // SAFETY: the borrow keeps the word in place, and this frame keeps what `can_be_woken` points to.
-            unsafe { park_at(green, request, None) }
+            unsafe { park(green, request, deadline, give_up) }
         }
-        None if may_be_woken() => {
-            wait_in_kernel_as(KernelWaiter::register(word.as_ptr()), word, expected, None)
+        None => {
+            let waited = if may_be_woken() {
+                let waiter = KernelWaiter::register(word.as_ptr());
+                wait_in_kernel_as(waiter, word, expected, deadline)
+            } else {
+                wait_in_kernel(word, expected, deadline)
+            };
+            if waited == Wait::TimedOut {
+                give_up()?;
+            }
+            Ok(waited)
         }
-        None => wait_in_kernel(word, expected, None),
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicU32;
 
 use super::raw::barrier::RawBarrier;
 use super::raw::lock::Lock;
+use super::raw::wait_limit::{Interrupted, WaitLimit};
 
 /// Lets threads go on when so many have come; mirrors [`std::sync::Barrier`].
 pub struct Barrier {
@@ -33,7 +34,20 @@ impl Barrier {
 
     /// Waits until as many threads as the barrier is for have called this; the next ones wait for each other again.
     pub fn wait(&self) -> BarrierWaitResult {
-        BarrierWaitResult(self.raw.wait(self.parties))
+        let leads = self.raw.wait(self.parties, WaitLimit::Endless);
+        BarrierWaitResult(leads.expect("an endless wait is not cut short"))
+    }
+
+    /// As [`wait`](Self::wait), and cut short by deadline scopes and cancellation. Then the caller has not come: the others
+    /// wait for one more.
+    ///
+    /// # Errors
+    ///
+    /// Why the wait was cut short, if the others have not come by then.
+    pub fn wait_interruptible(&self) -> Result<BarrierWaitResult, Interrupted> {
+        self.raw
+            .wait(self.parties, WaitLimit::Until(None))
+            .map(BarrierWaitResult)
     }
 }
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use super::mutex::MutexGuard;
 use super::raw::condvar::RawCondvar;
-use super::raw::wait_limit::WaitLimit;
+use super::raw::wait_limit::{Interrupted, WaitLimit};
 use crate::base::deadline::Deadline;
 use crate::wait::section;
 
 /// A condition variable; mirrors [`std::sync::Condvar`].
 ///
-/// The timed waits are cut short by a deadline scope and by cancellation, and report the time to be over then; the
-/// others are not.
+/// The timed waits are cut short by a deadline scope and by cancellation, and report the time to be over then;
+/// [`wait_interruptible`](Self::wait_interruptible) tells which it was; the others are not cut short.
 pub struct Condvar(RawCondvar);
 
 /// Whether a wait ended because its time was over; mirrors [`std::sync::WaitTimeoutResult`].
@@ -66,6 +66,20 @@ impl Condvar {
         Ok(guard)
     }
 
+    /// As [`wait`](Self::wait), and cut short by deadline scopes and cancellation. The result beside the guard tells why, if it
+    /// was. The mutex is locked again in any case, and that is not cut short.
+    ///
+    /// # Errors
+    ///
+    /// As [`wait`](Self::wait).
+    pub fn wait_interruptible<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+    ) -> LockResult<(MutexGuard<'a, T>, Result<(), Interrupted>)> {
+        let (guard, outcome) = self.wait_within(guard, WaitLimit::Until(None));
+        guard.watch.poison.check((guard, outcome))
+    }
+
     /// As [`wait`](Self::wait), for at most `timeout`.
     ///
     /// # Errors
@@ -111,12 +125,21 @@ impl Condvar {
 
     fn wait_until<'a, T>(
         &self,
-        mut guard: MutexGuard<'a, T>,
+        guard: MutexGuard<'a, T>,
         limit: WaitLimit,
     ) -> (MutexGuard<'a, T>, WaitTimeoutResult) {
+        let (guard, outcome) = self.wait_within(guard, limit);
+        (guard, WaitTimeoutResult(outcome.is_err()))
+    }
+
+    fn wait_within<'a, T>(
+        &self,
+        mut guard: MutexGuard<'a, T>,
+        limit: WaitLimit,
+    ) -> (MutexGuard<'a, T>, Result<(), Interrupted>) {
         let seen = self.0.begin();
         let outcome = lock_api::MutexGuard::unlocked(&mut guard.inner, || self.0.wait(seen, limit));
-        (guard, WaitTimeoutResult(outcome.is_err()))
+        (guard, outcome)
     }
 
     /// Wakes one waiter.

@@ -1,6 +1,7 @@
-//! What can come of sending to a channel or queue, and of receiving from one.
+//! What can come of sending to a channel or queue, of receiving from one, and of locking within a limit.
 
 use std::error::Error;
+use std::sync::PoisonError;
 use std::{fmt, io};
 
 use super::raw::exchange::{Failure, Refusal};
@@ -30,6 +31,48 @@ pub enum RecvError {
     /// Nothing was there, and the green thread was [cancelled](crate::JoinHandle::cancel).
     Cancelled,
 }
+
+/// Why a lock was not locked, or is locked but poisoned; beyond [`std::sync::TryLockError`], that the wait may be cut short.
+pub enum LockError<G> {
+    /// A holder has panicked; the error holds the guard.
+    Poisoned(PoisonError<G>),
+    /// The wait was cut short, and the lock is not locked.
+    Interrupted(Interrupted),
+}
+
+impl<G> From<PoisonError<G>> for LockError<G> {
+    fn from(error: PoisonError<G>) -> LockError<G> {
+        LockError::Poisoned(error)
+    }
+}
+
+impl<G> From<Interrupted> for LockError<G> {
+    fn from(interrupted: Interrupted) -> LockError<G> {
+        LockError::Interrupted(interrupted)
+    }
+}
+
+impl<G> fmt::Debug for LockError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockError::Poisoned(_) => f.write_str("Poisoned(..)"),
+            LockError::Interrupted(interrupted) => {
+                f.debug_tuple("Interrupted").field(interrupted).finish()
+            }
+        }
+    }
+}
+
+impl<G> fmt::Display for LockError<G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockError::Poisoned(error) => error.fmt(f),
+            LockError::Interrupted(interrupted) => interrupted.fmt(f),
+        }
+    }
+}
+
+impl<G> Error for LockError<G> {}
 
 impl<T> SendError<T> {
     /// The item.

@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`Mutex`], [`RwLock`], [`Condvar`], [`Barrier`] | [`std::sync`]; gevent's `RLock` has no counterpart |
 //! | [`Once`], [`OnceLock`], [`LazyLock`] | [`std::sync`] |
-//! | [`mpmc`] | std's unstable `std::sync::mpmc`; Go's channels |
+//! | [`mpmc`], [`Select`] | std's unstable `std::sync::mpmc`; Go's channels and `select` |
 //! | [`Queue`], [`LifoQueue`], [`PriorityQueue`] | eventlet's and gevent's queues, `JoinableQueue` and `Channel` among them |
 //! | [`Semaphore::new`], [`Semaphore::bounded`] | their `Semaphore`, `BoundedSemaphore` |
 //! | [`Event`] | Python's `threading.Event`, gevent's `Event` |
@@ -17,7 +17,10 @@
 //! **What cuts a wait short.** A wait whose result can say so ends early when a [`timeout`](crate::time::timeout) around it
 //! is over or its green thread is [cancelled](crate::JoinHandle::cancel): those of channels, queues, `Event`,
 //! `AsyncResult`, `WaitGroup`, and all that take a time-out. Nothing is lost by it: what was meant for the one who has gone
-//! goes to the next. All others wait to the end: locks, `Condvar::wait`, `Once`, `Barrier`, `Semaphore::acquire`.
+//! goes to the next. Where std's signature cannot say so, there is a second method: [`Mutex::lock_interruptible`],
+//! [`RwLock::read_interruptible`] and [`write_interruptible`](RwLock::write_interruptible), [`Condvar::wait_interruptible`],
+//! [`Barrier::wait_interruptible`], [`Semaphore::acquire_interruptible`]. The first ones wait to the end, as std's do, and so does
+//! whoever waits for an initialisation (`Once` and its kin): that has the limits of whoever carries it out.
 //!
 //! **Who is served first.** Channels, queues and semaphores serve those who wait in the order in which they came, and hand
 //! over directly: one wake-up for one item. A mutex or lock may be taken by a newcomer while others wait, as with std, but
@@ -59,13 +62,14 @@ mod poison;
 mod queue;
 pub(crate) mod raw;
 mod rwlock;
+mod select;
 mod semaphore;
 mod wait_group;
 
 pub use async_result::AsyncResult;
 pub use barrier::{Barrier, BarrierWaitResult};
 pub use condvar::{Condvar, WaitTimeoutResult};
-pub use error::{RecvError, SendError, TryRecvError, TrySendError};
+pub use error::{LockError, RecvError, SendError, TryRecvError, TrySendError};
 pub use event::Event;
 pub use lazy_lock::LazyLock;
 pub use mutex::{Mutex, MutexGuard};
@@ -73,6 +77,7 @@ pub use once::{Once, OnceState};
 pub use once_lock::OnceLock;
 pub use queue::{Buffer, BufferedQueue, LifoQueue, PriorityQueue, Queue, QueueIter};
 pub use rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+pub use select::Select;
 pub use semaphore::{OwnedSemaphorePermit, ReleaseError, Semaphore, SemaphorePermit};
 pub use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
 pub use wait_group::{WaitGroup, WaitGroupTask};

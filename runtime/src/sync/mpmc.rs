@@ -3,6 +3,8 @@
 //! Each item is received once. Receivers that wait are served in the order in which they came, and so are senders that
 //! wait for room.
 //!
+//! To wait for whichever of several channels comes first, see [`Select`](super::Select).
+//!
 //! The error types have room for one thing more than std's: a wait may be cut short by a
 //! [`timeout`](crate::time::timeout) around it or by [cancellation](crate::JoinHandle::cancel). No item is lost then.
 //!
@@ -103,6 +105,10 @@ impl<T> UnwindSafe for Receiver<T> {}
 impl<T> RefUnwindSafe for Receiver<T> {}
 
 impl<T> Sender<T> {
+    pub(super) fn exchange(&self) -> &Exchange<T, VecDeque<T>> {
+        &self.channel.exchange
+    }
+
     /// Sends an item; waits for room if the channel is full.
     ///
     /// # Errors
@@ -191,6 +197,10 @@ impl<T> fmt::Debug for Sender<T> {
 }
 
 impl<T> Receiver<T> {
+    pub(super) fn exchange(&self) -> &Exchange<T, VecDeque<T>> {
+        &self.channel.exchange
+    }
+
     /// Receives an item; waits for one if the channel is empty.
     ///
     /// # Errors

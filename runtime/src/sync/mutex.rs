@@ -1,10 +1,15 @@
 //! The mutex: a lock word under `lock_api`, with std's poisoning.
 
 use std::sync::{LockResult, TryLockError, TryLockResult};
+use std::time::Duration;
 
+use super::error::LockError;
 use super::guard::{guard_of_value, lock_of_value};
 use super::poison::{PanicWatch, Poison};
+use super::raw::lock::lock_within;
 use super::raw::mutex::RawMutex;
+use super::raw::wait_limit::WaitLimit;
+use crate::base::deadline::Deadline;
 
 /// Mutual exclusion; mirrors [`std::sync::Mutex`], poisoning included.
 pub struct Mutex<T: ?Sized> {
@@ -42,6 +47,53 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     pub fn lock(&self) -> LockResult<MutexGuard<'_, T>> {
         self.guard(self.inner.lock())
+    }
+
+    /// As [`lock`](Self::lock), and cut short by deadline scopes and cancellation.
+    ///
+    /// `lock` cannot be: its result holds a guard either way, and one of a mutex that is not locked would be unsound.
+    ///
+    /// # Errors
+    ///
+    /// `Interrupted` if the wait was cut short: then the mutex is not locked; `Poisoned` as `lock`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use greenpatch_runtime::{Interrupted, run, sync::{LockError, Mutex}, time};
+    ///
+    /// run(|| {
+    ///     let mutex = Mutex::new(1);
+    ///     let held = mutex.lock().unwrap();
+    ///     let late = time::timeout(Duration::from_millis(5), || mutex.lock_interruptible().err());
+    ///     let error = late.unwrap_err().into_inner().unwrap();
+    ///     assert!(matches!(error, LockError::Interrupted(Interrupted::TimedOut)));
+    ///     drop(held);
+    ///     assert_eq!(*mutex.lock_interruptible().unwrap(), 1);
+    /// });
+    /// ```
+    #[inline]
+    pub fn lock_interruptible(&self) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
+        self.lock_within(WaitLimit::Until(None))
+    }
+
+    /// As [`lock_interruptible`](Self::lock_interruptible), for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As `lock_interruptible`, and `Interrupted` if this time is over.
+    pub fn lock_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
+        self.lock_within(WaitLimit::Until(Some(Deadline::after(timeout))))
+    }
+
+    #[inline]
+    fn lock_within(
+        &self,
+        limit: WaitLimit,
+    ) -> Result<MutexGuard<'_, T>, LockError<MutexGuard<'_, T>>> {
+        Ok(self.guard(lock_within(&self.inner, limit)?)?)
     }
 
     /// Locks the mutex if it is free.

@@ -2,10 +2,16 @@
 
 use std::mem;
 use std::sync::{LockResult, TryLockError, TryLockResult};
+use std::time::Duration;
 
+use lock_api::GuardNoSend;
+
+use super::error::LockError;
 use super::guard::{guard_of_value, lock_of_value};
 use super::poison::{PanicWatch, Poison};
 use super::raw::rwlock::RawRwLock;
+use super::raw::wait_limit::WaitLimit;
+use crate::base::deadline::Deadline;
 
 /// Many readers or one writer; mirrors [`std::sync::RwLock`], poisoning included.
 ///
@@ -63,6 +69,42 @@ impl<T: ?Sized> RwLock<T> {
         self.poison.check(RwLockReadGuard { inner })
     }
 
+    /// As [`read`](Self::read), and cut short by deadline scopes and cancellation.
+    ///
+    /// # Errors
+    ///
+    /// `Interrupted` if the wait was cut short: then the lock is not locked; `Poisoned` as `read`.
+    #[inline]
+    pub fn read_interruptible(
+        &self,
+    ) -> Result<RwLockReadGuard<'_, T>, LockError<RwLockReadGuard<'_, T>>> {
+        self.read_within(WaitLimit::Until(None))
+    }
+
+    /// As [`read_interruptible`](Self::read_interruptible), for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As `read_interruptible`, and `Interrupted` if this time is over.
+    pub fn read_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<RwLockReadGuard<'_, T>, LockError<RwLockReadGuard<'_, T>>> {
+        self.read_within(WaitLimit::Until(Some(Deadline::after(timeout))))
+    }
+
+    #[inline]
+    fn read_within(
+        &self,
+        limit: WaitLimit,
+    ) -> Result<RwLockReadGuard<'_, T>, LockError<RwLockReadGuard<'_, T>>> {
+        // SAFETY: the guard below unlocks, and only if this locks.
+        unsafe { self.inner.raw() }.read_within(limit)?;
+        // SAFETY: locked for reading by the line above, and no other guard stands for that.
+        let inner = unsafe { self.inner.make_read_guard_unchecked(GuardNoSend::new()) };
+        Ok(self.poison.check(RwLockReadGuard { inner })?)
+    }
+
     /// Locks for reading if that needs no wait.
     ///
     /// # Errors
@@ -82,6 +124,42 @@ impl<T: ?Sized> RwLock<T> {
     #[inline]
     pub fn write(&self) -> LockResult<RwLockWriteGuard<'_, T>> {
         self.write_guard(self.inner.write())
+    }
+
+    /// As [`write`](Self::write), and cut short by deadline scopes and cancellation.
+    ///
+    /// # Errors
+    ///
+    /// `Interrupted` if the wait was cut short: then the lock is not locked; `Poisoned` as `write`.
+    #[inline]
+    pub fn write_interruptible(
+        &self,
+    ) -> Result<RwLockWriteGuard<'_, T>, LockError<RwLockWriteGuard<'_, T>>> {
+        self.write_within(WaitLimit::Until(None))
+    }
+
+    /// As [`write_interruptible`](Self::write_interruptible), for at most `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// As `write_interruptible`, and `Interrupted` if this time is over.
+    pub fn write_timeout(
+        &self,
+        timeout: Duration,
+    ) -> Result<RwLockWriteGuard<'_, T>, LockError<RwLockWriteGuard<'_, T>>> {
+        self.write_within(WaitLimit::Until(Some(Deadline::after(timeout))))
+    }
+
+    #[inline]
+    fn write_within(
+        &self,
+        limit: WaitLimit,
+    ) -> Result<RwLockWriteGuard<'_, T>, LockError<RwLockWriteGuard<'_, T>>> {
+        // SAFETY: the guard below unlocks, and only if this locks.
+        unsafe { self.inner.raw() }.write_within(limit)?;
+        // SAFETY: locked for writing by the line above, and no other guard stands for that.
+        let inner = unsafe { self.inner.make_write_guard_unchecked(GuardNoSend::new()) };
+        Ok(self.write_guard(inner)?)
     }
 
     /// Locks for writing if that needs no wait.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::raw::line::Line;
 use super::raw::lock::Lock;
 use super::raw::permits::{ONE, RawPermits};
-use super::raw::wait_limit::WaitLimit;
+use super::raw::wait_limit::{Interrupted, WaitLimit};
 use crate::base::deadline::Deadline;
 
 /// A number of permits, for so many users of something at once; those who wait are served in the order in which
@@ -67,11 +67,21 @@ impl Semaphore {
         }
     }
 
-    /// Waits for a permit. Nothing cuts the wait short.
+    /// Waits for a permit. Nothing cuts the wait short; see [`acquire_interruptible`](Self::acquire_interruptible).
     #[inline]
     pub fn acquire(&self) -> SemaphorePermit<'_> {
         self.wait(WaitLimit::Endless)
             .expect("an endless wait is not cut short")
+    }
+
+    /// Waits for a permit; cut short by deadline scopes and cancellation.
+    ///
+    /// # Errors
+    ///
+    /// Why the wait was cut short, if there was no permit by then.
+    #[inline]
+    pub fn acquire_interruptible(&self) -> Result<SemaphorePermit<'_>, Interrupted> {
+        self.wait(WaitLimit::Until(None))
     }
 
     /// Takes a permit if there is one.
@@ -85,17 +95,17 @@ impl Semaphore {
     /// Waits for a permit for at most `timeout`; a deadline scope and cancellation cut the wait short too.
     pub fn acquire_timeout(&self, timeout: Duration) -> Option<SemaphorePermit<'_>> {
         match self.try_acquire() {
-            None => self.wait(WaitLimit::Until(Some(Deadline::after(timeout)))),
+            None => self
+                .wait(WaitLimit::Until(Some(Deadline::after(timeout))))
+                .ok(),
             permit => permit,
         }
     }
 
     #[inline]
-    fn wait(&self, limit: WaitLimit) -> Option<SemaphorePermit<'_>> {
-        self.raw
-            .acquire(limit)
-            .is_ok()
-            .then(|| SemaphorePermit { semaphore: self })
+    fn wait(&self, limit: WaitLimit) -> Result<SemaphorePermit<'_>, Interrupted> {
+        self.raw.acquire(limit)?;
+        Ok(SemaphorePermit { semaphore: self })
     }
 
     /// As [`acquire`](Self::acquire), for a permit that can be moved to another thread.

@@ -33,6 +33,7 @@ use crate::sched::context::{self, NativeSection};
 use crate::sched::future_signal::{Awaiting, ON_FUTEX};
 use crate::sched::green::GreenRef;
 use crate::wait::futex;
+use crate::wait::interrupt::{Interrupted, Limits};
 use crate::wait::section;
 
 /// Waits for a future on the calling thread and gives its output. A green thread parks while the future is not
@@ -44,8 +45,7 @@ use crate::wait::section;
 /// other green threads now and then.
 ///
 /// The wait cannot say that it was cut short, so deadline scopes ([`time::timeout`](crate::time::timeout)) and
-/// cancellation do not touch it; they do end what blocks inside the future. To limit the wait itself, give it a future
-/// that ends in time.
+/// cancellation do not touch it; they do end what blocks inside the future. [`block_on_interruptible`] can.
 ///
 /// # Panics
 ///
@@ -92,10 +92,49 @@ use crate::wait::section;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
-    let future = pin!(future.into_future());
+    let outcome = block_on_within(pin!(future.into_future()), None);
+    outcome.expect("a wait without limits is not cut short")
+}
+
+/// As [`block_on`], and cut short by deadline scopes and cancellation. The future is dropped then, as any future that nobody
+/// polls any more.
+///
+/// # Errors
+///
+/// Why the wait was cut short, if the future was not ready by then.
+///
+/// # Panics
+///
+/// As [`block_on`].
+///
+/// ```
+/// use std::time::Duration;
+/// use greenpatch_runtime::{Interrupted, block_on_interruptible, run, time};
+///
+/// run(|| {
+///     let never = || block_on_interruptible(std::future::pending::<()>());
+///     let late = time::timeout(Duration::from_millis(5), never);
+///     assert_eq!(late.unwrap_err().into_inner(), Err(Interrupted::TimedOut));
+///     assert_eq!(block_on_interruptible(async { 1 }), Ok(1));
+/// });
+/// ```
+pub fn block_on_interruptible<F: IntoFuture>(future: F) -> Result<F::Output, Interrupted> {
+    let outcome = block_on_within(pin!(future.into_future()), Some(Limits::new(None)));
+    if outcome.is_err() {
+        // A loop around this must not keep its worker for itself.
+        section::yield_now();
+    }
+    outcome
+}
+
+#[inline]
+fn block_on_within<F: Future>(
+    future: Pin<&mut F>,
+    limits: Option<Limits>,
+) -> Result<F::Output, Interrupted> {
     match context::green() {
-        Some(green) if green.future_signal.claim() => ClaimedSignal(green).block_on(future),
-        _ => block_on_signal(future),
+        Some(green) if green.future_signal.claim() => ClaimedSignal(green).block_on(future, limits),
+        _ => block_on_signal(future, limits),
     }
 }
 
@@ -103,7 +142,11 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
 struct ClaimedSignal(GreenRef);
 
 impl ClaimedSignal {
-    fn block_on<F: Future>(&self, mut future: Pin<&mut F>) -> F::Output {
+    fn block_on<F: Future>(
+        &self,
+        mut future: Pin<&mut F>,
+        limits: Option<Limits>,
+    ) -> Result<F::Output, Interrupted> {
         // SAFETY: the functions of the table take what `data` gives, whose green thread's control block stays for ever. This one is
         // not counted, so it is not dropped.
         let waker = unsafe { Waker::new(data(self.0), &WAKER) };
@@ -111,25 +154,32 @@ impl ClaimedSignal {
         let mut context = Context::from_waker(&waker);
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-                return output;
+                return Ok(output);
             }
-            self.wait();
+            self.wait(limits.as_ref())?;
         }
     }
 
     /// Waits for a notification and takes it.
-    fn wait(&self) {
+    fn wait(&self, limits: Option<&Limits>) -> Result<(), Interrupted> {
         let green = self.0;
         let signal = &green.future_signal;
         let is_here = context::green() == Some(green);
         if signal.prepare_wait(!is_here) {
             let _native = NativeSection::enter();
             while signal.waits() {
-                if is_here {
+                let mut outcome = limits.map_or(Ok(()), Limits::check);
+                if outcome.is_ok() && is_here {
                     let reason = Packed::future(signal.address());
-                    green.park_until(green, None, reason);
-                } else {
-                    futex::wait_for_waker(signal.word(), ON_FUTEX, &|| signal.has_wakers());
+                    green.park_until(green, limits.and_then(Limits::until), reason);
+                } else if outcome.is_ok() {
+                    let has_wakers = || signal.has_wakers();
+                    outcome = futex::wait_for_waker(signal.word(), ON_FUTEX, &has_wakers, limits);
+                }
+                if let Err(end) = outcome {
+                    // Whoever comes too late wakes nobody.
+                    signal.take();
+                    return Err(end.into());
                 }
             }
         } else {
@@ -137,6 +187,7 @@ impl ClaimedSignal {
             section::give_way();
         }
         signal.take();
+        Ok(())
     }
 }
 
@@ -194,15 +245,18 @@ unsafe fn drop_waker(data: *const ()) {
 }
 
 /// By a signal of its own.
-fn block_on_signal<F: Future>(mut future: Pin<&mut F>) -> F::Output {
+fn block_on_signal<F: Future>(
+    mut future: Pin<&mut F>,
+    limits: Option<Limits>,
+) -> Result<F::Output, Interrupted> {
     let signal = Arc::new(Signal::new());
     let waker = Waker::from(signal.clone());
     let mut context = Context::from_waker(&waker);
     loop {
         if let Poll::Ready(output) = future.as_mut().poll(&mut context) {
-            return output;
+            return Ok(output);
         }
-        signal.wait();
+        signal.wait(limits.as_ref())?;
     }
 }
 
@@ -222,20 +276,21 @@ impl Signal {
     }
 
     /// Waits for a notification and takes it.
-    fn wait(self: &Arc<Self>) {
+    fn wait(self: &Arc<Self>, limits: Option<&Limits>) -> Result<(), Interrupted> {
         let begun = self
             .0
             .compare_exchange(QUIET, WAITING, Ordering::Relaxed, Ordering::Relaxed);
         if begun.is_ok() {
             while self.0.load(Ordering::Relaxed) == WAITING {
                 let has_wakers = || Arc::strong_count(self) > OWN_REFERENCES;
-                futex::wait_for_waker(&self.0, WAITING, &has_wakers);
+                futex::wait_for_waker(&self.0, WAITING, &has_wakers, limits)?;
             }
         } else {
             // Woken while it was polled, maybe by itself, and maybe for ever.
             section::give_way();
         }
         self.0.swap(QUIET, Ordering::Acquire);
+        Ok(())
     }
 }
 

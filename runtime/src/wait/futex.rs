@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicI32, AtomicU32};
 
 use crate::base::deadline::Deadline;
 use crate::sched::context::{self, NativeSection};
+use crate::sched::parking_lot;
 use crate::sched::parking_lot::{ParkRequest, park, park_at, wait_in_kernel};
 use crate::wait::interrupt::{Interrupted, Limits, WaitEnd};
 use crate::wait::section::Section;
@@ -15,7 +16,7 @@ pub use crate::sched::parking_lot::{
     ANY, KernelWaiter, UncountedWaiter, Wait, has_kernel_waiters, requeue_green, wait, wake,
     wake_bitset, wake_green,
 };
-pub(crate) use crate::sched::parking_lot::{wait_because, wait_for_waker, wake_address};
+pub(crate) use crate::sched::parking_lot::{wait_because, wake_address};
 pub use crate::wait::signal_wake::{
     SignalWaiter, wake_one_from_signal, wake_one_green_from_signal,
 };
@@ -48,6 +49,19 @@ pub(crate) fn wait_within(word: &AtomicU32, expected: u32, limits: &Limits) -> R
     let request = ParkRequest::new(word.as_ptr(), expected);
     // SAFETY: the borrow keeps the word in place.
     unsafe { park(green, request, limits.until(), || limits.check()) }.map(drop)
+}
+
+/// As [`wait`] in `block_on`, within `limits`; `may_be_woken` is as in the parking lot.
+pub(crate) fn wait_for_waker(
+    word: &AtomicU32,
+    expected: u32,
+    may_be_woken: &(dyn Fn() -> bool + Sync),
+    limits: Option<&Limits>,
+) -> Result<(), WaitEnd> {
+    limits.map_or(Ok(()), Limits::check)?;
+    let give_up = || limits.map_or(Ok(()), Limits::check);
+    let until = limits.and_then(Limits::until);
+    parking_lot::wait_for_waker(word, expected, may_be_woken, until, give_up).map(drop)
 }
 
 /// Parks the green thread that `section` stands for while `*address == expected`.

@@ -13,12 +13,26 @@
 //! | poll, select, epoll_wait | the same | the same |
 //! | sleep | returns early, as it has no error to give; see [`checkpoint`] | the same |
 //! | ours that tell of a time-out: channels, queues, `Event`, `*_timeout` | their time-out | their error, or the time-out |
-//! | locks, joins, barriers, `block_on`, and std's channels and condition variables | not cut short | not cut short |
+//! | our locks, condition variables, semaphores, barriers, joins and `block_on` | by a method of its own: `lock_interruptible` and so on | the same |
+//! | std's locks, channels, condition variables and joins; whoever waits for an initialisation (`Once`) | not cut short | not cut short |
 //!
 //! What one green thread does for many, one after another, is cancelled piece by piece: [`Cancellable`]. What several do for one
 //! is cancelled together: [`scope`](crate::scope), [`try_scope`](crate::try_scope).
 //!
-//! Locks are not interrupted because what they guard could not be left in order.
+//! **Why std's names wait to the end.** What mirrors std returns a guard, or a result, in any case: it has no way to say that it
+//! holds none. It could unwind instead. Then it would poison whatever else is held, and panic in destructors; so code that is
+//! correct on threads would not be here. A method that says so costs a caller one `?`.
+//!
+//! **Why std's own locks are not cut short at the shim**, as an unwinding out of the futex that they wait on would do:
+//!
+//! - They call the C library's `syscall`, which is declared as a function of the ABI `"C"`. It cannot unwind; a panic that leaves it
+//!   is undefined behaviour in the caller, which the compiler has built without a way for it.
+//! - `std::sync::Condvar::wait` unlocks the mutex, waits, and locks it again. Its guard is the caller's all the while. An unwinding in
+//!   between drops that guard, which then unlocks a mutex that somebody else holds: two holders at once, in safe code.
+//! - What C code holds when it waits (`pthread_mutex_lock`) is in frames that have nothing to be unwound by.
+//!
+//! (`may` unwinds its coroutines, but in functions of its own, which are Rust's throughout.) Use the types of
+//! [`sync`](crate::sync) where a wait must end, or std's that take a time.
 //!
 //! **What is inherited.** What is spawned in a [`scope`](crate::scope) or [`try_scope`](crate::try_scope) is limited by what
 //! limited its opener there: the deadlines around the scope, the opener's cancellation, the scope's own. So work that is
@@ -141,7 +155,7 @@ impl<T> From<Elapsed<T>> for io::Error {
 ///
 /// `f` is not stopped: it ends as it handles those errors, and may do so in its own way. On an OS thread this works
 /// for the types of this crate, on a green thread of a patched runtime for everything the shims reach. The
-/// [module](crate::interrupt) says which waits are cut short, and that locks are not.
+/// [module](crate::interrupt) says which waits are cut short, and by which methods.
 ///
 /// Scopes nest; the innermost whose time is over is the one that reports it. Afterwards the thread is as before.
 ///

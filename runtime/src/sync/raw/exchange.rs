@@ -86,15 +86,15 @@ impl<T: Ord> Buffer<T> for BinaryHeap<T> {
 
 /// See the module's page.
 pub(crate) struct Exchange<T, B> {
-    state: Lock<ExchangeState<T, B>>,
+    pub(super) state: Lock<ExchangeState<T, B>>,
 }
 
-struct ExchangeState<T, B> {
+pub(super) struct ExchangeState<T, B> {
     buffer: B,
     capacity: usize,
     closed: bool,
-    receivers: Line<T>,
-    senders: Line<T>,
+    pub(super) receivers: Line<T>,
+    pub(super) senders: Line<T>,
 }
 
 impl<T, B> ExchangeState<T, B> {
@@ -104,6 +104,35 @@ impl<T, B> ExchangeState<T, B> {
 
     fn senders(&mut self) -> &mut Line<T> {
         &mut self.senders
+    }
+}
+
+impl<T, B: Buffer<T>> ExchangeState<T, B> {
+    /// Sends `item` if that needs no wait, as part of a selection; with whom to wake then.
+    pub(super) fn try_send(&mut self, item: T) -> Result<Option<Wake>, (T, Refusal)> {
+        if self.closed {
+            return Err((item, Refusal::Closed));
+        }
+        match hand(&mut self.receivers, item) {
+            Ok(wake) => Ok(Some(wake)),
+            Err(item) if self.buffer.len() < self.capacity => {
+                self.buffer.push(item);
+                Ok(None)
+            }
+            Err(item) => Err((item, Refusal::NotNow)),
+        }
+    }
+
+    /// Receives an item if that needs no wait, as part of a selection; with whom to wake then.
+    pub(super) fn try_receive(&mut self) -> Result<(T, Option<Wake>), Refusal> {
+        if let Some(item) = self.buffer.pop() {
+            return Ok((item, refill(&mut self.buffer, &mut self.senders)));
+        }
+        match collect(&mut self.senders) {
+            Some((item, wake)) => Ok((item, Some(wake))),
+            None if self.closed => Err(Refusal::Closed),
+            None => Err(Refusal::NotNow),
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use lock_api::GuardNoSend;
 
 use super::mutex::{FREE, RawMutex};
 use super::rwlock::RawRwLock;
+use super::wait_limit::{Interrupted, WaitLimit};
 use crate::base::atomic::AtomicU32;
 
 // SAFETY: the protocol lets one holder in at a time, with acquire order after the release of the one before.
@@ -96,6 +97,17 @@ unsafe impl lock_api::RawRwLockDowngrade for RawRwLock {
 
 /// Data behind a [`RawMutex`]. Holders may allocate, and call user code that does not come back here.
 pub(crate) type Lock<T> = lock_api::Mutex<RawMutex, T>;
+
+/// As `lock.lock()`, for as long as `limit` says.
+pub(crate) fn lock_within<T: ?Sized>(
+    lock: &Lock<T>,
+    limit: WaitLimit,
+) -> Result<Guard<'_, T>, Interrupted> {
+    // SAFETY: the guard below unlocks, and only if this locks.
+    unsafe { lock.raw() }.lock_within(limit)?;
+    // SAFETY: locked by the line above, and no other guard stands for that.
+    Ok(unsafe { lock.make_guard_unchecked(GuardNoSend::new()) })
+}
 
 /// The right to use the data.
 pub(crate) type Guard<'a, T> = lock_api::MutexGuard<'a, RawMutex, T>;

@@ -9,8 +9,9 @@
 //! | `event.rs` | something is so, or is not | `Event` |
 //! | `count.rs` | a count comes down to zero | `WaitGroup`, `Queue::join` |
 //! | `barrier.rs` | so many have come | `Barrier` |
-//! | `line.rs` | waiters to whom something is handed, first come, first served | the next two |
+//! | `line.rs` | waiters to whom something is handed, first come, first served | the next three |
 //! | `permits.rs` | a number of permits | `Semaphore` |
+//! | `select.rs` | whichever of several exchanges comes first | `Select` |
 //! | `exchange.rs` | items from senders to receivers | `mpmc`, `Queue` |
 //!
 //! Each is compiled once more by `tests/loom_sync.rs`, against loom's atomics and a futex modelled there. So these files
@@ -31,6 +32,7 @@ pub(crate) mod mutex;
 pub(crate) mod once;
 pub(crate) mod permits;
 pub(crate) mod rwlock;
+pub(crate) mod select;
 pub(crate) mod sleeper;
 pub(crate) mod spin;
 pub(crate) mod wait_limit;

@@ -15,13 +15,21 @@
 //!
 //! A waiter marks the word before it waits, and takes the mutex as CONTENDED because others may be left. HANDED is
 //! never overlooked: the one who marked STARVING is still there. It is queued, then the unlock wakes it or one ahead of
-//! it; or it is not yet, then it finds the word changed. Waits for a mutex are not cut short, so no waiter disappears.
+//! it; or it is not yet, then it finds the word changed. A waiter whose wait is cut short takes back what it has asked for: it
+//! makes STARVING to CONTENDED, and HANDED to FREE, and wakes the next one then, who may wait for no more than HANDED. Others
+//! that starve mark the word again. (Whoever is cut short has used up no wake-up, so no other is owed.)
+//!
+//! | state | goes to, by a waiter that gives up |
+//! |---|---|
+//! | STARVING | CONTENDED |
+//! | HANDED | FREE, and one is woken |
 
 use std::time::Duration;
 
 use crate::base::atomic::{AtomicU32, Ordering};
 use crate::base::deadline::Deadline;
 use crate::sync::raw::spin;
+use crate::sync::raw::wait_limit::{Interrupted, WaitLimit};
 use crate::wait::futex;
 
 pub(crate) const FREE: u32 = 0;
@@ -40,7 +48,18 @@ impl RawMutex {
     #[inline]
     pub(crate) fn lock(&self) {
         if !self.try_lock() {
-            self.lock_contended();
+            let locked = self.lock_contended(WaitLimit::Endless);
+            debug_assert!(locked.is_ok(), "an endless wait is not cut short");
+        }
+    }
+
+    /// As [`lock`](Self::lock), for as long as `limit` says. With an error, the caller does not hold it.
+    #[inline]
+    pub(crate) fn lock_within(&self, limit: WaitLimit) -> Result<(), Interrupted> {
+        if self.try_lock() {
+            Ok(())
+        } else {
+            self.lock_contended(limit)
         }
     }
 
@@ -67,11 +86,11 @@ impl RawMutex {
     }
 
     #[cold]
-    fn lock_contended(&self) {
+    fn lock_contended(&self, limit: WaitLimit) -> Result<(), Interrupted> {
         // With others before it, a newcomer waits without ado.
         spin::while_held(|| self.0.load(Ordering::Relaxed) == LOCKED);
         if self.try_lock() {
-            return;
+            return Ok(());
         }
         let mut mark = CONTENDED;
         let mut waits_until = None;
@@ -83,7 +102,10 @@ impl RawMutex {
                 LOCKED | CONTENDED if state < mark => mark,
                 _ => {
                     let until = *waits_until.get_or_insert_with(|| Deadline::after(STARVATION));
-                    futex::wait(&self.0, state, None);
+                    if let Err(interrupted) = limit.wait(&self.0, state) {
+                        self.give_up();
+                        return Err(interrupted);
+                    }
                     if until.has_passed() {
                         mark = STARVING;
                     }
@@ -95,7 +117,7 @@ impl RawMutex {
                 .0
                 .compare_exchange(state, next, Ordering::Acquire, Ordering::Relaxed)
             {
-                Ok(FREE | HANDED) => return,
+                Ok(FREE | HANDED) => return Ok(()),
                 Ok(_) => state = next,
                 Err(changed) => state = changed,
             }
@@ -115,5 +137,29 @@ impl RawMutex {
             }
         }
         futex::wake(&self.0, 1);
+    }
+
+    /// By a waiter whose wait was cut short, and which may have marked the word.
+    #[cold]
+    fn give_up(&self) {
+        let mut state = self.0.load(Ordering::Relaxed);
+        loop {
+            let next = match state {
+                STARVING => CONTENDED,
+                HANDED => FREE,
+                _ => return,
+            };
+            match self
+                .0
+                .compare_exchange(state, next, Ordering::Relaxed, Ordering::Relaxed)
+            {
+                Ok(HANDED) => {
+                    futex::wake(&self.0, 1);
+                    return;
+                }
+                Ok(_) => return,
+                Err(changed) => state = changed,
+            }
+        }
     }
 }

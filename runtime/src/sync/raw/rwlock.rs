@@ -16,6 +16,9 @@
 //! over. Whoever waits for a writer leaves the word open, so that a writer that comes again and again needs no switch
 //! each time, and closes it after [`STARVATION`].
 //!
+//! A wait that is cut short, at the gate or for the word, leaves both as if it had not been: the flags belong to the holder of
+//! the gate, who clears them.
+//!
 //! A wake-up is not lost: the flags are set in the word on which the holder of the gate then waits, and an unlock sees
 //! WAITING in what it replaces, or changes the word before the wait compares it.
 
@@ -23,8 +26,9 @@ use std::time::Duration;
 
 use crate::base::atomic::{AtomicU32, Ordering};
 use crate::base::deadline::Deadline;
-use crate::sync::raw::lock::Lock;
+use crate::sync::raw::lock::{Lock, lock_within};
 use crate::sync::raw::spin;
+use crate::sync::raw::wait_limit::{Interrupted, WaitLimit};
 use crate::wait::futex;
 
 const WRITER: u32 = 1 << 31;
@@ -44,9 +48,17 @@ pub(crate) struct RawRwLock {
 impl RawRwLock {
     #[inline]
     pub(crate) fn read(&self) {
-        if !self.try_read() {
-            self.enter(|word| (word & WRITER == 0).then(|| one_more(word)));
+        let locked = self.read_within(WaitLimit::Endless);
+        debug_assert!(locked.is_ok(), "an endless wait is not cut short");
+    }
+
+    /// As [`read`](Self::read), for as long as `limit` says.
+    #[inline]
+    pub(crate) fn read_within(&self, limit: WaitLimit) -> Result<(), Interrupted> {
+        if self.try_read() {
+            return Ok(());
         }
+        self.enter(limit, |word| (word & WRITER == 0).then(|| one_more(word)))
     }
 
     #[inline]
@@ -56,9 +68,19 @@ impl RawRwLock {
 
     #[inline]
     pub(crate) fn write(&self) {
-        if !self.try_write() {
-            self.enter(|word| (word & (WRITER | READERS) == 0).then_some(word | WRITER));
+        let locked = self.write_within(WaitLimit::Endless);
+        debug_assert!(locked.is_ok(), "an endless wait is not cut short");
+    }
+
+    /// As [`write`](Self::write), for as long as `limit` says.
+    #[inline]
+    pub(crate) fn write_within(&self, limit: WaitLimit) -> Result<(), Interrupted> {
+        if self.try_write() {
+            return Ok(());
         }
+        self.enter(limit, |word| {
+            (word & (WRITER | READERS) == 0).then_some(word | WRITER)
+        })
     }
 
     #[inline]
@@ -118,10 +140,14 @@ impl RawRwLock {
 
     /// Through the gate: waits until `take` makes something of the word.
     #[cold]
-    fn enter(&self, take: impl Fn(u32) -> Option<u32>) {
+    fn enter(
+        &self,
+        limit: WaitLimit,
+        take: impl Fn(u32) -> Option<u32>,
+    ) -> Result<(), Interrupted> {
         // With others before it, a newcomer waits without ado.
         spin::while_held(|| self.word.load(Ordering::Relaxed) == WRITER);
-        let gate = self.gate.lock();
+        let gate = lock_within(&self.gate, limit)?;
         let mut waits_until = None;
         let mut closed = 0;
         while !self.update(|word| take(word).map(|next| next & !(WAITING | CLOSED))) {
@@ -141,12 +167,17 @@ impl RawRwLock {
                 continue;
             }
             let until = *waits_until.get_or_insert_with(|| Deadline::after(STARVATION));
-            futex::wait(&self.word, word | flags, None);
+            if let Err(interrupted) = limit.wait(&self.word, word | flags) {
+                // Whoever comes to the gate next sets what it needs.
+                self.word.fetch_and(!(WAITING | CLOSED), Ordering::Relaxed);
+                return Err(interrupted);
+            }
             if until.has_passed() {
                 closed = CLOSED;
             }
         }
         drop(gate);
+        Ok(())
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! There are three doors. A **tower service** (axum's `Router`, tonic's `Routes`, anything with layers around it) is taken as
 //! it is. An **async function** is one without ceremony. A **plain function** blocks, and needs to know nothing of futures:
-//! it is called at the first poll of its future, on whichever thread the worker class polls that.
+//! it is called on whichever thread the worker class has for it.
 //!
 //! The doors are told apart by a marker type, which the compiler finds by itself: each of the impls stands for one marker, so
 //! that they do not overlap, and only one of them fits what it is given.
@@ -32,6 +32,14 @@ pub trait Application: Clone + Send + Sync + 'static {
 
     /// Begins to answer a request. This does not block.
     fn call(&self, request: Request) -> Self::Future;
+
+    /// Answers a request on the calling thread, which waits meanwhile.
+    ///
+    /// # Errors
+    /// What the future of [`call`](Self::call) would give.
+    fn answer(&self, request: Request) -> Result<Response, BoxError> {
+        greenpatch::block_on(self.call(request))
+    }
 }
 
 /// What can be served. `Marker` is found by the compiler.
@@ -229,6 +237,10 @@ where
             handler: self.clone(),
             request: Some(request),
         }
+    }
+
+    fn answer(&self, request: Request) -> Result<Response, BoxError> {
+        Ok(self.handler.call(request))
     }
 }
 

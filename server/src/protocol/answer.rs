@@ -1,7 +1,7 @@
 //! A request that is being answered, as the future that hyper polls.
 //!
 //! It is written out by hand, and small: hyper keeps room for one in each connection of HTTP/1, and moves it there for each request.
-//! An `async fn` that calls others keeps the request several times, at each place where it may have to wait.
+//! So what has to wait is boxed, and a plain function's response, which is there at once, costs no box.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -17,12 +17,36 @@ use pin_project_lite::pin_project;
 use super::exchange::Exchange;
 use super::received::Received;
 use super::refusal::Refusal;
-use super::service::{Handling, Place, Sending, Service, UnderWay};
-use crate::application::{Application, Body, Request};
+use super::service::{Caller, Handling, Place, Sending, Service, UnderWay};
+use crate::application::{Application, Body, Request, Response};
+
+/// See the module's page.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "a box would cost each plain function's response an allocation"
+)]
+pub(super) enum Answer<A: Application, P: Place> {
+    /// `None` when it was given.
+    Ready(Option<http::Response<Sending>>),
+    Waiting(Pin<Box<Waiting<A, P>>>),
+}
+
+impl<A: Application, P: Place> Future for Answer<A, P> {
+    type Output = Result<http::Response<Sending>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match self.get_mut() {
+            Answer::Ready(response) => Poll::Ready(Ok(response.take().expect(ENDED))),
+            Answer::Waiting(waiting) => waiting.as_mut().poll(context).map(Ok),
+        }
+    }
+}
+
+const ENDED: &str = "a future that has ended is not polled again";
 
 pin_project! {
-    /// See the module's page.
-    pub(super) struct Answer<A: Application, P: Place> {
+    /// An answer that is not there yet.
+    pub(super) struct Waiting<A: Application, P: Place> {
         #[pin]
         step: Step<P::Handling<A>>,
         // `None` when it has ended.
@@ -42,18 +66,20 @@ pin_project! {
         // The handler is called when the content is there.
         Collecting { collecting: Collecting },
         Handling { #[pin] handling: H },
+        // `None` when it was given.
+        Answered { response: Option<Response> },
     }
 }
 
-impl<A: Application, P: Place> Answer<A, P> {
+impl<A: Application, P: Place> Waiting<A, P> {
     pub(super) fn new(
         service: Arc<Service<A, P>>,
         step: Step<P::Handling<A>>,
         under_way: UnderWay,
         version: Version,
         is_head: bool,
-    ) -> Answer<A, P> {
-        Answer {
+    ) -> Waiting<A, P> {
+        Waiting {
             step,
             under_way: Some(under_way),
             version,
@@ -63,38 +89,37 @@ impl<A: Application, P: Place> Answer<A, P> {
     }
 }
 
-impl<A: Application, P: Place> Future for Answer<A, P> {
-    type Output = Result<http::Response<Sending>, Infallible>;
+impl<A: Application, P: Place> Future for Waiting<A, P> {
+    type Output = http::Response<Sending>;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        let missing = "a future that has ended is not polled again";
-        let answer = loop {
-            let under_way = this.under_way.as_ref().expect(missing);
+        let response = loop {
+            let under_way = this.under_way.as_ref().expect(ENDED);
             match this.step.as_mut().project() {
-                StepProjection::Refused { refusal } => break Err(refusal.clone()),
+                StepProjection::Refused { refusal } => break this.service.refuse(refusal),
                 StepProjection::Collecting { collecting } => {
-                    let request = match ready!(collecting.poll(context, &under_way.exchange)) {
-                        Ok(request) => request,
-                        Err(refusal) => break Err(refusal),
+                    let step = match ready!(collecting.poll(context, &under_way.exchange)) {
+                        Ok(request) => this.service.handle(request, under_way, Caller::Waits),
+                        Err(refusal) => Step::Refused { refusal },
                     };
-                    let handling = this.service.handle(request, under_way, false);
-                    this.step.set(handling);
+                    this.step.set(step);
                 }
                 StepProjection::Handling { handling } => {
-                    let response = ready!(handling.poll(context, &under_way.exchange));
-                    // Whatever the handler made of content that was not as it must be.
-                    break match under_way.exchange.fault() {
-                        Some(fault) => Err(fault),
-                        // What fails on our side is no reason to end the connection.
-                        None => Ok(response.unwrap_or_else(|failure| failure.to_response())),
-                    };
+                    let mut response = ready!(handling.poll(context, &under_way.exchange));
+                    this.service.replace_if_faulty(&mut response, under_way);
+                    break response;
+                }
+                StepProjection::Answered { response } => {
+                    let mut response = response.take().expect(ENDED);
+                    this.service.replace_if_faulty(&mut response, under_way);
+                    break response;
                 }
             }
         };
-        let under_way = this.under_way.take().expect(missing);
-        let finished = (this.service).finish(answer, *this.version, *this.is_head, under_way);
-        Poll::Ready(Ok(finished))
+        let under_way = this.under_way.take().expect(ENDED);
+        let service = &this.service;
+        Poll::Ready(service.send(response, *this.version, *this.is_head, under_way))
     }
 }
 
@@ -143,7 +168,7 @@ impl Collecting {
             }
         };
         let head = self.head.take();
-        let head = head.expect("what has ended is not polled again");
+        let head = head.expect(ENDED);
         Poll::Ready(Ok(Request::from_parts(head, body)))
     }
 }

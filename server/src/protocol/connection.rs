@@ -146,7 +146,7 @@ pub(crate) async fn serve<A, P, E>(
         Some(Ok(Some(true))) => {
             connection.begin_http2();
             let answer = service_fn(move |request| {
-                let answer = service.answer(request);
+                let answer = service.answer_stream(request);
                 Box::pin(answer) as Pin<Box<dyn Future<Output = _> + Send>>
             });
             let mut http2 = Box::pin(protocol.http2.serve_connection(watched, answer));

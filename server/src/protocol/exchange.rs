@@ -87,9 +87,19 @@ impl Exchange {
 
     /// As if it were new, but for where a handler ran last: that piece of work is over.
     pub(super) fn renew(&mut self, now: Moment) {
-        let runner = self.lock().runner.take();
-        *self = Exchange::new(now);
-        self.lock().runner = runner.filter(|runner| matches!(runner, Runner::Piece(..)));
+        let seldom = self
+            .seldom
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner);
+        let runner = seldom.runner.take();
+        let runner = runner.filter(|runner| matches!(runner, Runner::Piece(..)));
+        *self = Exchange {
+            seldom: Mutex::new(Seldom {
+                runner,
+                ..Seldom::default()
+            }),
+            ..Exchange::new(now)
+        };
     }
 
     /// Whether the client is to be told that the handler took too long.

@@ -15,7 +15,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 
-use super::answer::{Answer, Collecting, Step};
+use super::answer::{Answer, Collecting, Step, Waiting};
 use super::exchange::Exchange;
 use super::farewell::Farewell;
 use super::fields::NameLengths;
@@ -41,30 +41,42 @@ pub(crate) trait Place: Send + Sync + 'static {
     /// Up to which length a request's content is waited for before the handler is called; 0 if the handler gets it as it comes.
     fn collects(&self, blocks: bool) -> u64;
 
-    /// Has the application answer a request. `is_streamed` says that its content comes in only while the connection's task is
-    /// polled, so that the handler must not block in there.
+    /// Has the application answer a request.
     fn handle<A: Application>(
         &self,
         application: &A,
         request: Request,
         id: RequestId,
         exchange: &Arc<Exchange>,
-        is_streamed: bool,
-    ) -> Self::Handling<A>;
+        caller: Caller,
+    ) -> Handled<Self::Handling<A>>;
 
     /// Whether polling a response's content may block for long.
     fn may_block(&self) -> bool;
 }
 
+/// Who has a request handled.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Caller {
+    /// The task that waits for this answer alone: a handler may block it.
+    Waits,
+    /// One that has other things to do.
+    GoesOn,
+    /// One that brings the request's content while it is polled, so that the handler must not block in there.
+    BringsContent,
+}
+
+/// What becomes of a request that the application answers.
+pub(crate) enum Handled<H> {
+    Answered(Response),
+    UnderWay(H),
+}
+
 /// A handler's answer on its way.
 pub(crate) trait Handling: Send + 'static {
-    /// # Errors
-    /// What to answer if there is no response; what then went wrong was on our side.
-    fn poll(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        exchange: &Exchange,
-    ) -> Poll<Result<Response, Refusal>>;
+    /// The response; one that says so if something went wrong on our side.
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>, exchange: &Exchange)
+    -> Poll<Response>;
 }
 
 /// What the connections of a worker have in common.
@@ -91,8 +103,25 @@ pub(super) struct Service<A, P> {
 }
 
 impl<A: Application, P: Place> Service<A, P> {
-    /// Begins to answer a request. This does not block.
+    /// Answers a request of HTTP/1, or begins to. A handler that blocks may do so in here, as the connection has nothing else
+    /// to do.
     pub(super) fn answer(self: &Arc<Self>, request: http::Request<Incoming>) -> Answer<A, P> {
+        self.answer_for(request, Caller::Waits)
+    }
+
+    /// Begins to answer a request of HTTP/2. This does not block.
+    pub(super) fn answer_stream(
+        self: &Arc<Self>,
+        request: http::Request<Incoming>,
+    ) -> Answer<A, P> {
+        self.answer_for(request, Caller::GoesOn)
+    }
+
+    fn answer_for(
+        self: &Arc<Self>,
+        request: http::Request<Incoming>,
+        caller: Caller,
+    ) -> Answer<A, P> {
         let seen = self.common.observer.request(&request, self.peer.address());
         let under_way = UnderWay {
             seen,
@@ -106,9 +135,25 @@ impl<A: Application, P: Place> Service<A, P> {
         {
             self.connection.close_after_response();
         }
-        let step = self.begin(request, &under_way);
-        let step = step.unwrap_or_else(|refusal| Step::Refused { refusal });
-        Answer::new(Arc::clone(self), step, under_way, version, is_head)
+        match self.begin(request, &under_way, caller) {
+            Step::Refused { refusal } => {
+                let response = self.refuse(&refusal);
+                Answer::Ready(Some(self.send(response, version, is_head, under_way)))
+            }
+            Step::Answered {
+                response: Some(mut response),
+            } => {
+                self.replace_if_faulty(&mut response, &under_way);
+                Answer::Ready(Some(self.send(response, version, is_head, under_way)))
+            }
+            step => Answer::Waiting(Box::pin(Waiting::new(
+                Arc::clone(self),
+                step,
+                under_way,
+                version,
+                is_head,
+            ))),
+        }
     }
 
     /// Looks at a request, and has it handled if all of it is there or need not be waited for.
@@ -116,19 +161,19 @@ impl<A: Application, P: Place> Service<A, P> {
         &self,
         request: http::Request<Incoming>,
         under_way: &UnderWay,
-    ) -> Result<Step<P::Handling<A>>, Refusal> {
-        let Settings { limits, .. } = &*self.common.settings;
+        caller: Caller,
+    ) -> Step<P::Handling<A>> {
         let (mut head, incoming) = request.into_parts();
-        self.check_under_way()?;
         let length = incoming.size_hint().exact();
-        let names = NameLengths::of(&head.headers);
-        strict::check(&head, names, length, limits)?;
-        self.tell_origin(&mut head, names);
+        if let Err(refusal) = self.check(&mut head, length) {
+            return Step::Refused { refusal };
+        }
         head.extensions.insert(under_way.seen.id().clone());
         if incoming.is_end_stream() {
             let request = Request::from_parts(head, Body::empty());
-            return Ok(self.handle(request, under_way, false));
+            return self.handle(request, under_way, caller);
         }
+        let limits = &self.common.settings.limits;
         let expects_continue = strict::expects_continue(&head);
         let content = Received::new(
             incoming,
@@ -140,28 +185,45 @@ impl<A: Application, P: Place> Service<A, P> {
         );
         let most = self.common.place.collects(A::BLOCKS);
         match length.filter(|length| !expects_continue && *length <= most) {
-            Some(length) => Ok(Step::Collecting {
+            Some(length) => Step::Collecting {
                 collecting: Collecting::new(head, content, length as usize),
-            }),
+            },
             None => {
-                let is_streamed = head.version < Version::HTTP_2;
+                let caller = match head.version < Version::HTTP_2 {
+                    true => Caller::BringsContent,
+                    false => caller,
+                };
                 let request = Request::from_parts(head, Body::from(content));
-                Ok(self.handle(request, under_way, is_streamed))
+                self.handle(request, under_way, caller)
             }
         }
     }
 
+    /// Refuses a request that is not as it must be; else the application is told where it comes from.
+    fn check(&self, head: &mut Parts, length: Option<u64>) -> Result<(), Refusal> {
+        self.check_under_way()?;
+        let names = NameLengths::of(&head.headers);
+        strict::check(head, names, length, &self.common.settings.limits)?;
+        self.tell_origin(head, names);
+        Ok(())
+    }
+
     /// Has a request handled.
+    #[inline]
     pub(super) fn handle(
         &self,
         request: Request,
         under_way: &UnderWay,
-        is_streamed: bool,
+        caller: Caller,
     ) -> Step<P::Handling<A>> {
         let UnderWay { exchange, seen, .. } = under_way;
         let (place, id) = (&self.common.place, seen.id().clone());
-        let handling = place.handle(&self.application, request, id, exchange, is_streamed);
-        Step::Handling { handling }
+        match place.handle(&self.application, request, id, exchange, caller) {
+            Handled::Answered(response) => Step::Answered {
+                response: Some(response),
+            },
+            Handled::UnderWay(handling) => Step::Handling { handling },
+        }
     }
 
     /// A client has no more streams open than it may, but resets some whose handlers go on for a while
@@ -201,31 +263,31 @@ impl<A: Application, P: Place> Service<A, P> {
         }
     }
 
-    /// Makes what is answered ready for hyper: a response, or a refusal after which the connection ends.
-    pub(super) fn finish(
-        &self,
-        answer: Result<Response, Refusal>,
-        version: Version,
-        is_head: bool,
-        mut under_way: UnderWay,
-    ) -> http::Response<Sending> {
-        let response = answer.unwrap_or_else(|refusal| {
-            self.connection.linger();
-            self.connection.close_after_response();
-            refusal.to_response()
-        });
-        under_way.exchange.answer();
-        under_way.seen.queued(under_way.exchange.queued());
-        self.send(response, version, is_head, under_way)
+    /// The response to a request that no handler has seen or that was not as it must be. The connection ends after it.
+    pub(super) fn refuse(&self, refusal: &Refusal) -> Response {
+        self.connection.linger();
+        self.connection.close_after_response();
+        refusal.to_response()
     }
 
-    fn send(
+    /// Content that is not as it must be is told of, whatever a handler has made of it.
+    #[inline]
+    pub(super) fn replace_if_faulty(&self, response: &mut Response, under_way: &UnderWay) {
+        if let Some(fault) = under_way.exchange.fault() {
+            *response = self.refuse(&fault);
+        }
+    }
+
+    /// Makes a response ready for hyper.
+    pub(super) fn send(
         &self,
         mut response: Response,
         version: Version,
         is_head: bool,
         mut under_way: UnderWay,
     ) -> http::Response<Sending> {
+        under_way.exchange.answer();
+        under_way.seen.queued(under_way.exchange.queued());
         under_way.seen.answered(&mut response);
         let (mut head, body) = response.into_parts();
         if is_head || body.is_end_stream() {
@@ -303,18 +365,6 @@ fn asks_to_keep(fields: &HeaderMap) -> bool {
             .any(|word| word.trim_ascii().eq_ignore_ascii_case(option.as_bytes()))
     };
     has("keep-alive") && !has("close")
-}
-
-/// A status that announces another response is no answer: none would follow.
-pub(crate) fn require_final(response: Response, method: &Method) -> Result<Response, Refusal> {
-    let status = response.status();
-    if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS {
-        crate::log::error(format_args!(
-            "a handler returned {status} to {method}, which is no final status; answered 500"
-        ));
-        return Err(Refusal::failed("the handler failed"));
-    }
-    Ok(response)
 }
 
 /// An exchange, until its response was given to hyper whole, or will never be.

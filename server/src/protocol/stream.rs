@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use arrayvec::ArrayVec;
 use bytes::{Buf, Bytes, BytesMut};
 use greenpatch::future::{AsyncFd, Handle, Hangup, timeout};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -236,14 +237,12 @@ impl AsyncWrite for Stream {
         if buffers.len() < 2 || length > GATHERED {
             return self.socket.fd.poll_write_vectored(context, buffers);
         }
-        let mut gathered = [0; GATHERED];
-        let mut rest = &mut gathered[..];
+        let mut gathered = ArrayVec::<u8, GATHERED>::new();
         for buffer in buffers {
-            let (front, back) = rest.split_at_mut(buffer.len());
-            front.copy_from_slice(buffer);
-            rest = back;
+            let appended = gathered.try_extend_from_slice(buffer);
+            appended.expect("there is room for all of them");
         }
-        self.socket.fd.poll_write(context, &gathered[..length])
+        self.socket.fd.poll_write(context, &gathered)
     }
 
     fn is_write_vectored(&self) -> bool {

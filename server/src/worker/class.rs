@@ -11,12 +11,12 @@ use std::time::Instant;
 use super::executor::Context;
 use super::green::answer_on_thread;
 use super::gthread::Pool;
-use super::handling::{Run, Title};
+use super::handling::{Run, Title, answer_here};
 use super::sync::OneAtATime;
 use crate::application::{Application, Request};
 use crate::observe::RequestId;
 use crate::protocol::exchange::Exchange;
-use crate::protocol::service::{Handling, Place};
+use crate::protocol::service::{Caller, Handled, Handling, Place};
 use crate::settings::Settings;
 
 /// Which kind of worker serves the connections; the names are gunicorn's, except that `green`
@@ -96,30 +96,36 @@ impl Place for Handlers {
         }
     }
 
+    #[inline]
     fn handle<A: Application>(
         &self,
         application: &A,
         request: Request,
         id: RequestId,
         exchange: &Arc<Exchange>,
-        is_streamed: bool,
-    ) -> Run<A::Future> {
+        caller: Caller,
+    ) -> Handled<Run<A::Future>> {
         let title = Title::of(&request, id);
-        let needs_thread = is_streamed && (A::BLOCKS || matches!(self, Handlers::Green { .. }));
+        let needs_thread = caller == Caller::BringsContent
+            && (A::BLOCKS || matches!(self, Handlers::Green { .. }));
         let (turn, stack_size) = match self {
             Handlers::Gthread(pool) => {
                 let (application, exchange) = (application.clone(), Arc::clone(exchange));
-                return Run::elsewhere(pool.answer(application, request, title, exchange));
+                let answer = pool.answer(application, request, title, exchange);
+                return Handled::UnderWay(Run::elsewhere(answer));
             }
             Handlers::Green { stack_size } => (None, *stack_size),
             Handlers::Sync(one) => (Some(one.turn()), None),
             Handlers::Async => (None, None),
         };
         if turn.is_none() && !needs_thread {
-            return Run::here(title, application.call(request));
+            return match A::BLOCKS && caller == Caller::Waits {
+                true => answer_here(application, request, title, exchange),
+                false => Handled::UnderWay(Run::here(title, application.call(request))),
+            };
         }
         let (application, exchange) = (application.clone(), Arc::clone(exchange));
-        Run::elsewhere(async move {
+        Handled::UnderWay(Run::elsewhere(async move {
             let asked = Instant::now();
             let mut _turn = None;
             if let Some(turn) = turn {
@@ -132,7 +138,7 @@ impl Place for Handlers {
                 let mut here = pin!(Run::here(title, application.call(request)));
                 poll_fn(|context| here.as_mut().poll(context, &exchange)).await
             }
-        })
+        }))
     }
 
     fn may_block(&self) -> bool {

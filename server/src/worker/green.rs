@@ -26,14 +26,11 @@ use crate::protocol::exchange::Exchange;
 use crate::protocol::refusal::Refusal;
 
 /// Answers by blocking the calling thread.
-///
-/// # Errors
-/// What to answer if there is no response.
 pub(super) fn answer_blocking<A: Application>(
     application: &A,
     request: Request,
     title: &Title,
-) -> Result<Response, Refusal> {
+) -> Response {
     let _entered = title.id.enter();
     let call = || block_on(Call::new(application.call(request)));
     title.answer(catch_unwind(AssertUnwindSafe(call)))
@@ -46,7 +43,7 @@ pub(super) async fn answer_on_thread<A: Application>(
     title: Title,
     exchange: Arc<Exchange>,
     stack_size: Option<usize>,
-) -> Result<Response, Refusal> {
+) -> Response {
     /// For their names.
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -68,10 +65,11 @@ pub(super) async fn answer_on_thread<A: Application>(
             log::error(format_args!(
                 "no green thread can be had for a request: {error}; lower --worker-connections or --stack-size"
             ));
-            return Err(Refusal::new(
+            return Refusal::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "the server has no memory for this request",
-            ));
+            )
+            .to_response();
         }
     };
     if let Some(thread) = &thread.0 {
@@ -84,17 +82,17 @@ pub(super) async fn answer_on_thread<A: Application>(
 
 /// Waits for a handler that runs elsewhere, or until its time is over.
 pub(super) async fn until_answered(
-    receiver: oneshot::Receiver<Result<Response, Refusal>>,
+    receiver: oneshot::Receiver<Response>,
     exchange: &Exchange,
-) -> Result<Response, Refusal> {
+) -> Response {
     let mut receiver = pin!(receiver);
     std::future::poll_fn(|context| {
         exchange.note_waker(context);
         if exchange.is_expired() {
-            return Poll::Ready(Err(too_long()));
+            return Poll::Ready(too_long());
         }
         // Without an answer its thread has been cancelled before it began.
-        let gone = |_| Err(Refusal::failed("the handler was cancelled"));
+        let gone = |_| Refusal::failed("the handler was cancelled").to_response();
         receiver
             .as_mut()
             .poll(context)

@@ -16,7 +16,6 @@ use super::green::{answer_blocking, until_answered};
 use super::handling::Title;
 use crate::application::{Application, Request, Response, Streams};
 use crate::protocol::exchange::Exchange;
-use crate::protocol::refusal::Refusal;
 
 /// The threads and the requests that wait for one.
 pub(super) struct Pool {
@@ -78,7 +77,7 @@ impl Pool {
         request: Request,
         title: Title,
         exchange: Arc<Exchange>,
-    ) -> impl Future<Output = Result<Response, Refusal>> + Send + 'static {
+    ) -> impl Future<Output = Response> + Send + 'static {
         let (sender, receiver) = oneshot::channel();
         let (asked, waiting) = (Instant::now(), Arc::clone(&exchange));
         self.shared.push(Box::new(move || {
@@ -89,8 +88,7 @@ impl Pool {
                 return;
             }
             let mut answer = answer_blocking(&application, request, &title);
-            let content = answer.as_mut().ok().map(Response::body_mut);
-            let producer = content.and_then(|content| content.take_producer(Streams::Piped));
+            let producer = answer.body_mut().take_producer(Streams::Piped);
             if sender.send(answer).is_ok()
                 && let Some(producer) = producer
             {

@@ -1,30 +1,32 @@
 //! A handler's answer on its way, wherever the handler runs.
 //!
-//! Most handlers run *here*, on the stack of whoever polls, and their future stands in the memory that the connection has for a
-//! request; nothing is allocated. They are polled as a piece of the driver's work, which can be cancelled, with their request's
-//! id as the current one, and a panic is caught. Those that run *elsewhere*, on a thread of their own or after waiting for
-//! their turn, are waited for by a boxed future.
+//! Most handlers run *here*, on the stack of whoever polls: as a piece of the driver's work, which can be cancelled, with their
+//! request's id as the current one, and a panic is caught. One that blocks is called once ([`answer_here`]), one that is a future is
+//! polled until it is done. Those that run *elsewhere*, on a thread of their own or after waiting for their turn, are waited
+//! for by a boxed future.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use http::{Method, StatusCode, Uri};
+use http::uri::PathAndQuery;
+use http::{Method, StatusCode};
 use pin_project_lite::pin_project;
 
 use super::executor;
-use crate::application::{BoxError, Request, Response};
+use crate::application::{Application, BoxError, Request, Response};
 use crate::log;
 use crate::observe::RequestId;
 use crate::protocol::exchange::Exchange;
 use crate::protocol::refusal::Refusal;
-use crate::protocol::service::{Handling, require_final};
+use crate::protocol::service::{Handled, Handling};
 
 /// Which request a handler has, for what is said about it in the log.
 pub(super) struct Title {
     method: Method,
-    target: Uri,
+    /// `None` if the client has sent but a host.
+    path: Option<PathAndQuery>,
     /// What the handler logs carries it.
     pub(super) id: RequestId,
 }
@@ -33,7 +35,7 @@ impl Title {
     pub(super) fn of(request: &Request, id: RequestId) -> Title {
         Title {
             method: request.method().clone(),
-            target: request.uri().clone(),
+            path: request.uri().path_and_query().cloned(),
             id,
         }
     }
@@ -42,35 +44,47 @@ impl Title {
     pub(super) fn answer(
         &self,
         ended: Result<Result<Response, BoxError>, Box<dyn Any + Send>>,
-    ) -> Result<Response, Refusal> {
+    ) -> Response {
         match ended {
-            Ok(Ok(response)) => require_final(response, &self.method),
-            Ok(Err(error)) => Err(self.failed(format_args!("failed at {self}: {error}"))),
+            Ok(Ok(response)) if is_final(&response) => response,
+            Ok(Ok(response)) => {
+                let status = response.status();
+                let why = "which is no final status";
+                self.failed(format_args!("returned {status} at {self}, {why}"))
+            }
+            Ok(Err(error)) => self.failed(format_args!("failed at {self}: {error}")),
             Err(panic) => {
                 let text = executor::panic_text(&*panic);
-                Err(self.failed(format_args!("panicked at {self}: {text}")))
+                self.failed(format_args!("panicked at {self}: {text}"))
             }
         }
     }
 
     #[cold]
-    fn failed(&self, how: std::fmt::Arguments<'_>) -> Refusal {
+    fn failed(&self, how: std::fmt::Arguments<'_>) -> Response {
         let _entered = self.id.enter();
         log::error(format_args!("handler {how}; answered 500"));
-        Refusal::failed("the handler failed")
+        Refusal::failed("the handler failed").to_response()
     }
 }
 
 impl std::fmt::Display for Title {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Title { method, target, .. } = self;
-        write!(f, "{method} {target}")
+        let path = self.path.as_ref().map_or("/", PathAndQuery::as_str);
+        write!(f, "{} {path}", self.method)
     }
 }
 
 /// What to answer if the handler took too long.
-pub(super) fn too_long() -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the handler took too long")
+#[cold]
+pub(super) fn too_long() -> Response {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the handler took too long").to_response()
+}
+
+/// A status that announces another response is no answer: none would follow.
+fn is_final(response: &Response) -> bool {
+    let status = response.status();
+    !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS
 }
 
 pin_project! {
@@ -117,12 +131,50 @@ impl<F: Future<Output = Result<Response, BoxError>>> Future for Call<F> {
     }
 }
 
+/// Calls a handler that blocks, on the caller's stack.
+#[inline]
+pub(super) fn answer_here<A: Application>(
+    application: &A,
+    request: Request,
+    title: Title,
+    exchange: &Exchange,
+) -> Handled<Run<A::Future>> {
+    if exchange.is_expired() {
+        return Handled::Answered(too_long());
+    }
+    // Both go in and out by reference: they are long, and each closure would move them once more.
+    let (mut request, mut ended) = (Some(request), None);
+    let panic = executor::with_work(|work| {
+        let _runs_here = work.map(|work| exchange.run_by(work));
+        let _entered = title.id.enter();
+        // As in `Run::poll`.
+        let call =
+            AssertUnwindSafe(|| ended = request.take().map(|request| application.answer(request)));
+        catch_unwind(call).err()
+    });
+    if exchange.is_expired() {
+        return Handled::Answered(too_long());
+    }
+    if let Some(panic) = panic {
+        return Handled::Answered(title.answer(Err(panic)));
+    }
+    match ended.expect("the call has returned") {
+        Ok(response) if response.body().is_stream() => {
+            let response = Some(response);
+            let call = Call::Settling { response };
+            Handled::UnderWay(Run::Here { title, call })
+        }
+        Ok(response) if is_final(&response) => Handled::Answered(response),
+        ended => Handled::Answered(title.answer(Ok(ended))),
+    }
+}
+
 pin_project! {
     /// See the module's page.
     #[project = RunProjection]
     pub(super) enum Run<F> {
         Here { title: Title, #[pin] call: Call<F> },
-        Elsewhere { answer: Pin<Box<dyn Future<Output = Result<Response, Refusal>> + Send>> },
+        Elsewhere { answer: Pin<Box<dyn Future<Output = Response> + Send>> },
     }
 }
 
@@ -136,9 +188,7 @@ impl<F> Run<F> {
     }
 
     /// Somebody else sees to it.
-    pub(super) fn elsewhere(
-        answer: impl Future<Output = Result<Response, Refusal>> + Send + 'static,
-    ) -> Run<F> {
+    pub(super) fn elsewhere(answer: impl Future<Output = Response> + Send + 'static) -> Run<F> {
         Run::Elsewhere {
             answer: Box::pin(answer),
         }
@@ -153,13 +203,13 @@ where
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
         exchange: &Exchange,
-    ) -> Poll<Result<Response, Refusal>> {
+    ) -> Poll<Response> {
         let (title, call) = match self.project() {
             RunProjection::Elsewhere { answer } => return answer.as_mut().poll(context),
             RunProjection::Here { title, call } => (title, call),
         };
         if exchange.is_expired() {
-            return Poll::Ready(Err(too_long()));
+            return Poll::Ready(too_long());
         }
         let polled = executor::with_work(|work| {
             let _runs_here = work.map(|work| exchange.run_by(work));
@@ -174,14 +224,14 @@ where
                 exchange.note_waker(context);
                 // The sweep marks it as expired, then wakes who has been noted; the other way round here.
                 return match exchange.is_expired() {
-                    true => Poll::Ready(Err(too_long())),
+                    true => Poll::Ready(too_long()),
                     false => Poll::Pending,
                 };
             }
             Err(panic) => Err(panic),
         };
         Poll::Ready(match ended {
-            Ok(_) if exchange.is_expired() => Err(too_long()),
+            Ok(_) if exchange.is_expired() => too_long(),
             ended => title.answer(ended),
         })
     }

@@ -54,7 +54,7 @@
 use std::task::Waker;
 use std::{mem, ptr};
 
-use super::wakers::{Place, Wakers};
+use super::wakers::{self, Place, Wakers};
 use crate::base::atomic::{AtomicU32, Cell, Ordering};
 use crate::base::interest::Edges;
 use crate::base::spin::{self, SpinGuard, SpinLock};
@@ -625,7 +625,10 @@ impl<T> Line<T> {
     fn wake<'a>(&'a self, mut guarded: SpinGuard<'a, Guarded<T>>, mut wake: Wake, kinds: Edges) {
         let has_places = !guarded.wakers.has_no_place();
         let round = guarded.wakers.begin_round();
-        let mut tasks = has_places.then(|| guarded.wakers.take(kinds, round));
+        let mut tasks = wakers::Batch::new();
+        if has_places {
+            guarded.wakers.take(kinds, round, &mut tasks);
+        }
         let mut batch = [None; BATCH];
         loop {
             let filled = self.fill(&mut guarded, &mut wake, &mut batch);
@@ -636,9 +639,9 @@ impl<T> Line<T> {
             }
             guarded = self.guarded.lock();
         }
-        while let Some(batch) = tasks {
-            let may_be_more = batch.wake();
-            tasks = may_be_more.then(|| self.guarded.lock().wakers.take(kinds, round));
+        while tasks.wake() {
+            let mut guarded = self.guarded.lock();
+            guarded.wakers.take(kinds, round, &mut tasks);
         }
     }
 

@@ -95,14 +95,14 @@ impl Place {
     }
 }
 
-/// Wakers that were taken out, to be woken when the lock is let go.
+/// Room for wakers that were taken out, to be woken when the lock is let go.
 pub(super) struct Batch {
     wakers: [Option<Waker>; BATCH],
     filled: usize,
 }
 
 impl Batch {
-    fn new() -> Batch {
+    pub(super) fn new() -> Batch {
         Batch {
             wakers: [const { None }; BATCH],
             filled: 0,
@@ -118,12 +118,17 @@ impl Batch {
         self.filled += 1;
     }
 
-    /// Wakes those that were taken out. True if there may be more.
-    pub(super) fn wake(self) -> bool {
+    /// Wakes those that were taken out, after which it is empty. True if there may be more.
+    pub(super) fn wake(&mut self) -> bool {
+        if self.filled == 0 {
+            return false;
+        }
         let is_full = self.is_full();
         // On a green thread, which closes the descriptor, that is its own code.
         let _user = context::green().map(UserSection::enter);
-        self.wakers.into_iter().flatten().for_each(task_waker::wake);
+        let filled = self.wakers.iter_mut().take(self.filled);
+        filled.filter_map(Option::take).for_each(task_waker::wake);
+        self.filled = 0;
         is_full
     }
 }
@@ -212,10 +217,9 @@ impl Wakers {
         self.rounds
     }
 
-    /// The wakers of what the edge of this round tells of, as many as there is room for. Those that were left since it was counted
+    /// Takes out the wakers of what the edge of this round tells of, as many as there is room for. Those that were left since it was counted
     /// have seen it; were they woken too, tasks that find nothing could keep whoever wakes them at it without end.
-    pub(super) fn take(&mut self, kinds: Edges, round: u64) -> Batch {
-        let mut batch = Batch::new();
+    pub(super) fn take(&mut self, kinds: Edges, round: u64, batch: &mut Batch) {
         for place in self.places() {
             let held = place.hint.load(Ordering::Relaxed) & kinds.bits();
             for index in (0..KINDS).filter(|index| held & 1 << index != 0) {
@@ -223,14 +227,13 @@ impl Wakers {
                     continue;
                 }
                 if batch.is_full() {
-                    return batch;
+                    return;
                 }
                 if let Some(waker) = place.take(index) {
                     batch.push(waker);
                 }
             }
         }
-        batch
     }
 
     /// Whether there is a waker for anything.

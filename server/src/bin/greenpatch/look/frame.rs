@@ -27,9 +27,9 @@ pub(crate) enum Sort {
     Stack,
 }
 
+#[cfg(feature = "top")]
 impl Sort {
     /// The next one, the first after the last.
-    #[cfg(feature = "top")]
     pub(super) fn next(self) -> Sort {
         match self {
             Sort::Time => Sort::Id,
@@ -249,7 +249,8 @@ impl Frame {
             (None, false, Some(server)) => server.readiness.clone(),
             (None, false, None) => String::new(),
         };
-        let rate = change.filter(|_| server.is_some()).map(|change| {
+        let is_serving = server.is_some() && !process.is_master;
+        let rate = change.filter(|_| is_serving).map(|change| {
             let requests = change.routes.values().map(|it| it.requests);
             requests.sum::<u64>() as f64 / change.seconds
         });

@@ -174,14 +174,18 @@ fn draw_table(screen: &mut Screen<'_>, app: &mut App, area: Rect, theme: Theme) 
     let last = texts.columns.len() - 1;
     let widest = WIDEST.max(area.width / PART);
     let hogs = app.hogs();
-    let widths = texts.columns.iter().enumerate().map(|(index, (name, _))| {
-        let cells = texts.rows.iter().map(|row| row[index].chars().count());
-        let width = cells.max().unwrap_or(0).max(name.len());
-        match index == last {
-            true => Constraint::Min(name.len() as u16),
-            false => Constraint::Length(widest.min(width.try_into().unwrap_or(widest))),
-        }
-    });
+    let widths = texts
+        .columns
+        .iter()
+        .enumerate()
+        .map(|(index, &(name, is_number))| {
+            let cells = texts.rows.iter().map(|row| row[index].chars().count());
+            let width = cells.max().unwrap_or(0).max(name.len());
+            match index == last && !is_number {
+                true => Constraint::Min(name.len() as u16),
+                false => Constraint::Length(widest.min(width.try_into().unwrap_or(widest))),
+            }
+        });
     let widths: Vec<Constraint> = widths.collect();
     let cell = |text: String, is_number: bool| match is_number {
         true => Cell::from(Line::from(text).right_aligned()),

@@ -5,7 +5,9 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use super::session::{SERVER, Session, SessionError};
-use super::told::{GreenThread, Runtime, Runtimes, Server};
+#[cfg(feature = "top")]
+use super::told::GreenThread;
+use super::told::{Runtime, Runtimes, Server};
 
 /// What was told at one time.
 #[derive(Clone, Debug)]
@@ -97,6 +99,7 @@ impl Watch {
     }
 
     /// Asks for one green thread with its call stack; `None` if it has ended.
+    #[cfg(feature = "top")]
     pub(super) fn look_at(
         &mut self,
         process: u32,

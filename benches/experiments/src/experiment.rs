@@ -461,8 +461,8 @@ fn run(mode: Mode) -> Experiment {
     }
     Experiment {
         name: "run",
-        title: "Unmodified Flask under `greenpatch run`",
-        about: "gunicorn's thread workers and Flask's own server, with their threads green and as they are, beside gevent and Granian.",
+        title: "Unmodified servers under `greenpatch run`",
+        about: "gunicorn's thread workers, Flask's own server, puma and Java, with their threads green and as they are, beside gevent and Granian.",
         entries: one_worker(&[
             "gunicorn 25 gthread, 500 threads",
             "greenpatch run, gthread, 500 threads",
@@ -473,6 +473,10 @@ fn run(mode: Mode) -> Experiment {
             "gunicorn 25 gevent, 12,000 connections",
             "Granian",
             "Granian, 500 threads",
+            "puma, 500 threads",
+            "greenpatch run, puma, 500 threads",
+            "Java's HttpServer, 500 threads",
+            "greenpatch run, Java's HttpServer, 500 threads",
         ]),
         cases,
         layout: Layout::ServersDown,

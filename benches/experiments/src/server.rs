@@ -1,7 +1,7 @@
 //! The servers: how each is started, and what it runs. A row of [`SERVERS`] is all there is to a server.
 
 use crate::tool::Tool;
-use Family::{Axum, Flask, FlaskPatched, Functions, Sanic, Text, TextAtOnce, Werkzeug, Wsgi};
+use Family::{Axum, Flask, FlaskPatched, Functions, Rack, Sanic, Text, TextAtOnce, Werkzeug, Wsgi};
 
 /// What a server runs.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -45,6 +45,8 @@ pub(crate) enum Family {
     Sanic,
     /// WSGI servers with no framework in between.
     Wsgi,
+    /// Rack servers, by file.
+    Rack,
     /// What serves the twelve bytes and nothing else, by itself.
     Text,
     /// The same, but its handler cannot wait.
@@ -77,6 +79,7 @@ impl Family {
             (Family::Sanic, Application::Uploader) => "sanic_uploader.py",
             (Family::Sanic, Application::Json | Application::Pyaday) => "main_sanic.py",
             (Family::Wsgi, Application::Text { .. }) => "text_wsgi:app",
+            (Family::Rack, Application::Text { .. }) => "../ruby/text.ru",
             (Family::Text, Application::Text { .. }) => "",
             (Family::TextAtOnce, Application::Text { sleep: 0.0 }) => "",
             _ => return None,
@@ -193,6 +196,26 @@ static GO: Kind = Kind {
     before: "{tool}",
     after: "{address} {workers}",
 };
+static PUMA: Kind = Kind {
+    tools: &[Tool::Puma],
+    before: "{tool} --environment production --quiet --bind tcp://{address}",
+    after: "{application}",
+};
+static PUMA_UNDER_US: Kind = Kind {
+    tools: &[Tool::Puma, Tool::Ours],
+    before: "{release}/greenpatch run -- {tool} --environment production --quiet --bind tcp://{address}",
+    after: "{application}",
+};
+static JAVA: Kind = Kind {
+    tools: &[Tool::Java],
+    before: "java -Dsun.net.httpserver.maxIdleConnections=12000 -cp {tool} Text {address}",
+    after: "",
+};
+static JAVA_UNDER_US: Kind = Kind {
+    tools: &[Tool::Java, Tool::Ours],
+    before: "{release}/greenpatch run -- java -Dsun.net.httpserver.maxIdleConnections=12000 -cp {tool} Text {address}",
+    after: "",
+};
 
 const fn server(
     name: &'static str,
@@ -253,6 +276,10 @@ pub(crate) static SERVERS: &[Server] = &[
     server("greenpatch run, gthread, 500 threads", &GUNICORN_UNDER_US, Flask, "-k gthread --threads 500"),
     server("greenpatch run, gthread, 4,000 threads", &GUNICORN_UNDER_US, Flask, "-k gthread --threads 4000 --worker-connections 12000"),
     with(("THREADED", "1"), server("greenpatch run, Flask, threaded", &FILE_UNDER_US, Werkzeug, "")),
+    server("puma, 500 threads", &PUMA, Rack, "--threads 500:500"),
+    server("greenpatch run, puma, 500 threads", &PUMA_UNDER_US, Rack, "--threads 500:500"),
+    server("Java's HttpServer, 500 threads", &JAVA, Text, "500"),
+    server("greenpatch run, Java's HttpServer, 500 threads", &JAVA_UNDER_US, Text, "500"),
     server("epoll loop", &PEER, TextAtOnce, "epoll"),
     server("hyper", &PEER, Text, "hyper"),
     server("hyper, no time-outs", &PEER, Text, "hyper-bare"),

@@ -18,6 +18,10 @@ pub(crate) enum Tool {
     Peers,
     /// Go's peer.
     Go,
+    /// Ruby's server.
+    Puma,
+    /// The directory of Java's classes.
+    Java,
     /// The virtual environment with gunicorn 25, and all that works with it.
     Gunicorn25,
     /// That with gunicorn 19.
@@ -34,6 +38,8 @@ impl Tool {
             Tool::Ours => "our programs",
             Tool::Peers => "the Rust peers",
             Tool::Go => "Go's peer",
+            Tool::Puma => "puma",
+            Tool::Java => "Java's peer",
             Tool::Gunicorn25 => "gunicorn 25, Sanic, Granian",
             Tool::Gunicorn19 => "gunicorn 19",
             Tool::Wrk => "wrk",
@@ -103,6 +109,15 @@ impl Workshop {
                     .arg(place.package.join("go/hello.go"));
                 run(&mut go)?;
                 Ok(program)
+            }
+            Tool::Puma => debian("puma", "puma"),
+            Tool::Java => {
+                debian("javac", "default-jdk-headless")?;
+                tell(tool);
+                let classes = place.work.join("java");
+                let source = place.package.join("java/Text.java");
+                run(Command::new("javac").arg("-d").arg(&classes).arg(source))?;
+                Ok(classes)
             }
             Tool::Gunicorn25 => self.environment(tool, "gunicorn-25", Path::new("python3")),
             Tool::Gunicorn19 => {

@@ -428,6 +428,40 @@ fn a_stack_is_resumed_only_after_it_was_left() {
 }
 
 #[test]
+fn who_holds_a_parked_green_thread_has_its_stack_alone_and_no_wake_is_lost() {
+    check(4, || {
+        let green = Green::new();
+        green.state.start();
+        green.queue.push();
+        let waker = {
+            let green = green.clone();
+            thread::spawn(move || green.unpark())
+        };
+        let holder = {
+            let green = green.clone();
+            thread::spawn(move || {
+                if green.state.hold() {
+                    // SAFETY: checked by loom.
+                    green.stack.with_mut(|stack| unsafe { *stack += 1 });
+                    if green.state.let_go() {
+                        green.queue.push();
+                    }
+                }
+            })
+        };
+        loop {
+            green.queue.pop();
+            if green.turn(1) {
+                break;
+            }
+            green.left();
+        }
+        waker.join().unwrap();
+        holder.join().unwrap();
+    });
+}
+
+#[test]
 fn a_yield_keeps_a_notification_for_the_next_park() {
     check(4, || {
         let green = Green::new();

@@ -20,9 +20,9 @@
 //! | `sleep(0)` | `sleep(0)`, `idle` | [`yield_now`](crate::yield_now); there are no priorities, so no idle one |
 //! | `getcurrent` | `getcurrent`, `minimal_ident` | [`thread::current`](crate::thread::current) and its `id` |
 //! | | `Greenlet.dead`, `ready`, `successful` | [`JoinHandle::is_finished`](crate::JoinHandle::is_finished); success is the `Result` of `join` |
-//! | | `joinall`, `killall` | [`scope`](crate::scope); [`GreenPool::wait_all`](crate::GreenPool::wait_all), [`cancel_all`](crate::GreenPool::cancel_all) |
-//! | | `wait`, `iwait` on any | a [`sync::mpmc`](crate::sync::mpmc) channel to which each sends its result |
-//! | | `spawn_tree_locals`, `GreenletTree` | where each was spawned stands in [`Runtime::dump`](crate::Runtime::dump); values for the children are captured by their closures |
+//! | | `joinall`, `killall` | [`scope`](crate::scope) and its `cancel`; [`try_scope`](crate::try_scope) for `raise_error=True`; [`GreenPool::wait_all`](crate::GreenPool::wait_all), [`cancel_all`](crate::GreenPool::cancel_all) |
+//! | | `wait`, `iwait` on any | a [`sync::mpmc`](crate::sync::mpmc) channel to which each sends its result; [`sync::Select`](crate::sync::Select) over several |
+//! | | `spawn_tree_locals`, `GreenletTree` | where each was spawned stands in [`Runtime::dump`](crate::Runtime::dump); [`Inherited`](crate::Inherited) values go to the children |
 //! | | switch, `settrace` | none: the scheduler alone switches. Counters are in [`Runtime::metrics`](crate::Runtime::metrics) |
 //!
 //! ```
@@ -129,7 +129,8 @@
 //! | `Timeout`, `with_timeout` | the same | [`time::timeout`](crate::time::timeout); what it gave all the same is in [`Elapsed`](crate::time::Elapsed) |
 //! | `Timeout(s, exc)` | the same | map the error of [`time::timeout`](crate::time::timeout) |
 //! | `timeout.is_timeout` | | `ErrorKind::TimedOut`; [`is_cancellation`](crate::is_cancellation) |
-//! | `corolocal.local`, `get_ident` | `local.local`, `contextvars` | `std::thread_local!`: thread-local storage is the green thread's own |
+//! | `corolocal.local`, `get_ident` | `local.local` | `std::thread_local!`: thread-local storage is the green thread's own |
+//! | | `contextvars` | [`Inherited`](crate::Inherited) |
 //!
 //! ```
 //! use std::cell::Cell;

@@ -81,6 +81,12 @@ pub const SETTINGS: &[Setting] = &[
         meaning: "milliseconds that a green thread may run without giving way before it is reported; 0 is for ever",
     },
     Setting {
+        name: "trim_after",
+        variable: "GREENPATCH_TRIM_AFTER",
+        default: "0",
+        meaning: "milliseconds that a green thread waits before unused memory of its stack goes back to the kernel; 0 is when memory is short",
+    },
+    Setting {
         name: "on_drop",
         variable: "GREENPATCH_ON_DROP",
         default: "detach",
@@ -123,6 +129,7 @@ pub(crate) struct Given {
     pub(crate) max_green_threads: Option<usize>,
     pub(crate) max_blocking_time: Option<Duration>,
     pub(crate) on_blocked: Option<BlockedCallback>,
+    pub(crate) trim_after: Option<Duration>,
     pub(crate) on_drop: Option<OnDrop>,
     pub(crate) deadlock: Option<OnDeadlock>,
     pub(crate) dump_signal: Option<Signal>,
@@ -201,6 +208,10 @@ impl Given {
         let max_blocking_time = given_or(given, "GREENPATCH_MAX_BLOCKING_TIME", milliseconds)?
             .map(|Milliseconds(time)| time)
             .filter(|time| !time.is_zero());
+        let given = self.trim_after.map(Milliseconds);
+        let trim_after = given_or(given, "GREENPATCH_TRIM_AFTER", milliseconds)?
+            .map(|Milliseconds(time)| time)
+            .filter(|time| !time.is_zero());
         let on_drop = given_or(
             self.on_drop,
             "GREENPATCH_ON_DROP",
@@ -255,6 +266,7 @@ impl Given {
                 max_spare_workers,
                 max_green_threads,
                 max_blocking_time,
+                trim_after,
                 on_drop,
                 deadlock,
                 name,

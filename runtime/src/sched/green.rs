@@ -9,6 +9,7 @@
 //! | field | by |
 //! |---|---|
 //! | `park`, `join_state` | anyone, by atomic operations |
+//! | `parked_at`, `trimmed` | its own green thread, and whoever holds it while it is parked |
 //! | `worker` | the worker that resumes it, before the switch; read by the green thread itself |
 //! | `timer` | its own green thread, and whoever holds the lock of the wheel it stands in |
 //! | `coroutine` | the worker that runs it |
@@ -124,6 +125,10 @@ pub(crate) struct Green {
     pub(super) cancellation: Cell<*const AtomicU32>,
     /// What it waits for (see `reason.rs`), since when and until when, in nanoseconds; for those who look from outside.
     pub(super) wait: [AtomicU64; 3],
+    /// Where its stack ends while it is parked, but for the few frames of the switch itself.
+    pub(super) parked_at: Cell<usize>,
+    /// Since when it waited when its stack was last given back; see `trim.rs`.
+    pub(super) trimmed: Cell<Option<Deadline>>,
     next_due: Cell<Option<GreenRef>>,
     due: Cell<u32>,
     pub(crate) vain_wakes: VainWakes,
@@ -224,6 +229,8 @@ impl Green {
             cancellation: Cell::new(ptr::null()),
             wait: [const { AtomicU64::new(0) }; 3],
             pin: AtomicPtr::new(ptr::null_mut()),
+            parked_at: Cell::new(0),
+            trimmed: Cell::new(None),
             next_due: Cell::new(None),
             due: Cell::new(0),
             is_early: Cell::new(false),

@@ -21,6 +21,7 @@
 //! | what wakes: descriptors' events and the next timer, all timers, words | `reactor`, `wheel`, `parking_lot` |
 //! | timers that wake futures (set in `wait/alarm`); how a future's wakers reach the green thread that awaits it | `alarm`, `future_signal` |
 //! | whether one is woken in vain again and again | `vain_wakes` |
+//! | how stacks of parked green threads give memory back, and when it is short | `trim` |
 //! | who watches the workers, and sees that free slots give memory back; how a parked green thread is asked for its stack | `monitor`, `probe` |
 
 pub(crate) mod alarm;
@@ -57,6 +58,7 @@ pub(crate) mod standby;
 pub(crate) mod steal;
 mod switch;
 pub(crate) mod task;
+pub(crate) mod trim;
 pub(crate) mod vain_wakes;
 pub(crate) mod wake;
 pub(crate) mod wheel;

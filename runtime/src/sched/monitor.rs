@@ -5,7 +5,8 @@
 //!   timers and finds the rest of the stuck worker's work in its queue. Surplus workers are told to retire.
 //! - A worker whose turns are so long that it has not looked around since the last look is asked to.
 //! - A green thread that has run for longer than `max_blocking_time` is reported (see `blocked.rs`).
-//! - Stack memory of slots that nobody uses any more goes back to the kernel.
+//! - Stack memory of slots that nobody uses any more goes back to the kernel, and that of green threads that wait for long (see
+//!   `trim.rs`).
 //! - A deadlock is reported (see `deadlock.rs`).
 //!
 //! **Who is stuck.** A worker is stuck if it has looked the same for [`MARKED`] while it is in a blocking section, or for
@@ -46,6 +47,7 @@ use crate::sched::context::OwnWork;
 use crate::sched::progress::ProgressSnapshot;
 use crate::sched::scheduler::Shared;
 use crate::sched::shard::Shard;
+use crate::sched::trim::MemoryWatch;
 
 /// The time from one look to the next.
 const PERIOD: Duration = Duration::from_millis(5);
@@ -168,6 +170,7 @@ struct Monitor<O> {
     quick_until: Deadline,
     quiet_since: Option<Deadline>,
     trims_at: Deadline,
+    memory: MemoryWatch,
     /// Some worker should have retired at the last look.
     had_surplus: bool,
     /// No OS thread could be started; not before then is it tried again.
@@ -184,6 +187,7 @@ impl<O: Observer> Monitor<O> {
             quick_until: now,
             quiet_since: None,
             trims_at: now.plus(TRIM_PERIOD),
+            memory: MemoryWatch::new(),
             had_surplus: false,
             starts_from: now,
         }
@@ -354,6 +358,7 @@ impl<O: Observer> Monitor<O> {
         if self.trims_at <= self.now {
             self.trims_at = self.now.plus(TRIM_PERIOD);
             slot_pool::trim();
+            self.memory.look(shared, self.now);
         }
         let is_quick = summary.is_undecided || self.now < self.quick_until;
         let limit = shared.settings.max_blocking_time;

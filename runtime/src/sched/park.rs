@@ -13,6 +13,9 @@
 //! | PARKING | commit | PARKED | nobody: it is off every queue |
 //! | PARKING+NOTIFIED | commit | unchanged | the worker queues it |
 //! | PARKED | unpark | PARKED+NOTIFIED | the unparker queues it |
+//! | PARKED | hold | PARKED+HELD | whoever holds it may use its stack; nobody queues it |
+//! | PARKED+HELD | let go | PARKED | nobody |
+//! | PARKED+HELD+NOTIFIED | let go | PARKED+NOTIFIED | whoever held it queues it |
 //! | any other | unpark | +NOTIFIED | nobody: a turn or a look at the flag is still to come |
 //! | not RUNNING | resume | RUNNING | the worker switches to it |
 //! | RUNNING, RUNNING+NOTIFIED | resume | unchanged | the worker switches to it (after a yield) |
@@ -20,10 +23,13 @@
 //! `resume` must leave NOTIFIED alone after a yield: a green thread may have entered a wait queue,
 //! yielded, and will look at the flag only when it parks.
 //!
+//! Somebody who works on the stack of a parked green thread *holds* it for the time. An unpark meanwhile leaves the flag, as ever,
+//! and the queueing to the holder; so it is late by what the holder does, and not lost.
+//!
 //! Orders: `unpark` is a read-modify-write with release order, also where it changes nothing, and
 //! `resume` and `begin` take the word with acquire order; so whatever the unparker wrote before is
 //! seen by the green thread after its park returns. `commit` releases the stack: the worker that
-//! resumes it next acquired the word through the unparker's.
+//! resumes it next acquired the word through the unparker's, and through the holder's, and a holder acquires it.
 //!
 //! Spurious returns of park are allowed everywhere. A control block that is not in use stands in
 //! RUNNING, so that a stale unpark (of a green thread that has ended) does nothing.
@@ -39,6 +45,7 @@ const RUNNING: u32 = 0;
 const PARKING: u32 = 1;
 const PARKED: u32 = 2;
 const NOTIFIED: u32 = 4;
+const HELD: u32 = 8;
 
 /// What somebody outside sees of the state word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +109,7 @@ impl ParkState {
 
     /// From anywhere, for a look only: it may be outdated at once.
     pub(crate) fn look(&self) -> ThreadState {
-        match self.0.load(Ordering::Acquire) {
+        match self.0.load(Ordering::Acquire) & !HELD {
             PARKING | PARKED => ThreadState::Parked,
             word if word & !NOTIFIED == RUNNING => ThreadState::Running,
             _ => ThreadState::Ready,
@@ -113,5 +120,17 @@ impl ParkState {
     #[inline]
     pub(crate) fn unpark(&self) -> bool {
         self.0.fetch_or(NOTIFIED, Ordering::AcqRel) == PARKED
+    }
+
+    /// From anywhere: true if it is parked, and stays so until [`let_go`](Self::let_go).
+    pub(crate) fn hold(&self) -> bool {
+        self.0
+            .compare_exchange(PARKED, PARKED | HELD, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// By its holder: true if the caller must queue the green thread.
+    pub(crate) fn let_go(&self) -> bool {
+        self.0.fetch_and(!HELD, Ordering::AcqRel) & NOTIFIED != 0
     }
 }

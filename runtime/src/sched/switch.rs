@@ -99,6 +99,7 @@ impl Green {
     /// what `reason` says.
     pub(crate) fn park_until(&self, this: GreenRef, deadline: Option<Deadline>, reason: Packed) {
         let [why, since, until] = &self.wait;
+        self.parked_at.set(arch::stack_pointer());
         let limit = deadline.map_or(NO_LIMIT, Deadline::as_nanos);
         // A wait that goes on after a probe has lasted from its beginning.
         let goes_on = self.probed.get()

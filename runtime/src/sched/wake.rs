@@ -37,6 +37,13 @@ impl GreenRef {
         }
     }
 
+    /// Lets go of a parked green thread that the caller has held.
+    pub(super) fn let_go(self) {
+        if self.park.let_go() {
+            self.schedule();
+        }
+    }
+
     /// Queues a green thread that an unpark has made ready.
     fn schedule(self) {
         let _native = NativeSection::enter();

@@ -497,3 +497,27 @@ fn a_cancellation_that_races_park_unpark_spawn_and_end_leaves_nobody_behind() {
         }
     });
 }
+
+#[test]
+fn scopes_may_be_used_across_a_caught_panic_as_stds_may() {
+    fn safe<T: std::panic::UnwindSafe + std::panic::RefUnwindSafe + Sync>(_: &T) {}
+    on_workers(|| {
+        scope(|scope| safe(scope));
+        let outcome: Result<(), Interrupted> = try_scope(|scope| {
+            safe(scope);
+            Ok(())
+        });
+        assert_eq!(outcome, Ok(()));
+    });
+}
+
+#[test]
+fn std_threads_on_green_threads_are_limited_by_nothing_but_ours_in_scopes_are() {
+    // Without the shims, a thread of std is an OS thread: nothing is handed to it.
+    on_workers(|| {
+        let late = timeout(Duration::ZERO, || {
+            std::thread::scope(|scope| scope.spawn(checkpoint).join().unwrap())
+        });
+        assert_eq!(late.unwrap(), Ok(()));
+    });
+}

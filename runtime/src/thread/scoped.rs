@@ -6,7 +6,7 @@
 
 use std::cell::UnsafeCell;
 use std::marker::PhantomData;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::{fmt, io, mem, thread};
@@ -24,6 +24,10 @@ pub struct Scope<'scope, 'env: 'scope> {
     scope: PhantomData<&'scope mut &'scope ()>,
     env: PhantomData<&'env mut &'env ()>,
 }
+
+// What a panic may leave is the matter of those who share it, as with std's.
+impl UnwindSafe for Scope<'_, '_> {}
+impl RefUnwindSafe for Scope<'_, '_> {}
 
 /// Outlives the scope, because the last green thread still wakes its waiter.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Green threads that end together: the first error of one cancels the others.
 
 use std::any::Any;
-use std::panic::{self, AssertUnwindSafe};
+use std::panic::{self, AssertUnwindSafe, RefUnwindSafe, UnwindSafe};
 use std::{fmt, io};
 
 use crate::sync::raw::lock::Lock;
@@ -16,6 +16,10 @@ pub struct TryScope<'scope, 'env: 'scope, E> {
     scope: Scope<'scope, 'env>,
     failure: Lock<Failure<E>>,
 }
+
+// As for `Scope`.
+impl<E> UnwindSafe for TryScope<'_, '_, E> {}
+impl<E> RefUnwindSafe for TryScope<'_, '_, E> {}
 
 /// What came first of each kind.
 struct Failure<E> {

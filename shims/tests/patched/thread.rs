@@ -596,3 +596,19 @@ fn beyond_the_limit_of_green_threads_creation_says_eagain() {
         }
     });
 }
+
+#[test]
+fn threads_inherit_the_values_that_are_bound_and_no_deadline() {
+    use greenpatch_runtime::{Inherited, checkpoint, time};
+
+    static TRACE: Inherited<u32> = Inherited::new();
+    greenpatch_runtime::run(|| {
+        let thread = time::timeout(Duration::ZERO, || {
+            TRACE.bind(7, || {
+                thread::spawn(|| (TRACE.get().as_deref().copied(), checkpoint()))
+            })
+        });
+        assert_eq!(thread.unwrap().join().unwrap(), (Some(7), Ok(())));
+        assert_eq!(TRACE.get(), None);
+    });
+}

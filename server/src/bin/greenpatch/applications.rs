@@ -20,17 +20,19 @@ use greenpatch_server::{Bytes, http};
 use http_body_util::{BodyExt, Collected};
 
 use crate::arguments::{Application, AsyncApplication, FilesArguments};
+use crate::demo::mark::{self, Marked};
+use crate::waiting::Wait;
 
 /// The number of the next call of a `hello` handler.
 static STEP: AtomicUsize = AtomicUsize::new(0);
 
-/// Prints `hello N`, sleeps, prints `world`, answers JSON.
-fn hello(sleep: Duration) -> Response {
+/// Prints `hello N`, sleeps, or waits for something else, prints `world`, answers JSON.
+fn hello(sleep: Duration, wait: Wait) -> io::Result<Response> {
     let step = STEP.fetch_add(1, Ordering::Relaxed);
     println!("hello {step}");
-    thread::sleep(sleep);
+    wait.wait(sleep)?;
     println!("world");
-    nothing()
+    Ok(nothing())
 }
 
 /// [`hello`] as an async function.
@@ -152,8 +154,12 @@ pub(crate) fn functions(application: &Application) -> io::Result<Router> {
     let router = Router::new();
     Ok(match application {
         Application::Hello(arguments) => {
-            let sleep = arguments.sleep;
-            router.get("/", move || hello(sleep))
+            let (sleep, wait) = (arguments.sleep, arguments.wait);
+            let router = router.get("/", move || hello(sleep, wait).map_err(HttpError::from));
+            match arguments.marks {
+                true => router.middleware(mark::around),
+                false => router,
+            }
         }
         Application::Plain(_) => router.get("/", plain),
         Application::Echo(_) => router.post("/", echo).put("/", echo),
@@ -169,9 +175,12 @@ pub(crate) fn functions(application: &Application) -> io::Result<Router> {
 pub(crate) async fn answer(application: AsyncApplication, request: Request) -> Response {
     match application {
         AsyncApplication::Inspect => inspect_async(request).await,
-        AsyncApplication::Hello { sleep } => match refusal(&request, "GET, HEAD") {
+        AsyncApplication::Hello { sleep, marks } => match refusal(&request, "GET, HEAD") {
             Some(refusal) => refusal,
-            None => hello_async(sleep).await,
+            None => {
+                let _marked = marks.then(|| Marked::begin(&request));
+                hello_async(sleep).await
+            }
         },
         AsyncApplication::Plain => refusal(&request, "GET, HEAD").unwrap_or_else(plain),
         AsyncApplication::Echo => match refusal(&request, "POST, PUT") {

@@ -10,6 +10,7 @@ use greenpatch::Patch;
 use greenpatch_server::{CommandLine, Page, WorkerClass};
 
 use crate::look::Sort;
+use crate::waiting::Wait;
 
 /// Blocking code on green threads, unchanged: an HTTP server, a demonstration, and any other program.
 #[derive(Debug, Parser)]
@@ -63,6 +64,9 @@ pub(crate) struct ServeArguments {
     /// How the application hello sleeps in class async
     #[arg(long, value_enum, hide = true)]
     async_sleep: Option<AsyncSleep>,
+    /// Stop at once when the thread that has started this process ends
+    #[arg(long, hide = true)]
+    pub(crate) end_with_parent: bool,
 }
 
 impl ServeArguments {
@@ -89,7 +93,9 @@ impl ServeArguments {
         Ok(match self.app.unwrap_or(App::Hello) {
             App::Hello => Application::Hello(HelloArguments {
                 sleep: self.sleep.unwrap_or(SECOND),
+                wait: Wait::Time,
                 handler,
+                marks: false,
             }),
             App::Plain => Application::Plain(FormArguments::default()),
             App::Echo => Application::Echo(FormArguments::default()),
@@ -122,9 +128,15 @@ pub(crate) struct HelloArguments {
     /// Seconds that it sleeps
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub(crate) sleep: Duration,
+    /// What it waits for, by a call of which family: its sleep is for so long
+    #[arg(long, value_enum, default_value_t, value_name = "FAMILY")]
+    pub(crate) wait: Wait,
     /// What it is written as; by default async in worker class async, and a function in the others
     #[arg(long, value_enum)]
     handler: Option<Form>,
+    /// Print a line of JSON as each call begins and ends, as the demonstration needs it
+    #[arg(long, hide = true)]
+    pub(crate) marks: bool,
 }
 
 /// What applications take that come in both forms.
@@ -163,8 +175,8 @@ impl Application {
     pub(crate) fn as_async(&self, class: WorkerClass) -> Option<AsyncApplication> {
         let (form, application) = match self {
             Application::Hello(arguments) => {
-                let sleep = arguments.sleep;
-                (arguments.handler, AsyncApplication::Hello { sleep })
+                let HelloArguments { sleep, marks, .. } = *arguments;
+                (arguments.handler, AsyncApplication::Hello { sleep, marks })
             }
             Application::Plain(arguments) => (arguments.handler, AsyncApplication::Plain),
             Application::Echo(arguments) => (arguments.handler, AsyncApplication::Echo),
@@ -186,6 +198,8 @@ pub(crate) enum AsyncApplication {
     Hello {
         /// How long it sleeps.
         sleep: Duration,
+        /// Whether it tells when each call begins and ends.
+        marks: bool,
     },
     /// See [`Application::Plain`].
     Plain,
@@ -365,11 +379,29 @@ pub(crate) struct DemoArguments {
     /// Seconds that the handler sleeps
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     pub(crate) sleep: Duration,
+    /// Serve a page on which any two classes run side by side, and each call of the handler is seen as it runs
+    #[arg(long)]
+    pub(crate) web: bool,
+    /// Where to serve the page, on this machine's loopback; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "HOST:PORT",
+        default_value = PAGE_ADDRESS,
+        requires = "web"
+    )]
+    pub(crate) bind: String,
 }
+
+/// Where the demonstration's page is served: beside the server's own default, which is for what one tries by hand.
+const PAGE_ADDRESS: &str = "127.0.0.1:8001";
 
 impl Default for DemoArguments {
     fn default() -> DemoArguments {
-        DemoArguments { sleep: SECOND }
+        DemoArguments {
+            sleep: SECOND,
+            web: false,
+            bind: PAGE_ADDRESS.to_owned(),
+        }
     }
 }
 

@@ -4,8 +4,14 @@
 //! second request is sent when the log shows that the first has begun, so it arrives while the
 //! first one sleeps, whatever the machine is doing. Whether the two ran at the same time is read
 //! from the order of the server's log lines, and confirmed by the wall time.
+//!
+//! With `--web` the same is a page, see [`web`].
 
+mod exchange;
+pub(crate) mod mark;
 mod row;
+mod server_process;
+mod web;
 
 use std::env;
 use std::error::Error;
@@ -19,6 +25,9 @@ use row::{Course, ROWS};
 /// Runs all rows and prints the table; succeeds if every row came out as it should.
 pub(crate) fn run(arguments: &DemoArguments) -> Result<ExitCode, Box<dyn Error>> {
     let program = env::current_exe()?;
+    if arguments.web {
+        return web::run(program, arguments);
+    }
     let sleep = arguments.sleep;
     println!(
         "Two requests at once to one unchanged handler: it prints \"hello N\", calls\n\
@@ -85,7 +94,9 @@ fn print_invitation(program: &Path) {
          \x20   {program} serve -k green --sleep 10\n\n\
          and send it two requests from another terminal:\n\n\
          \x20   curl http://127.0.0.1:8000/ & curl http://127.0.0.1:8000/ & wait\n\n\
-         Then again with --patch none, and see {program} serve --help."
+         Then again with --patch none, and see {program} serve --help.\n\n\
+         Or watch any two classes side by side, on a page:\n\n\
+         \x20   {program} demo --web"
     );
 }
 

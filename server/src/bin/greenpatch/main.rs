@@ -14,6 +14,7 @@ mod look;
 mod program;
 mod run;
 mod serve;
+mod waiting;
 
 use std::error::Error;
 use std::process::ExitCode;

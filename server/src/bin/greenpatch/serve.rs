@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use greenpatch_server::application::Request;
 use greenpatch_server::{Program, WorkerClass};
+use rustix::process::{Signal, set_parent_process_death_signal};
 
 use crate::applications;
 use crate::arguments::ServeArguments;
@@ -15,6 +16,12 @@ pub(crate) fn run(arguments: &ServeArguments) -> ExitCode {
         Ok(application) => application,
         Err(error) => error.exit(),
     };
+    if arguments.end_with_parent
+        && let Err(error) = set_parent_process_death_signal(Some(Signal::QUIT))
+    {
+        eprintln!("greenpatch: the kernel does not tell when the parent process ends: {error}");
+        return ExitCode::FAILURE;
+    }
     // What is wrong with the settings, the program itself tells.
     let loaded = arguments.server.load();
     let class = loaded.map_or(WorkerClass::Sync, |loaded| {

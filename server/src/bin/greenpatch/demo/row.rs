@@ -2,15 +2,15 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
-use std::net::TcpStream;
+use std::io;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
+use super::exchange::Exchange;
+use super::server_process::{ServerProcess, address_in};
 
 /// A server to try, and what should come of it.
 pub(super) struct Row {
@@ -127,7 +127,8 @@ impl Row {
         let (sender, ends) = channel();
         let send_request = || {
             let (sender, address) = (sender.clone(), address.clone());
-            thread::spawn(move || sender.send(get(&address, patience).map(|()| Instant::now())));
+            let ask = move || Exchange::begin(&address, "/", patience)?.finish();
+            thread::spawn(move || sender.send(ask().map(|()| Instant::now())));
         };
         send_request();
         server.wait_for_line(patience, |line| line == "hello 0")?;
@@ -144,19 +145,17 @@ impl Row {
     }
 }
 
-/// A server process; killed if it is dropped before it has stopped.
+/// A server process, and the lines that it has printed so far.
 struct RunningServer {
-    process: Child,
-    /// What it prints, on both outputs in order, line by line.
+    process: ServerProcess,
     lines: Receiver<String>,
-    /// The lines received so far.
     seen: Vec<String>,
 }
 
 impl RunningServer {
     fn start(program: &Path, arguments: &[&str], sleep: Duration) -> io::Result<RunningServer> {
-        let (reader, writer) = io::pipe()?;
-        let process = Command::new(program)
+        let mut command = Command::new(program);
+        command
             .args([
                 "serve",
                 "--bind",
@@ -166,28 +165,25 @@ impl RunningServer {
                 "--sleep",
             ])
             .arg(sleep.as_secs_f64().to_string())
-            .args(arguments)
-            .stdout(writer.try_clone()?)
-            .stderr(writer)
-            .spawn()?;
+            .args(arguments);
+        let (sender, lines) = channel();
+        let heard = move |line| {
+            if let Some(line) = line {
+                // Nobody listens any more when the row is done.
+                let _ = sender.send(line);
+            }
+        };
         Ok(RunningServer {
-            process,
-            lines: read_lines(reader),
+            process: ServerProcess::start(command, |mut command| command.spawn(), heard)?,
+            lines,
             seen: Vec::new(),
         })
     }
 
     /// Where the server listens, as it says itself.
     fn address(&mut self, patience: Duration) -> Result<String, Box<dyn Error>> {
-        const MARK: &str = "Listening at: http://";
-        let line = self.wait_for_line(patience, |line| line.contains(MARK))?;
-        let address = line
-            .split(MARK)
-            .nth(1)
-            .and_then(|rest| rest.split(' ').next());
-        Ok(address
-            .ok_or("the server does not say where it listens")?
-            .to_owned())
+        let line = self.wait_for_line(patience, |line| address_in(line).is_some())?;
+        Ok(address_in(&line).ok_or("the server does not say where it listens")?)
     }
 
     /// Waits for a line, and keeps it and those before it.
@@ -214,7 +210,7 @@ impl RunningServer {
 
     /// Asks the server to stop, waits until it has, and returns all it printed.
     fn stop(mut self, patience: Duration) -> Result<Vec<String>, Box<dyn Error>> {
-        kill_process(Pid::from_child(&self.process), Signal::TERM)?;
+        self.process.ask_to_stop()?;
         let end = Instant::now() + patience;
         loop {
             match self
@@ -233,44 +229,5 @@ impl RunningServer {
         } else {
             Err(format!("the server ended with {status}").into())
         }
-    }
-}
-
-impl Drop for RunningServer {
-    fn drop(&mut self) {
-        // Both fail only if the process is gone already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// Reads lines on a thread of their own, so that they can be waited for with a limit.
-fn read_lines(reader: PipeReader) -> Receiver<String> {
-    let (sender, receiver) = channel();
-    thread::spawn(move || {
-        for line in BufReader::new(reader).lines().map_while(Result::ok) {
-            if sender.send(line).is_err() {
-                break;
-            }
-        }
-    });
-    receiver
-}
-
-/// Sends one request, on a connection of its own, and waits for the whole response.
-fn get(address: &str, patience: Duration) -> io::Result<()> {
-    let mut stream = TcpStream::connect(address)?;
-    stream.set_read_timeout(Some(patience))?;
-    let request = format!("GET / HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes())?;
-    let mut response = String::new();
-    stream.read_to_string(&mut response)?;
-    if response.starts_with("HTTP/1.1 200 ") && response.ends_with("\r\n\r\n{}\n") {
-        Ok(())
-    } else {
-        Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!("unexpected response: {response}"),
-        ))
     }
 }

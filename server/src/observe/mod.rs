@@ -8,6 +8,7 @@
 //! | `lines` | a file of lines that one thread writes for many |
 //! | `request_id`, `route` | what a request is called |
 //! | `metrics`, `histogram`, `process` | what is counted, and what the kernel says |
+//! | `green_threads` | green threads in groups, and hogs |
 //! | `snapshot`, `fleet` | figures on their way to the master, and the sum of all workers' |
 //! | `exposition`, `admin` | how they are shown |
 //! | `attached` | the same for who attaches to the process: `greenpatch top` |
@@ -20,6 +21,7 @@ pub(crate) mod admin;
 pub(crate) mod attached;
 pub(crate) mod exposition;
 pub(crate) mod fleet;
+mod green_threads;
 mod histogram;
 mod lines;
 pub mod log;

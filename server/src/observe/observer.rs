@@ -20,6 +20,7 @@ use crate::observe::access::{AccessLog, Head, Record};
 use crate::observe::admin::{self, Readiness, Source, Stage};
 use crate::observe::exposition::Figures;
 use crate::observe::fleet::WorkerState;
+use crate::observe::green_threads::{self, Hogs};
 use crate::observe::log;
 use crate::observe::metrics::{Counter, Metrics, Refusal, class_number, method_number};
 use crate::observe::process;
@@ -34,6 +35,8 @@ pub(crate) struct Observe {
     pub(crate) access: Option<AccessLog>,
     /// Whether somebody wants to know how long requests take. With an access log they are timed anyway.
     pub(crate) timed: bool,
+    /// Whether somebody could look at the status page.
+    pub(crate) watched: bool,
     /// Whether responses carry their request's id.
     pub(crate) request_id_field: bool,
 }
@@ -57,6 +60,7 @@ impl Observe {
         Ok(Observe {
             access,
             timed: !settings.admin_bind.is_empty(),
+            watched: !settings.admin_bind.is_empty(),
             request_id_field: logging.request_id,
         })
     }
@@ -68,6 +72,8 @@ pub(crate) struct Observer {
     metrics: Metrics,
     access: Option<AccessLog>,
     timed: AtomicBool,
+    watched: bool,
+    hogs: Hogs,
     request_id_field: bool,
     ids: RequestIds,
     stage: Stage,
@@ -80,6 +86,8 @@ impl Observer {
             metrics: Metrics::new(),
             timed: AtomicBool::new(what.timed || what.access.is_some()),
             access: what.access,
+            watched: what.watched,
+            hogs: Hogs::default(),
             request_id_field: what.request_id_field,
             ids: RequestIds::new(),
             stage: Stage::default(),
@@ -180,6 +188,11 @@ impl Observer {
         }
     }
 
+    /// A green thread has kept its worker to itself for long.
+    pub(crate) fn blocked(&self, blocked: &greenpatch::Blocked) {
+        self.hogs.add(blocked);
+    }
+
     /// Requests that have begun.
     pub(crate) fn begun(&self) -> u64 {
         let routes = self.metrics.routes();
@@ -196,6 +209,10 @@ impl Observer {
         }
         if let Some(access) = &self.access {
             snapshot.counters.lines_dropped = access.dropped();
+        }
+        snapshot.gauges.hogs = self.hogs.all();
+        if self.watched {
+            snapshot.gauges.waits = green_threads::groups();
         }
         snapshot
     }

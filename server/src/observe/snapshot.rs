@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::observe::green_threads::{Group, Hog};
 use crate::observe::histogram::Counts;
 use crate::observe::metrics::{CLASSES, METHODS, Metrics, Refusal};
 use crate::observe::process::{Backlog, ProcessFigures};
@@ -64,6 +65,10 @@ pub(crate) struct Gauges {
     pub(crate) backlogs: Vec<Backlog>,
     pub(crate) process: ProcessFigures,
     pub(crate) runtime: RuntimeGauges,
+    /// Green threads by what they wait for, where somebody could look at them.
+    pub(crate) waits: Vec<Group>,
+    /// Green threads that have run for long without giving way, the last one first.
+    pub(crate) hogs: Vec<Hog>,
 }
 
 /// The present state of the runtime of green threads.

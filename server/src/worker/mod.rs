@@ -115,7 +115,11 @@ pub(crate) fn serve<A: Application>(
         .name(class.name());
     if let Some(time) = settings.timeouts.worker {
         // So that the log tells where a worker is stuck before it is killed for that.
-        let tell = |blocked: &greenpatch::Blocked| log::warning(blocked);
+        let observer = Arc::clone(&hooks.observer);
+        let tell = move |blocked: &greenpatch::Blocked| {
+            observer.blocked(blocked);
+            log::warning(blocked);
+        };
         runtime = runtime.max_blocking_time(time / 2).on_blocked(tell);
     }
     if let Some(bytes) = settings.stack_size {

@@ -51,6 +51,8 @@ impl Messages {
             PATIENCE.min(Duration::from_secs(seconds as u64))
         });
         let all = self.all.lock().unwrap();
+        // Who has heard more than was said has heard it of a server before this one.
+        let after = if after > all.len() { 0 } else { after };
         let nothing_new = |all: &mut Vec<String>| all.len() <= after;
         let waited = self.more.wait_timeout_while(all, wait, nothing_new);
         let (all, _) = waited.unwrap();
@@ -100,6 +102,14 @@ mod tests {
         client.post("/messages").body("again").send();
         let rest: Value = client.get("/messages?after=1").send().json();
         assert_eq!(rest, json!({ "messages": ["again"], "next": 2 }));
+    }
+
+    #[test]
+    fn who_has_heard_another_server_hears_all_of_this_one() {
+        let client = Client::new(super::application());
+        client.post("/messages").body("hello").send();
+        let all: Value = client.get("/messages?after=9&wait=0").send().json();
+        assert_eq!(all, json!({ "messages": ["hello"], "next": 1 }));
     }
 
     #[test]

@@ -32,6 +32,8 @@ mod sleep;
 #[path = "../applications/sleep_axum.rs"]
 mod sleep_axum;
 
+#[path = "applications/browser.rs"]
+mod browser;
 #[path = "applications/classes.rs"]
 mod classes;
 #[path = "applications/running.rs"]

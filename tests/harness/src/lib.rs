@@ -5,16 +5,19 @@
 //! - A body that hangs is the failure to expect of a runtime, so each runs under a [`Watchdog`].
 //! - [`child`] runs a test in a process of its own, [`package`] builds packages outside the workspace, and [`process`]
 //!   reads what the kernel says of this process.
+//! - [`browser`] runs tests that drive one; [`npm`] installs what comes from there.
 //! - [`c`] has what tests of C functions need.
 //!
 //! This crate does not bring the shims. A test program that needs them and names nothing of their crate, or of the facade,
 //! says `use greenpatch_shims as _;`.
 
+pub mod browser;
 pub mod c;
 pub mod child;
 mod directory;
 mod kind;
 mod log;
+pub mod npm;
 pub mod package;
 mod port;
 pub mod process;

@@ -5,11 +5,10 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::{free_port, written_by_tests};
+use harness::{free_port, npm};
 use tempfile::TempDir;
 
 /// How long a server may take to come up.
@@ -238,29 +237,7 @@ impl Account {
 
 /// It comes from npm, and is kept among what tests write.
 fn s3rver() -> PathBuf {
-    static INSTALLED: Mutex<()> = Mutex::new(());
-    let _one_at_a_time = INSTALLED
-        .lock()
-        .expect("who failed to install it has said so");
-    let folder = written_by_tests().join("s3rver");
-    let program = folder.join("node_modules/.bin/s3rver");
-    if !program.exists() {
-        let output = Command::new("npm")
-            .args(["install", "--no-audit", "--no-fund", "s3rver@3.7.1"])
-            .arg("--prefix")
-            .arg(&folder)
-            .stdin(Stdio::null())
-            .output()
-            .unwrap_or_else(|error| {
-                panic!("npm cannot be started ({error}); install it, as tests/run does")
-            });
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success(),
-            "s3rver cannot be installed: {errors}"
-        );
-    }
-    program
+    npm::installed("s3rver", &["s3rver@3.7.1"]).join("node_modules/.bin/s3rver")
 }
 
 /// Debian keeps them off the search path.

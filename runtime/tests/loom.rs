@@ -1728,10 +1728,11 @@ impl dependents::Cancelled for Arc<Cancellable> {
 struct Member(Arc<Cancellable>);
 
 impl dependents::Dependent for Member {
-    fn look_again(&self) {
+    fn look_again(&self) -> Option<&dependents::Dependents> {
         if self.0.green.state.unpark() {
             self.0.green.queue.push();
         }
+        None
     }
 }
 
@@ -1739,8 +1740,8 @@ impl dependents::Dependent for Member {
 struct Nested(Arc<Cancellable>);
 
 impl dependents::Dependent for Nested {
-    fn look_again(&self) {
-        self.0.dependents.look_again();
+    fn look_again(&self) -> Option<&dependents::Dependents> {
+        Some(&self.0.dependents)
     }
 }
 

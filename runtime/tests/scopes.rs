@@ -217,6 +217,47 @@ fn a_scope_is_cancelled_as_a_whole_and_until_it_is_left() {
 }
 
 #[test]
+fn cancelling_the_outermost_of_many_nested_scopes_ends_all_of_them_at_once() {
+    /// A scope within a scope, each of another green thread: what recursive work looks like.
+    fn nest(depth: usize, parked: &AtomicUsize) -> usize {
+        if depth == 0 {
+            parked.fetch_add(1, Ordering::SeqCst);
+            assert_eq!(sleep_for_ever(), Interrupted::Cancelled);
+            return 1;
+        }
+        let below = scope(|scope| {
+            let child = scope.spawn(|| nest(depth - 1, parked));
+            child.join().unwrap()
+        });
+        assert_eq!(checkpoint(), Err(Interrupted::Cancelled));
+        below + 1
+    }
+
+    /// The same, all of it of one green thread.
+    fn nest_here(depth: usize, parked: &AtomicUsize) -> usize {
+        match depth {
+            0 => nest(0, parked),
+            _ => 1 + scope(|_| nest_here(depth - 1, parked)),
+        }
+    }
+
+    const DEPTH: usize = 500;
+    on_workers(|| {
+        for nest in [nest, nest_here] {
+            let parked = AtomicUsize::new(0);
+            let depth = scope(|scope| {
+                let builder = Builder::new().stack_size(4 << 20);
+                let outermost = builder.spawn_scoped(scope, || nest(DEPTH, &parked));
+                wait_for(&parked, 1);
+                scope.cancel();
+                outermost.unwrap().join().unwrap()
+            });
+            assert_eq!(depth, DEPTH + 1);
+        }
+    });
+}
+
+#[test]
 fn a_shield_keeps_what_is_around_from_a_child_and_what_is_spawned_in_it() {
     on_workers(|| {
         let outcome = timeout(Duration::ZERO, || {

@@ -9,7 +9,8 @@
 //! the lock sees what the other has done before: either the dependent is told, or it finds the mark. Once it is told, it is
 //! unparked, and the protocol of `park.rs` has it look.
 //!
-//! Nobody is told under the lock, because that queues green threads, which may take memory.
+//! Nobody is told under the lock, because that queues green threads, which may take memory. Nor does one that is told tell its own
+//! dependents by itself: scopes nest as deep as work is recursive, and whoever cancels may have a small stack.
 
 use std::ptr;
 use std::sync::Arc;
@@ -19,8 +20,8 @@ use crate::base::spin::SpinLock;
 
 /// Who depends on somebody.
 pub(crate) trait Dependent: Send + Sync {
-    /// Lets it look again whether its wait is over.
-    fn look_again(&self);
+    /// Lets it look again whether its wait is over. Gives those who are to look again with it.
+    fn look_again(&self) -> Option<&Dependents>;
 }
 
 /// The list: intrusive, doubly linked, in no order that counts.
@@ -86,10 +87,13 @@ impl Dependents {
         }))
     }
 
-    /// Tells all to look again.
+    /// Tells all to look again, and those who depend on them.
     pub(crate) fn look_again(&self) {
-        for dependent in self.all() {
-            dependent.look_again();
+        let mut to_tell = self.all();
+        while let Some(dependent) = to_tell.pop() {
+            if let Some(further) = dependent.look_again() {
+                to_tell.append(&mut further.all());
+            }
         }
     }
 

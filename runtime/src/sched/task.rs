@@ -63,8 +63,10 @@ pub(crate) trait Task: Dependent {
 }
 
 impl<T: Task> Dependent for T {
-    fn look_again(&self) {
+    /// The scopes that it has opened depend on its own cancellation only.
+    fn look_again(&self) -> Option<&Dependents> {
         self.header().end_wait();
+        None
     }
 }
 

@@ -3,7 +3,9 @@
 //! A [`Group`] is what [`scope`](crate::scope) and [`try_scope`](crate::try_scope) open. It holds the scopes around it, so that
 //! its members look at the very same deadlines and cancellations as whoever has opened it, and mark the same one when its time
 //! has cut them short. A member looks; it is told when to, by the lists of `sched/dependents.rs`: a group stands in those of its
-//! owner, of the pieces of work and of the groups around it, and a member in that of its group.
+//! owner, of the nearest group around it and of the pieces of work up to that one, and a member in that of its group. It does not
+//! stand in those of the groups further out, which tell the nearest one: each would tell it anew by every way there is, and
+//! the ways double with each group.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -67,8 +69,8 @@ impl Cancelled for Group {
 }
 
 impl Dependent for Group {
-    fn look_again(&self) {
-        self.dependents.look_again();
+    fn look_again(&self) -> Option<&Dependents> {
+        Some(&self.dependents)
     }
 }
 
@@ -100,16 +102,22 @@ impl OpenGroup {
     pub(crate) fn new() -> OpenGroup {
         let mut outer = Vec::new();
         let mut sources = Vec::new();
+        let mut is_in_group = false;
         let is_shielded = any_scope(|scope| {
             match &scope.kind {
                 Kind::Until(_) => outer.push(scope.clone()),
                 Kind::Cancellable(work) => {
                     outer.push(scope.clone());
-                    sources.push(Source::Work(work.clone()));
+                    if !is_in_group {
+                        sources.push(Source::Work(work.clone()));
+                    }
                 }
                 Kind::Group(group) | Kind::Member(group) => {
                     outer.push(scope.clone());
-                    sources.push(Source::Group(group.clone()));
+                    if !is_in_group {
+                        sources.push(Source::Group(group.clone()));
+                    }
+                    is_in_group = true;
                 }
                 Kind::Shield | Kind::Value(_) | Kind::Values(_) => {}
             }

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::cancellable::Cancellable;
 use super::inherited::{self, Binding};
-use super::scopes::{Entered, Kind, Scope, any_scope};
+use super::scopes::{Entered, Kind, Scope, any_scope, is_in_none};
 use crate::sched::context;
 use crate::sched::dependents::{Attached, Cancelled, Dependent, Dependents};
 use crate::sched::task::{Task, state};
@@ -161,10 +161,15 @@ impl Inheritance {
     /// Of a green thread that goes on by itself: the values that are bound here, if there are any.
     #[inline]
     pub(crate) fn detached() -> Option<Inheritance> {
-        inherited::bound().map(Inheritance::Values)
+        if is_in_none() {
+            None
+        } else {
+            inherited::bound().map(Inheritance::Values)
+        }
     }
 
     /// On the new green thread: it has this until what is given is dropped.
+    #[inline(never)]
     pub(crate) fn enter(self) -> EnteredInheritance {
         let (kind, attached) = match self {
             Inheritance::Values(values) => (Kind::Values(values), None),

@@ -118,7 +118,7 @@ fn any_binding(mut is_it: impl FnMut(&Binding) -> bool) -> bool {
 }
 
 /// All that is bound here, each key once.
-#[inline]
+#[inline(never)]
 pub(super) fn bound() -> Option<Arc<[Binding]>> {
     let mut bound: Vec<Binding> = Vec::new();
     any_binding(|binding| {

@@ -106,6 +106,12 @@ impl Drop for Entered {
     }
 }
 
+/// Whether this thread surely is in no scope: so each spawn asks first.
+#[inline]
+pub(super) fn is_in_none() -> bool {
+    SCOPES.with(|scopes| scopes.try_borrow().is_ok_and(|scopes| scopes.is_empty()))
+}
+
 /// Shows the scopes that this thread is in, the innermost first, until one is what is looked for; whether one was. A member's
 /// are followed by those around its group, out to the nearest shield.
 pub(super) fn any_scope(mut is_it: impl FnMut(&Arc<Scope>) -> bool) -> bool {

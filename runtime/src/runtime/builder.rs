@@ -139,12 +139,17 @@ impl RuntimeBuilder {
     }
 
     /// How long a green thread waits before the memory of its stack that it does not need meanwhile goes back to the kernel: what
-    /// it has used at its deepest, and does not use now. It is looked for once a second, while the process does something. By
-    /// default, and with `Duration::ZERO`, that is done when memory is short, as the kernel's pressure stall information tells.
+    /// it has used at its deepest, and does not use now. It is looked for once a second, while the process does something. When
+    /// memory is short, as the kernel's pressure stall information tells, who has waited for a second gives it back. By default,
+    /// and with `Duration::ZERO`, nobody does.
     ///
     /// For servers with many connections that are idle for long. The first calls after the wait take the memory anew, a fault
     /// for each page. [`Runtime::trim`] does the same upon request.
-    pub fn trim_after(mut self, time: Duration) -> Self {
+    ///
+    /// # Safety
+    ///
+    /// As [`Runtime::trim`], for as long as the runtime exists.
+    pub unsafe fn trim_after(mut self, time: Duration) -> Self {
         self.given.trim_after = Some(time);
         self
     }

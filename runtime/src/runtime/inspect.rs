@@ -43,6 +43,12 @@ impl Runtime {
     /// fault for each page; so this is for those that have waited for long. The setting
     /// [`trim_after`](crate::RuntimeBuilder::trim_after) does it by itself.
     ///
+    /// # Safety
+    ///
+    /// No green thread of the runtime is parked on a stack that stands within its own, as an array of a function's that is given to
+    /// `makecontext` or to a coroutine as its stack: the frames of the function that has switched there are below, where the
+    /// memory goes. Stacks anywhere else, as crates for coroutines make them, are none of that; nor is code that makes none.
+    ///
     /// ```
     /// use std::time::Duration;
     ///
@@ -58,12 +64,13 @@ impl Runtime {
     ///     deep(20)
     /// });
     /// # while runtime.metrics().parked != 1 { std::thread::yield_now(); }
-    /// assert!(runtime.trim(Duration::ZERO) >= 64 << 10);
+    /// // SAFETY: no code here makes stacks.
+    /// assert!(unsafe { runtime.trim(Duration::ZERO) } >= 64 << 10);
     /// parked.thread().unpark();
     /// assert_eq!(parked.join().unwrap(), 210);
     /// # Ok::<(), greenpatch_runtime::BuildError>(())
     /// ```
-    pub fn trim(&self, parked_for: Duration) -> usize {
+    pub unsafe fn trim(&self, parked_for: Duration) -> usize {
         let _native = NativeSection::enter();
         if self.shared.is_inherited() {
             return 0;
@@ -71,7 +78,8 @@ impl Runtime {
         // Those that were free at the beginning of the monitor's period, and then the rest.
         slot_pool::trim();
         slot_pool::trim();
-        trim::trim_parked(&self.shared, parked_for)
+        // SAFETY: by this function's contract.
+        unsafe { trim::trim_parked(&self.shared, parked_for) }
     }
 
     /// What each green thread of this runtime is doing; see [`dump`](mod@crate::dump). From any thread, at any time.

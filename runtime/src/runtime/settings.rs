@@ -84,7 +84,7 @@ pub const SETTINGS: &[Setting] = &[
         name: "trim_after",
         variable: "GREENPATCH_TRIM_AFTER",
         default: "0",
-        meaning: "milliseconds that a green thread waits before unused memory of its stack goes back to the kernel; 0 is when memory is short",
+        meaning: "milliseconds that a green thread waits before unused memory of its stack goes back to the kernel, at most a second when memory is short; not for programs that make stacks within their threads' own; 0 is for ever",
     },
     Setting {
         name: "on_drop",

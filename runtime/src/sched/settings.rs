@@ -18,7 +18,7 @@ pub(crate) struct Settings {
     pub(crate) max_green_threads: Option<usize>,
     /// `None` is for ever.
     pub(crate) max_blocking_time: Option<Duration>,
-    /// `None` is never, but when memory is short.
+    /// `None` is never. Whoever has set it has promised what `trim.rs` needs.
     pub(crate) trim_after: Option<Duration>,
     pub(crate) on_drop: OnDrop,
     pub(crate) deadlock: OnDeadlock,

@@ -10,10 +10,15 @@
 //! green thread is adopted, or it parks on a stack that the program has made: nobody knows then what stands where, and nothing
 //! is given back.
 //!
+//! **Whose word that is.** A program may make a stack *within* its green thread's: a context in an array of a function's. Who parks
+//! there has frames both above and far below its stack pointer, and nothing here can tell. (The unwinder could, but it needs
+//! kilobytes of a stack of which nobody knows how large it is.) So nothing is given back unless whoever asks for it says that
+//! there is no such stack: the functions are unsafe, and the setting is off.
+//!
 //! **When.** The green thread is *held* meanwhile (`park.rs`): it is parked, and nobody resumes it. A wake-up that comes is carried out
 //! afterwards, some microseconds late. Upon request ([`Runtime::trim`](crate::Runtime::trim)) that is done to all who have waited
-//! for long enough. The monitor does it by itself as the setting `trim_after` says, and to those who have waited for
-//! [`LONG_WAIT`] when memory is short: when the kernel says that tasks have waited for memory ("some" of its pressure stall
+//! for long enough. With the setting `trim_after` the monitor does it by itself to those who have waited for so long, and to those
+//! who have waited for [`LONG_WAIT`] when memory is short: when the kernel says that tasks have waited for memory ("some" of its pressure stall
 //! information) for more than [`SHORTAGE`] of the time since the last look. It looks while the process does something. One that is
 //! quite idle is not woken for this.
 //!
@@ -45,7 +50,11 @@ const SHORTAGE: u32 = 100;
 
 /// Gives back stack memory of the runtime's green threads that have been parked for at least `parked_for`. Gives the number
 /// of bytes.
-pub(crate) fn trim_parked(shared: &Shared, parked_for: Duration) -> usize {
+///
+/// # Safety
+///
+/// None of them is parked on a stack that stands within its own.
+pub(crate) unsafe fn trim_parked(shared: &Shared, parked_for: Duration) -> usize {
     let now = Deadline::now();
     let is_long = |green: &GreenRef| {
         let state = green.park.look();
@@ -53,26 +62,37 @@ pub(crate) fn trim_parked(shared: &Shared, parked_for: Duration) -> usize {
     };
     GreenRef::all()
         .filter(|green| green.is_of(shared) && is_long(green))
-        .map(GreenRef::trim)
+        // SAFETY: by this function's contract.
+        .map(|green| unsafe { green.trim() })
         .sum()
 }
 
 impl GreenRef {
     /// Gives back what the green thread does not need, if it is parked. Gives the number of bytes.
-    fn trim(self) -> usize {
+    ///
+    /// # Safety
+    ///
+    /// As [`trim_parked`].
+    unsafe fn trim(self) -> usize {
         if !self.park.hold() {
             return 0;
         }
         let since = Some(self.waiting().since);
         let mut given_back = 0;
         if self.trimmed.replace(since) != since {
-            given_back = self.trim_held();
+            // SAFETY: it is held, and the rest by this function's contract.
+            given_back = unsafe { self.trim_held() };
         }
         self.let_go();
         given_back
     }
 
-    fn trim_held(self) -> usize {
+    /// As [`trim`](Self::trim).
+    ///
+    /// # Safety
+    ///
+    /// As [`trim_parked`]; the caller holds the green thread.
+    unsafe fn trim_held(self) -> usize {
         let (slot, stack_pointer) = (&self.slot, self.parked_at.get());
         if !slot.holds_stack(stack_pointer) {
             return 0;
@@ -85,8 +105,8 @@ impl GreenRef {
         if used == 0 {
             return 0;
         }
-        // SAFETY: pages of the slot's stack below all frames of the green thread, which is held, so that it is not resumed: nobody
-        // uses what stands there.
+        // SAFETY: pages of the slot's stack below the frame that has parked, and below which are no others, by this function's
+        // contract. The green thread is held, so that it is not resumed: nobody uses what stands there.
         let outcome = unsafe { madvise((end - used) as *mut c_void, used, Advice::LinuxDontNeed) };
         if outcome.is_ok() { used } else { 0 }
     }
@@ -103,16 +123,18 @@ impl MemoryWatch {
         MemoryWatch { last: None }
     }
 
-    /// At regular intervals: trims what is to be trimmed.
+    /// At regular intervals: trims what is to be trimmed, if that is wanted at all.
     pub(crate) fn look(&mut self, shared: &Shared, now: Deadline) {
-        if let Some(parked_for) = shared.settings.trim_after {
-            trim_parked(shared, parked_for);
-        }
-        if let Some(waited) = time_waited()
-            && self.is_short(now, waited)
-        {
-            trim_parked(shared, LONG_WAIT);
-        }
+        let Some(parked_for) = shared.settings.trim_after else {
+            return;
+        };
+        let is_short = time_waited().is_some_and(|waited| self.is_short(now, waited));
+        let parked_for = match is_short {
+            true => parked_for.min(LONG_WAIT),
+            false => parked_for,
+        };
+        // SAFETY: whoever has chosen the setting has said so.
+        unsafe { trim_parked(shared, parked_for) };
     }
 
     /// Whether tasks, which have waited for so long by now, have done so for much of the time since the last look.
@@ -149,6 +171,8 @@ fn total(pressure: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
+    use crate::runtime::handle::Runtime;
+
     #[test]
     fn the_kernels_page_on_pressure_is_read() {
         let page = "some avg10=0.12 avg60=0.09 avg300=0.02 total=4576445\n\
@@ -156,6 +180,14 @@ mod tests {
         assert_eq!(total(page), Some(4_576_445));
         assert_eq!(total("full avg10=0.00 total=1\n"), None);
         assert_eq!(total(""), None);
+    }
+
+    #[test]
+    fn without_the_setting_nobody_looks_whether_memory_is_short() {
+        let runtime = Runtime::builder().workers(1).build().unwrap();
+        let mut watch = MemoryWatch::new();
+        watch.look(&runtime.shared, Deadline::now());
+        assert!(watch.last.is_none());
     }
 
     #[test]

@@ -173,7 +173,9 @@ fn a_client_that_does_not_read_keeps_nobody_waiting() {
     let mut client = Client::connect();
     for _ in 0..20 {
         let told = client.runtime("unheard", "");
-        assert_eq!(told["green_threads"].as_array().map(Vec::len), Some(100));
+        // One that was joined may still be seen for a moment.
+        let seen = told["green_threads"].as_array().map_or(0, Vec::len);
+        assert!((100..=101).contains(&seen), "{seen}");
         let answer = runtime.spawn(|| 1).join().unwrap();
         assert_eq!(answer, 1);
     }

@@ -73,9 +73,14 @@ test("a dump shows each green thread with its call stack", async (t) => {
   const page = await open(t, server.status);
   load(t, server.url, 5);
   await says(tile(page, "in flight"), /^5$/);
-  await page.getByRole("button", { name: "Take a dump" }).press("Enter");
   const group = page.locator("#threads details").filter({ hasText: "sleep" });
-  await says(group.locator("summary"), /^5.*sleep/);
+  const groups = () => group.locator("summary").allTextContents();
+  // A green thread that does not answer in time, on a busy machine, is listed without its call stack: another look finds it.
+  await eventually("a dump with all five call stacks", async () => {
+    await page.getByRole("button", { name: "Take a dump" }).press("Enter");
+    await says(page.getByRole("status").nth(1), /green threads, at/);
+    return (await groups()).length === 1 && (await groups())[0].startsWith("5");
+  });
   await group.locator("summary").press("Enter");
   const stacks = group.locator("pre");
   assert.equal(await stacks.count(), 5);

@@ -59,8 +59,8 @@ impl Page {
         answer
     }
 
-    /// Starts a run whose requests wait for five seconds each, and waits until they do: the processes of both servers.
-    fn run(&self) -> Vec<u32> {
+    /// Starts a run whose requests wait for five seconds each: its id.
+    fn start_run(&self) -> String {
         let side = r#"{"class": "sync", "patch": "none"}"#;
         let choice = format!(
             r#"{{"requests": 4, "seconds": 5, "wait": "time", "sides": [{side}, {side}]}}"#
@@ -68,7 +68,12 @@ impl Page {
         let host = &self.address;
         let answer = self.ask(&format!("POST /runs HTTP/1.1\r\nHost: {host}"), &choice);
         assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
-        let id = answer.split('"').nth(3).expect("an id");
+        answer.split('"').nth(3).expect("an id").to_owned()
+    }
+
+    /// Starts a run, and waits until the requests wait: the processes of both servers.
+    fn run(&self) -> Vec<u32> {
+        let (host, id) = (&self.address, self.start_run());
         let mut stream = TcpStream::connect(host).unwrap();
         write!(
             stream,
@@ -147,6 +152,23 @@ fn servers_do_not_outlive_a_page_that_is_killed() {
     let servers = page.run();
     assert!(!page.end_by(Signal::KILL).success());
     eventually(|| !servers.iter().any(|it| is_running(*it)));
+}
+
+#[test]
+fn servers_that_are_only_about_to_start_do_not_outlive_it_either() {
+    for _ in 0..5 {
+        let page = Page::start();
+        let is_its_server = format!("--end-with-parent\0{}\0", page.process.id());
+        for _ in 0..4 {
+            page.start_run();
+        }
+        assert!(!page.end_by(Signal::KILL).success());
+        let processes = || fs::read_dir("/proc").expect("the kernel lists the processes");
+        let lines = || {
+            processes().filter_map(|it| fs::read_to_string(it.ok()?.path().join("cmdline")).ok())
+        };
+        eventually(|| !lines().any(|line| line.contains(&is_its_server)));
+    }
 }
 
 #[test]

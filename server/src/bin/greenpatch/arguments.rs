@@ -64,9 +64,9 @@ pub(crate) struct ServeArguments {
     /// How the application hello sleeps in class async
     #[arg(long, value_enum, hide = true)]
     async_sleep: Option<AsyncSleep>,
-    /// Stop at once when the thread that has started this process ends
-    #[arg(long, hide = true)]
-    pub(crate) end_with_parent: bool,
+    /// Stop at once when the thread ends that has started this process, which is one of that process
+    #[arg(long, value_name = "PROCESS", hide = true)]
+    pub(crate) end_with_parent: Option<u32>,
 }
 
 impl ServeArguments {

@@ -7,7 +7,7 @@ use std::error::Error;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{self, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Barrier, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
@@ -248,6 +248,7 @@ impl<'a> Lane<'a> {
         let mut command = Command::new(program);
         command
             .args(["serve", "--bind", "127.0.0.1:0", "--end-with-parent"])
+            .arg(process::id().to_string())
             .args(&arguments[1..])
             .arg("--marks")
             .stdin(Stdio::null())

@@ -13,7 +13,6 @@ use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
 };
-use rustix::process::geteuid;
 
 use super::{CLIENTS, CONNECT_TIMEOUT, SIGNAL, THREAD, peer, session, socket_name};
 use crate::base::arch;
@@ -68,7 +67,7 @@ pub(crate) fn start() -> io::Result<()> {
     let thread = thread::Builder::new()
         .name(THREAD.to_owned())
         .stack_size(STACK_SIZE);
-    match thread.spawn(main) {
+    match spawn_undisturbed(thread, main) {
         Ok(_) => Ok(()),
         Err(error) => {
             OPEN_IN.store(0, Ordering::SeqCst);
@@ -80,7 +79,6 @@ pub(crate) fn start() -> io::Result<()> {
 /// The body of the thread.
 fn main() {
     let _own = OwnWork::thread();
-    block_signals();
     loop {
         let number = {
             let _counted = CountedThread::own_thread();
@@ -121,9 +119,21 @@ impl Drop for Client {
     }
 }
 
-/// Blocks all signals on the calling thread and on those that it starts, so that no handler of the program runs there; but not
-/// those that a fault raises.
-fn block_signals() {
+/// Starts a thread on which, and on those that it starts, no handler of the program runs, from its first instruction on.
+fn spawn_undisturbed<T: Send + 'static>(
+    thread: thread::Builder,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<thread::JoinHandle<T>> {
+    // It begins with the caller's mask.
+    let before = block_signals();
+    let spawned = thread.spawn(body);
+    restore_signals(&before);
+    spawned
+}
+
+/// Blocks all signals on the calling thread and on those that it starts, but not those that a fault raises. Gives what was
+/// blocked before.
+fn block_signals() -> libc::sigset_t {
     let faults = [
         libc::SIGSEGV,
         libc::SIGBUS,
@@ -133,14 +143,23 @@ fn block_signals() {
         libc::SIGSYS,
     ];
     let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the set is initialised by the first call, and is a valid one in the others. libc leaves out its own signals.
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is initialised by the first call, and is a valid one in the others. libc leaves out its own signals. The
+    // last call fills in what was blocked before; it does not fail, as its arguments are valid.
     unsafe {
         libc::sigfillset(set.as_mut_ptr());
         for fault in faults {
             libc::sigdelset(set.as_mut_ptr(), fault);
         }
-        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), ptr::null_mut());
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr());
+        before.assume_init()
     }
+}
+
+/// Has the calling thread's signals blocked as [`block_signals`] has found them.
+fn restore_signals(before: &libc::sigset_t) {
+    // SAFETY: a valid set, and nobody asks for the one before.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, ptr::null_mut()) };
 }
 
 /// Waits for the signal with a number, and gives that.
@@ -171,9 +190,11 @@ fn wait_for_connection(number: u64) -> Option<OwnDescriptor> {
     let deadline = Deadline::after(CONNECT_TIMEOUT);
     let listener = listen_at(&socket_name(number)).ok()?;
     while wait_readable(&listener, deadline) {
-        // One that was taken back is no reason not to wait for another.
-        let Ok(connection) = accept_with(&listener, SocketFlags::CLOEXEC) else {
-            continue;
+        let connection = match accept_with(&listener, SocketFlags::CLOEXEC) {
+            Ok(connection) => connection,
+            Err(error) if is_passing(error) => continue,
+            // Closing the socket tells the client.
+            Err(_) => return None,
         };
         let connection = OwnDescriptor::keep(connection);
         match refusal(&connection) {
@@ -182,6 +203,12 @@ fn wait_for_connection(number: u64) -> Option<OwnDescriptor> {
         }
     }
     None
+}
+
+/// Whether another connection may be accepted after this error: this one was taken back. Otherwise, without a descriptor left say,
+/// it would stay, and the socket readable.
+fn is_passing(error: Errno) -> bool {
+    matches!(error, Errno::AGAIN | Errno::CONNABORTED | Errno::INTR)
 }
 
 fn listen_at(name: &str) -> Result<OwnDescriptor, Errno> {
@@ -198,18 +225,34 @@ fn listen_at(name: &str) -> Result<OwnDescriptor, Errno> {
 
 /// Why who has connected may not look in; `None` if they may.
 fn refusal(connection: &OwnDescriptor) -> Option<String> {
-    const ROOT: u32 = 0;
-    let owner = geteuid().as_raw();
     match peer(connection) {
-        Ok(peer) if peer.uid == ROOT || peer.uid == owner => None,
-        Ok(peer) => Some(format!(
-            "user {} may not look into a process of user {owner}; only its owner and root may",
-            peer.uid
-        )),
+        Ok(peer) => stranger_to(peer.uid, users()).map(|owner| {
+            format!(
+                "user {} may not look into a process of user {owner}; only its owner and root may",
+                peer.uid
+            )
+        }),
         Err(error) => Some(format!(
             "the kernel does not tell who has connected: {error}"
         )),
     }
+}
+
+/// The user whose secrets a process may have that this one, who is not root, must not see: as for ptrace, a process is of all three
+/// users that it can become, whichever it acts for at the moment.
+fn stranger_to(user: u32, owners: [u32; 3]) -> Option<u32> {
+    const ROOT: u32 = 0;
+    let mut owners = owners.into_iter();
+    owners.find(|owner| user != ROOT && *owner != user)
+}
+
+/// The real, the effective and the saved user of the process.
+fn users() -> [u32; 3] {
+    let mut users = [0_u32; 3];
+    let [real, effective, saved] = users.each_mut().map(|user| ptr::from_mut(user) as usize);
+    // SAFETY: the arguments are those of getresuid(2): places for three user ids. It does not fail with them.
+    unsafe { arch::system_call(libc::SYS_getresuid, [real, effective, saved, 0, 0, 0]) };
+    users
 }
 
 /// Waits until somebody has connected; false if the deadline came first.
@@ -232,6 +275,8 @@ mod tests {
     use std::io::{BufRead, BufReader};
     use std::os::unix::net::UnixStream;
 
+    use rustix::process::geteuid;
+
     /// A user whom no process of these tests belongs to.
     const NOBODY: usize = 65534;
 
@@ -246,6 +291,44 @@ mod tests {
             }
             thread::yield_now();
         }
+    }
+
+    #[test]
+    fn a_process_is_looked_into_by_whom_it_is_in_every_respect_and_by_root() {
+        let (alice, bob) = (1000, 1001);
+        assert_eq!(stranger_to(alice, [alice; 3]), None);
+        assert_eq!(stranger_to(0, [alice, bob, bob]), None);
+        assert_eq!(stranger_to(bob, [alice; 3]), Some(alice));
+        let set_user_id = [alice, 0, 0];
+        assert_eq!(stranger_to(alice, set_user_id), Some(0));
+        let acts_for_alice = [0, alice, 0];
+        assert_eq!(stranger_to(alice, acts_for_alice), Some(0));
+        assert_eq!(users()[1], geteuid().as_raw());
+    }
+
+    #[test]
+    fn a_lack_of_descriptors_ends_the_wait_and_a_client_that_is_gone_does_not() {
+        assert!(is_passing(Errno::CONNABORTED));
+        for lack in [Errno::MFILE, Errno::NFILE, Errno::NOMEM] {
+            assert!(!is_passing(lack), "{lack}");
+        }
+    }
+
+    #[test]
+    fn a_thread_begins_with_its_signals_blocked_and_its_starter_goes_on_with_its_own() {
+        let is_blocked = || {
+            let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+            // SAFETY: no set is given, and the one in force is filled in.
+            unsafe {
+                libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), set.as_mut_ptr());
+                libc::sigismember(set.as_ptr(), libc::SIGTERM) == 1
+            }
+        };
+        let before = is_blocked();
+        let thread = spawn_undisturbed(thread::Builder::new(), is_blocked).unwrap();
+        assert!(thread.join().unwrap());
+        assert_eq!(is_blocked(), before);
+        assert!(!before);
     }
 
     #[test]

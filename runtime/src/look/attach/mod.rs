@@ -13,7 +13,8 @@
 //! 3. connects to the Unix socket that the process opens now, whose abstract name holds that number;
 //! 4. sees by the socket's credentials that it is this process's.
 //!
-//! The process takes one connection, of its owner or of root by the credentials of the socket, and closes the listening socket,
+//! The process takes one connection, of its owner or of root by the credentials of the socket (an owner who is its real, effective
+//! and saved user, as for ptrace: a program that acts for a user for a while has more than that one's secrets), and closes the listening socket,
 //! at the latest after some seconds. Each connection has an OS thread of its own, which answers requests until the other side
 //! closes it. So whatever the workers are at, stuck and deadlocked ones too, somebody answers; and a client that does not read
 //! makes nobody wait but that thread, for ten seconds at most.

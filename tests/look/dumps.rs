@@ -221,3 +221,27 @@ fn another_user_is_refused_and_root_is_not() {
     assert_eq!(status, Some(0), "{text}");
     assert_eq!(as_nobody(&master).0, Some(1));
 }
+
+#[test]
+fn what_a_process_says_of_itself_makes_the_terminal_of_who_looks_do_nothing() {
+    let own = std::process::id().to_string();
+    greenpatch::attach::provide("server", || {
+        r#"{"error":"no \u001b]0;title\u0007 and \u009b31m"}"#.to_owned()
+    });
+    greenpatch::attach::open().unwrap();
+    let directory = Directory::new();
+    let program = directory.path().join("a\u{1b}[31mb");
+    fs::copy("/bin/sleep", &program).unwrap();
+    let mut named = Command::new(&program).arg("1000").spawn().unwrap();
+    // The name is that of the program once it is executed.
+    let name = format!("/proc/{}/comm", named.id());
+    eventually(|| fs::read_to_string(&name).unwrap().contains('['));
+    for (process, part) in [(own, "]0;title"), (named.id().to_string(), "[31mb")] {
+        let text = refusal(&["dump", &process]);
+        assert!(text.contains(part), "{text}");
+        let is_harmful = |character: char| character.is_control() && character != '\n';
+        assert!(!text.contains(is_harmful), "{text:?}");
+    }
+    named.kill().unwrap();
+    named.wait().unwrap();
+}

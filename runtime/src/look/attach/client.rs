@@ -275,7 +275,10 @@ impl Target {
             return Err(self.error("understand the status", error));
         };
         Ok(Status {
-            name: field("Name").unwrap_or_default().to_owned(),
+            // A process may call itself something that makes a terminal do things.
+            name: field("Name")
+                .unwrap_or_default()
+                .replace(char::is_control, "\u{fffd}"),
             group,
             owner,
             is_stopped: matches!(state, Some('T' | 't')),

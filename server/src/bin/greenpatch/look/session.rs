@@ -12,6 +12,7 @@ use greenpatch::attach::{self, AttachError};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use super::dump::harmless;
 use super::told::{Greeting, Server};
 
 /// How long a process may take to answer: to read the names of a large program's functions takes seconds.
@@ -145,7 +146,7 @@ impl Session {
         if session.greeting.protocol != attach::PROTOCOL {
             return Err(SessionError::Version {
                 process,
-                version: session.greeting.version,
+                version: harmless(&session.greeting.version),
                 protocol: session.greeting.protocol,
             });
         }
@@ -215,6 +216,7 @@ impl Session {
         let garbled = |error| SessionError::Garbled { process, error };
         let refusal: Refusal = serde_json::from_str(&line).map_err(garbled)?;
         if let Some(text) = refusal.error {
+            let text = harmless(&text);
             return Err(SessionError::Refused { process, text });
         }
         serde_json::from_str(&line).map_err(garbled)

@@ -93,8 +93,11 @@ fn a_deadlock_is_seen_from_outside_with_names_and_call_stacks() {
             "{backtrace}"
         );
     }
-    let text = client.ask("text backtraces patience=60000")["text"].to_string();
-    assert!(text.contains("green threads (0 running, 0 runnable, 2 parked) on 1 workers"));
+    // Who has just given its call stack may not be parked again yet.
+    eventually(|| {
+        let text = client.ask("text backtraces patience=60000")["text"].to_string();
+        text.contains("green threads (0 running, 0 runnable, 2 parked) on 1 workers")
+    });
 }
 
 #[inline(never)]

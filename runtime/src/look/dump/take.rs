@@ -59,6 +59,8 @@ pub fn dump_all(options: DumpOptions) -> Vec<Dump> {
 /// What was seen of one runtime.
 struct Seen {
     shared: Arc<Shared>,
+    /// As of before anybody is woken to take its stack.
+    metrics: Metrics,
     green_threads: Vec<SeenGreen>,
     omitted: usize,
 }
@@ -84,6 +86,7 @@ impl Seen {
     fn nothing_of(shared: &Arc<Shared>) -> Seen {
         Seen {
             shared: shared.clone(),
+            metrics: Metrics::of(shared),
             green_threads: Vec::new(),
             omitted: 0,
         }
@@ -302,7 +305,7 @@ fn describe(seen: Seen, owners: &Owners, names: &mut Names) -> Dump {
     green_threads.sort_unstable_by_key(|green| green.id);
     Dump {
         runtime: shared.settings.name.clone(),
-        metrics: Metrics::of(shared),
+        metrics: seen.metrics,
         workers: workers_of(shared),
         green_threads,
         omitted: seen.omitted,

@@ -5,7 +5,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::ptr;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -37,6 +37,13 @@ static OPEN_IN: AtomicU32 = AtomicU32::new(0);
 
 /// Connections that are waited for or served.
 static CLIENT_COUNT: AtomicUsize = AtomicUsize::new(0);
+
+/// The numbers of the latest requests whose clients have connected. A client that has waited for long asks again with the same
+/// number, and may be heard then after it has connected: nobody would come to a second socket.
+static CONNECTED: [AtomicU64; CLIENTS] = [const { AtomicU64::new(0) }; CLIENTS];
+
+/// How many clients have connected so far.
+static CONNECTIONS: AtomicUsize = AtomicUsize::new(0);
 
 /// Lets `greenpatch top` and `greenpatch dump` attach to this process from now on, unless `GREENPATCH_ATTACH` is `off` in its
 /// environment. The first runtime that is built does so as well; this is for a process that has something to
@@ -188,7 +195,12 @@ fn next_request() -> u64 {
 /// Opens the socket of that number and waits for somebody who may connect.
 fn wait_for_connection(number: u64) -> Option<OwnDescriptor> {
     let deadline = Deadline::after(CONNECT_TIMEOUT);
+    // If the first socket of that number is there still, this fails; else its client is noted.
     let listener = listen_at(&socket_name(number)).ok()?;
+    let is_number = |connected: &AtomicU64| connected.load(Ordering::SeqCst) == number;
+    if CONNECTED.iter().any(is_number) {
+        return None;
+    }
     while wait_readable(&listener, deadline) {
         let connection = match accept_with(&listener, SocketFlags::CLOEXEC) {
             Ok(connection) => connection,
@@ -198,7 +210,11 @@ fn wait_for_connection(number: u64) -> Option<OwnDescriptor> {
         };
         let connection = OwnDescriptor::keep(connection);
         match refusal(&connection) {
-            None => return Some(connection),
+            None => {
+                let place = CONNECTIONS.fetch_add(1, Ordering::SeqCst) % CLIENTS;
+                CONNECTED[place].store(number, Ordering::SeqCst);
+                return Some(connection);
+            }
             Some(refusal) => session::refuse(&connection, &refusal),
         }
     }
@@ -329,6 +345,23 @@ mod tests {
         assert!(thread.join().unwrap());
         assert_eq!(is_blocked(), before);
         assert!(!before);
+    }
+
+    #[test]
+    fn no_second_socket_is_opened_for_a_client_that_has_connected() {
+        process::set_process();
+        let number = 0x7477_6963;
+        let door = thread::spawn(move || wait_for_connection(number).is_some());
+        let _client = connect(number);
+        assert!(door.join().unwrap());
+        let address = SocketAddrUnix::new_abstract_name(socket_name(number).as_bytes()).unwrap();
+        let door = thread::spawn(move || wait_for_connection(number).is_some());
+        while !door.is_finished() {
+            let flags = SocketFlags::CLOEXEC;
+            let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).unwrap();
+            let _ = rustix::net::connect(&socket, &address);
+        }
+        assert!(!door.join().unwrap());
     }
 
     #[test]

@@ -14,7 +14,8 @@
 //!
 //! The newer calls `futex_wait`, `futex_wake` and `futex_requeue` are the same in other words, and `futex_waitv` on one
 //! word is `futex_wait`. All else goes to the kernel: futexes shared between processes, those with priority inheritance, of
-//! other sizes than 32 bits, and waits on several words. If it can block, it does so in a blocking section.
+//! other sizes than 32 bits, and waits on several words. A green thread has such a wait made by another OS thread, and parks
+//! (see `shared`); but those with priority inheritance, where the kernel knows the calling thread, are blocking sections.
 
 use std::ffi::{c_int, c_long};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -27,6 +28,7 @@ use libc::timespec;
 use rustix::io::Errno;
 
 use crate::kernel::{self, finish, returned};
+use crate::shared::hand_over;
 use crate::word::{Until, wake};
 
 /// A call of futex(2): its arguments.
@@ -85,6 +87,11 @@ impl FutexCall {
                 | libc::FUTEX_TRYLOCK_PI
                 | libc::FUTEX_CMP_REQUEUE_PI
         )
+    }
+
+    /// Whether it is a wait that is the same on whatever thread it is made.
+    fn is_for_any_thread(&self) -> bool {
+        matches!(self.operation, libc::FUTEX_WAIT | libc::FUTEX_WAIT_BITSET)
     }
 
     /// A count as the kernel takes it, which wakes one even when told to wake none.
@@ -147,6 +154,7 @@ unsafe fn futex_call(call: FutexCall) -> c_long {
             // SAFETY: the call is right for futex, by this function's contract.
             let wait = || unsafe { call.in_kernel() }.map(|count| count as u32);
             match hook::enter(Patch::LOCK).filter(|_| call.can_block()) {
+                Some(section) if call.is_for_any_thread() => hand_over(section, call.word, wait),
                 Some(section) => section.blocking(wait),
                 None => wait(),
             }

@@ -2,12 +2,11 @@
 
 use std::ffi::{c_int, c_long};
 
-use greenpatch_runtime::Patch;
 use greenpatch_runtime::futex::{ANY, UncountedWaiter};
-use greenpatch_runtime::hook;
 
 use crate::futex;
 use crate::kernel::{self, returned};
+use crate::shared::handed_over;
 
 pub(crate) const FUTEX_WAITV: c_long = 449;
 pub(crate) const FUTEX_WAKE: c_long = 454;
@@ -60,10 +59,7 @@ unsafe fn in_kernel(number: c_long, arguments: [usize; 6]) -> c_long {
     let is_wait = number == FUTEX_WAIT || number == FUTEX_WAITV;
     let outcome = if is_wait {
         let _waiter = UncountedWaiter::register();
-        match hook::enter(Patch::LOCK) {
-            Some(section) => section.blocking(call),
-            None => call(),
-        }
+        handed_over(arguments[0] as *const u32, call)
     } else {
         call()
     };

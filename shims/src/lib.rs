@@ -160,6 +160,8 @@ mod read_write;
 #[cfg(feature = "lock")]
 mod semaphore;
 #[cfg(feature = "lock")]
+mod shared;
+#[cfg(feature = "lock")]
 mod syscall;
 #[cfg(feature = "lock")]
 mod word;

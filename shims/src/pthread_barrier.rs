@@ -1,7 +1,7 @@
 //! The pthread barrier, one implementation for green threads and OS threads.
 //!
 //! glibc's object and `init`; `wait` and `destroy` are replaced together, on all threads. Barriers shared between
-//! processes are left to glibc, in a blocking section.
+//! processes are left to glibc, and the call to another OS thread while a green thread parks (see `shared`).
 //!
 //! # Algorithm
 //!
@@ -19,7 +19,8 @@ use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 use greenpatch_runtime::futex::ANY;
 use libc::pthread_barrier_t;
 
-use crate::word::{self, Cancellation, blocking};
+use crate::shared::handed_over;
+use crate::word::{self, Cancellation};
 
 originals! {
     fn pthread_barrier_wait(barrier: *mut pthread_barrier_t) -> c_int;
@@ -125,7 +126,9 @@ unsafe extern "C-unwind" fn pthread_barrier_wait(barrier: *mut pthread_barrier_t
     // SAFETY: POSIX asks the caller for an initialised barrier, in place until it is destroyed.
     match unsafe { Barrier::ours(barrier) } {
         Some(barrier) => barrier.wait(),
-        None => blocking(|| pass_on!(original::pthread_barrier_wait(barrier))),
+        None => handed_over(barrier, || {
+            pass_on!(original::pthread_barrier_wait(barrier))
+        }),
     }
 }
 
@@ -137,6 +140,8 @@ unsafe extern "C-unwind" fn pthread_barrier_destroy(barrier: *mut pthread_barrie
             barrier.destroy();
             0
         }
-        None => blocking(|| pass_on!(original::pthread_barrier_destroy(barrier))),
+        None => handed_over(barrier, || {
+            pass_on!(original::pthread_barrier_destroy(barrier))
+        }),
     }
 }

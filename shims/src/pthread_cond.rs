@@ -3,7 +3,19 @@
 //! Replaced as a whole, on all threads, for the reason given in `pthread_mutex`. glibc's `init`
 //! stays: the object is glibc's, of which its first word is used as the sequence number below, and
 //! the word with the clock, the process-shared flag and the number of waiters means what it means
-//! to glibc. Condition variables shared between processes are left to glibc, in a blocking section.
+//! to glibc. Condition variables shared between processes are left to glibc.
+//!
+//! # Shared between processes
+//!
+//! glibc's wait takes two steps that no shim can part: it registers itself as a waiter, then unlocks the mutex and waits. A
+//! green thread has the wait made by another OS thread (see `shared`), which must not lock the caller's mutex: that would make it
+//! the owner. So that thread waits with a mutex of its own, the *gate*, which is locked from the beginning. Once glibc has
+//! unlocked the gate, the waiter is registered, and only then the green thread unlocks the caller's mutex. It locks that again
+//! when the wait has returned. What has been done under the mutex before a signal was so done before the wait, or the wait
+//! is woken, as with the mutex itself; glibc's condition variable keeps nothing about the mutex.
+//!
+//! (Rejected: glibc's algorithm in this file. It has changed between versions, of which other processes may use any, and an error in it
+//! loses their wake-ups.)
 //!
 //! # Algorithm
 //!
@@ -28,15 +40,19 @@
 //! std's own condition variable accepts the same. Wake-ups without cause, which POSIX allows, come
 //! from the comparison above and, on OS threads, from signal handlers.
 
+use std::cell::UnsafeCell;
 use std::ffi::{c_int, c_uint};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
+use greenpatch_runtime::Patch;
 use greenpatch_runtime::futex::{ANY, Wait};
+use greenpatch_runtime::hook::{self, Section};
 use libc::{clockid_t, pthread_cond_t, pthread_condattr_t, pthread_mutex_t, timespec};
 
-use crate::pthread_mutex::{limit, lock_after_wait, unlock_to_wait};
-use crate::word::{self, Cancellation, Until, blocking};
+use crate::pthread_mutex::{Limit, limit, lock_after_wait, unlock_original, unlock_to_wait};
+use crate::shared::{handed_over, pause};
+use crate::word::{self, Cancellation, Until};
 
 originals! {
     fn pthread_cond_wait(cond: *mut pthread_cond_t, mutex: *mut pthread_mutex_t) -> c_int;
@@ -109,7 +125,8 @@ struct Cond<'a> {
     sequence: &'a AtomicU32,
     /// The flags, and how many threads wait.
     users: &'a AtomicU32,
-    is_monotonic: bool,
+    /// Those flags as they were when it was made.
+    flags: u32,
 }
 
 impl<'a> Cond<'a> {
@@ -127,16 +144,8 @@ impl<'a> Cond<'a> {
         is_ours.then_some(Cond {
             sequence: &words[0],
             users,
-            is_monotonic: flags & MONOTONIC != 0,
+            flags,
         })
-    }
-
-    fn clock(self) -> clockid_t {
-        if self.is_monotonic {
-            libc::CLOCK_MONOTONIC
-        } else {
-            libc::CLOCK_REALTIME
-        }
     }
 
     /// # Safety
@@ -146,7 +155,7 @@ impl<'a> Cond<'a> {
         let before = self.sequence.load(Ordering::Relaxed);
         self.users.fetch_add(WAITER, Ordering::Relaxed);
         // SAFETY: the caller holds the mutex.
-        let error = unsafe { unlock_to_wait(mutex) };
+        let error = unsafe { unlock_to_wait(mutex, None) };
         if error != 0 {
             self.leave();
             return error;
@@ -190,6 +199,119 @@ impl<'a> Cond<'a> {
     }
 }
 
+/// The clock by which a condition variable with these flags measures time.
+fn clock_of(flags: u32) -> clockid_t {
+    if flags & MONOTONIC != 0 {
+        libc::CLOCK_MONOTONIC
+    } else {
+        libc::CLOCK_REALTIME
+    }
+}
+
+/// A private mutex of glibc's that is locked, by nobody in particular, and will be unlocked by whoever waits with it.
+struct Gate(UnsafeCell<pthread_mutex_t>);
+
+impl Gate {
+    /// The word of a mutex that is held, and on which somebody waits: who unlocks wakes.
+    const LOCKED: u32 = 2;
+
+    fn locked() -> Gate {
+        let gate = Gate(UnsafeCell::new(libc::PTHREAD_MUTEX_INITIALIZER));
+        gate.word().store(Gate::LOCKED, Ordering::Relaxed);
+        gate
+    }
+
+    fn word(&self) -> &AtomicU32 {
+        // SAFETY: the mutex begins with its word, which is only used by atomic operations.
+        unsafe { AtomicU32::from_ptr(self.0.get().cast()) }
+    }
+
+    /// Waits for the other thread to unlock it. That takes as long as a switch to that thread, no more: so the worker
+    /// waits.
+    fn wait(&self, section: &Section) {
+        const OPERATION: c_int = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+
+        let word = self.word();
+        section.blocking_in_place(|| {
+            while word.load(Ordering::Acquire) == Gate::LOCKED {
+                // SAFETY: the borrow keeps the word in place; null is no time-out.
+                let _ = unsafe {
+                    kernel_call!(libc::SYS_futex, word.as_ptr(), OPERATION, Gate::LOCKED, 0)
+                };
+            }
+        });
+    }
+}
+
+/// Waits for a condition variable that is glibc's: by `original`, with the caller's mutex, on an OS thread. `until` gives the
+/// time limit from the flags.
+///
+/// # Safety
+///
+/// The condition variable is initialised, and the caller holds the mutex.
+unsafe fn wait_for_shared(
+    cond: *mut pthread_cond_t,
+    mutex: *mut pthread_mutex_t,
+    original: impl Fn(*mut pthread_mutex_t) -> c_int,
+    until: impl FnOnce(u32) -> Limit,
+) -> c_int {
+    let Some(section) = hook::enter(Patch::LOCK) else {
+        return original(mutex);
+    };
+    // SAFETY: the condition variable is initialised, by this function's contract; all its users change it by atomic
+    // operations.
+    let flags = unsafe { &(&*cond.cast::<CondWords>())[flags_index()] };
+    let until = match until(flags.load(Ordering::Relaxed)) {
+        Ok(until) => until,
+        Err(error) => return error,
+    };
+    let gate = Gate::locked();
+    let call = || {
+        let error = original(gate.0.get());
+        // SAFETY: the wait has locked it again, or has never unlocked it.
+        unsafe { unlock_original(gate.0.get()) };
+        error
+    };
+    let mut unlocked = 0;
+    let unlock = || {
+        gate.wait(&section);
+        // SAFETY: the caller holds the mutex.
+        unlocked = unsafe { unlock_to_wait(mutex, Some(&section)) };
+        if unlocked != 0 {
+            // The wait is to return. To others that is a wake-up without cause.
+            // SAFETY: the condition variable is initialised, by this function's contract.
+            unsafe { original::pthread_cond_broadcast(cond) };
+        }
+    };
+    // SAFETY: glibc's wait with a mutex that is not the caller's is the same on any thread, does not panic and knows nothing of
+    // sections.
+    let waited = unsafe { section.hand_over(cond.addr(), &call, unlock) };
+    if unlocked != 0 {
+        return unlocked;
+    }
+    let waited = match waited {
+        Some(waited) => waited,
+        // No OS thread: a wake-up without cause, after a while.
+        None => {
+            // SAFETY: the caller holds the mutex.
+            match unsafe { unlock_to_wait(mutex, Some(&section)) } {
+                0 => {}
+                error => return error,
+            }
+            match pause(&section, until) {
+                Wait::TimedOut => libc::ETIMEDOUT,
+                _ => 0,
+            }
+        }
+    };
+    drop(section);
+    // SAFETY: this thread has just unlocked the mutex, and is still one of its users.
+    match unsafe { lock_after_wait(mutex) } {
+        0 => waited,
+        error => error,
+    }
+}
+
 /// Dropped when cancellation unwinds a wait: cleanup handlers expect the mutex locked, and a signal
 /// that this waiter may have taken goes to another.
 struct Relock<'a> {
@@ -215,8 +337,11 @@ unsafe extern "C-unwind" fn pthread_cond_wait(
     match unsafe { Cond::ours(cond) } {
         // SAFETY: POSIX asks the caller for a mutex that it holds, and for a valid time if it gives one.
         Some(cond) => unsafe { cond.wait(mutex, None) },
-        // A condition variable shared between processes.
-        None => blocking(|| pass_on!(original::pthread_cond_wait(cond, mutex))),
+        // SAFETY: as above, of a condition variable shared between processes.
+        None => unsafe {
+            let original = |mutex| original::pthread_cond_wait(cond, mutex);
+            wait_for_shared(cond, mutex, original, |_| Ok(None))
+        },
     }
 }
 
@@ -229,9 +354,12 @@ unsafe extern "C-unwind" fn pthread_cond_timedwait(
     // SAFETY: POSIX asks the caller for an initialised condition variable, in place until it is destroyed.
     match unsafe { Cond::ours(cond) } {
         // SAFETY: POSIX asks the caller for a mutex that it holds, and for a valid time if it gives one.
-        Some(cond) => unsafe { wait_until(cond, mutex, cond.clock(), time) },
-        // A condition variable shared between processes.
-        None => blocking(|| pass_on!(original::pthread_cond_timedwait(cond, mutex, time))),
+        Some(cond) => unsafe { wait_until(cond, mutex, clock_of(cond.flags), time) },
+        // SAFETY: as above, of a condition variable shared between processes.
+        None => unsafe {
+            let original = |mutex| original::pthread_cond_timedwait(cond, mutex, time);
+            wait_for_shared(cond, mutex, original, |flags| limit(clock_of(flags), time))
+        },
     }
 }
 
@@ -246,8 +374,11 @@ unsafe extern "C-unwind" fn pthread_cond_clockwait(
     match unsafe { Cond::ours(cond) } {
         // SAFETY: POSIX asks the caller for a mutex that it holds, and for a valid time if it gives one.
         Some(cond) => unsafe { wait_until(cond, mutex, clock, time) },
-        // A condition variable shared between processes.
-        None => blocking(|| pass_on!(original::pthread_cond_clockwait(cond, mutex, clock, time))),
+        // SAFETY: as above, of a condition variable shared between processes.
+        None => unsafe {
+            let original = |mutex| original::pthread_cond_clockwait(cond, mutex, clock, time);
+            wait_for_shared(cond, mutex, original, |_| limit(clock, time))
+        },
     }
 }
 
@@ -297,6 +428,6 @@ unsafe extern "C-unwind" fn pthread_cond_destroy(cond: *mut pthread_cond_t) -> c
             0
         }
         // SAFETY: a condition variable shared between processes, which is glibc's.
-        None => blocking(|| unsafe { original::pthread_cond_destroy(cond) }),
+        None => handed_over(cond, || unsafe { original::pthread_cond_destroy(cond) }),
     }
 }

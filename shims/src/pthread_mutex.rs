@@ -7,10 +7,15 @@
 //!
 //! A mutex that inherits priorities, but only within the process, is one of ours, too, and inherits none: the
 //! kernel, which would see to it, does not know green threads. Other kinds that involve the kernel or other processes
-//! are left to glibc. Robust and process-shared ones a green thread locks by trying: in between it waits for an
-//! unlock in this process, and no longer than 10 ms. (Rejected: glibc's lock in a blocking section. As many
-//! green threads as there may be workers would block them all, and the mutex's owner had none left to run on.) What is left,
-//! priority protection and inheritance across processes, fails with `ENOTSUP` on a green thread: it cannot be had.
+//! are left to glibc, and a green thread treats them so:
+//!
+//! - Robust and process-shared ones it locks by glibc's try, which makes it the owner. In between it marks the word as one that
+//!   is waited for, as glibc does, and has another OS thread wait for the word (see `shared`).
+//! - Those that inherit priorities and are robust or process-shared hold the id of an OS thread, which the kernel looks up.
+//!   (glibc marks each robust mutex as process-shared, too.) One OS thread, kept for the green thread as long as it holds such
+//!   mutexes, makes all calls with them. So that thread is the owner to glibc and to the kernel, and if the green
+//!   thread ends, it ends, too, and the kernel marks the mutexes as abandoned. The worker inherits no priority.
+//! - Those that protect a priority fail with `ENOTSUP`: the green thread would have to run at that priority.
 //!
 //! # Algorithm
 //!
@@ -32,16 +37,15 @@
 use std::ffi::c_int;
 use std::hint;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
-use std::time::Duration;
 
 use greenpatch_runtime::Patch;
-use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::futex::{ANY, Wait, park_green_for_mutex, wake_green};
-use greenpatch_runtime::hook;
+use greenpatch_runtime::futex::{ANY, Wait};
+use greenpatch_runtime::hook::{self, Section};
 use libc::{clockid_t, pthread_mutex_t, timespec};
 use rustix::io::Errno;
 
 use crate::kernel;
+use crate::shared;
 use crate::word::{self, Until};
 
 originals! {
@@ -54,11 +58,16 @@ originals! {
         time: *const timespec,
     ) -> c_int, or libc::ENOSYS;
     fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) -> c_int;
+    fn pthread_mutex_consistent(mutex: *mut pthread_mutex_t) -> c_int;
 }
 
 const FREE: u32 = 0;
 const HELD: u32 = 1;
 const CONTENDED: u32 = 2;
+
+/// In the word of a robust mutex: its owner's id, and that somebody waits (`FUTEX_TID_MASK`, `FUTEX_WAITERS`).
+const OWNER: u32 = 0x3fff_ffff;
+const WAITERS: u32 = 1 << 31;
 
 /// How often an adaptive mutex is looked at before the thread waits.
 const SPINS: usize = 100;
@@ -98,6 +107,8 @@ const ADAPTIVE: c_int = 3;
 /// The bits of `kind` by which glibc elides locks on some machines; without elision they mean
 /// nothing.
 const ELISION_FLAGS: c_int = 0x100 | 0x200;
+/// The bit of `kind` of a robust mutex.
+const ROBUST: c_int = 0x10;
 /// The bits of `kind` for priority inheritance and protection.
 const INHERITS: c_int = 0x20;
 const PROTECTS: c_int = 0x40;
@@ -237,47 +248,82 @@ impl Mutex {
     }
 }
 
-/// Whether a mutex that is glibc's changes its owner's priority. A destroyed one is of kind -1.
-fn has_priority(kind: c_int) -> bool {
-    kind >= 0 && kind & (INHERITS | PROTECTS) != 0
+/// How a green thread locks a mutex that is glibc's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Foreignness {
+    /// Shared between processes.
+    Shared,
+    /// Tells of owners that have ended. The word holds the owner's id and flags.
+    Robust,
+    /// The kernel knows its owner.
+    Inheriting,
+    Protecting,
+}
+
+impl Foreignness {
+    fn of(kind: c_int) -> Foreignness {
+        match kind {
+            // A destroyed one, which glibc refuses.
+            ..0 => Foreignness::Shared,
+            _ if kind & PROTECTS != 0 => Foreignness::Protecting,
+            _ if kind & INHERITS != 0 => Foreignness::Inheriting,
+            _ if kind & ROBUST != 0 => Foreignness::Robust,
+            _ => Foreignness::Shared,
+        }
+    }
+}
+
+/// Whether a call of glibc's that locks has made the caller the owner.
+fn acquires(status: &c_int) -> bool {
+    matches!(*status, 0 | libc::EOWNERDEAD)
 }
 
 /// A mutex that is glibc's.
 struct Foreign(*mut pthread_mutex_t);
 
 impl Foreign {
+    /// Its fields.
+    ///
+    /// # Safety
+    ///
+    /// The mutex is initialised, and stays in place as long as the fields are used.
+    unsafe fn fields(&self) -> (&Mutex, c_int) {
+        // SAFETY: the mutex is initialised, by this function's contract; every field is an atomic.
+        let mutex = unsafe { &*self.0.cast::<Mutex>() };
+        (mutex, mutex.kind.load(Ordering::Relaxed))
+    }
+
     /// Locks: by `original` on an OS thread, by trying on a green thread.
     ///
     /// # Safety
     ///
     /// The mutex is initialised.
-    unsafe fn lock(
-        &self,
-        original: impl FnOnce() -> c_int,
-        until: impl FnOnce() -> Limit,
-    ) -> c_int {
-        const FIRST: Duration = Duration::from_micros(50);
-        const LONGEST: Duration = Duration::from_millis(10);
-
+    unsafe fn lock(&self, original: impl Fn() -> c_int, until: impl FnOnce() -> Limit) -> c_int {
         let Some(section) = hook::enter(Patch::LOCK) else {
             return original();
         };
-        // SAFETY: the mutex is initialised, by this function's contract, and stays in place while somebody locks it;
-        // every field is an atomic.
-        let mutex = unsafe { &*self.0.cast::<Mutex>() };
-        let kind = mutex.kind.load(Ordering::Relaxed);
-        if has_priority(kind) {
-            return libc::ENOTSUP;
+        // SAFETY: the mutex is initialised, by this function's contract, and stays in place while somebody locks it.
+        let (mutex, kind) = unsafe { self.fields() };
+        let foreignness = Foreignness::of(kind);
+        match foreignness {
+            Foreignness::Protecting => return libc::ENOTSUP,
+            Foreignness::Inheriting => {
+                return self.on_owners_thread(&section, original, Owner::Becomes);
+            }
+            Foreignness::Shared | Foreignness::Robust => {}
         }
         let mut until = Some(until);
         let mut limit = None;
-        let mut pause = FIRST;
+        let mut has_waited = false;
         loop {
-            let before = mutex.lock.load(Ordering::Relaxed);
             // SAFETY: the mutex is initialised, by this function's contract.
-            match unsafe { original::pthread_mutex_trylock(self.0) } {
-                libc::EBUSY => {}
-                outcome => return outcome,
+            let tried = unsafe { original::pthread_mutex_trylock(self.0) };
+            if tried != libc::EBUSY {
+                if has_waited && acquires(&tried) {
+                    // Others may wait: the unlock is to wake one.
+                    mutex.mark_as_owner(foreignness);
+                }
+                return tried;
             }
             if kind & KIND_MASK == libc::PTHREAD_MUTEX_ERRORCHECK && mutex.is_mine() {
                 return libc::EDEADLK;
@@ -288,48 +334,124 @@ impl Foreign {
                     Err(error) => return error,
                 }
             }
+            // Also by one whose time is over: it may have been woken, and others have not.
+            let Some(expected) = mutex.mark_as_waiter(foreignness) else {
+                continue;
+            };
             if limit.is_some_and(Until::has_passed) {
                 return libc::ETIMEDOUT;
             }
-            let next = Deadline::after(pause);
-            let next = limit.map_or(next, |limit| limit.deadline().min(next));
-            let (word, owner) = (mutex.lock.as_ptr(), &raw const mutex.owner);
-            // SAFETY: word and id are in the mutex, which stays in place while somebody locks it.
-            unsafe { park_green_for_mutex(&section, word, before, Some(next), owner) };
-            pause = (pause * 2).min(LONGEST);
+            has_waited = true;
+            shared::wait(&section, &mutex.lock, expected, limit);
         }
+    }
+
+    /// Makes a call with a mutex that inherits priorities on the OS thread that is kept for this green thread.
+    fn on_owners_thread(&self, section: &Section, call: impl Fn() -> c_int, owner: Owner) -> c_int {
+        // SAFETY: a call of glibc's, which neither panics nor knows of sections. What it is given stays in place as the
+        // caller waits for its end.
+        let outcome = unsafe {
+            section.hand_over_to_kept(
+                self.0.addr(),
+                &call,
+                |status| owner == Owner::Becomes && acquires(status),
+                |&status| owner == Owner::Ends && status == 0,
+            )
+        };
+        outcome.unwrap_or(libc::EAGAIN)
     }
 
     /// # Safety
     ///
     /// As for `pthread_mutex_trylock`.
     unsafe fn try_lock(&self) -> c_int {
-        // SAFETY: the mutex is initialised, by this function's contract; every field is an atomic.
-        let kind = unsafe { &*self.0.cast::<Mutex>() }
-            .kind
-            .load(Ordering::Relaxed);
-        if has_priority(kind) && hook::enter(Patch::LOCK).is_some() {
-            return libc::ENOTSUP;
-        }
         // SAFETY: the mutex is initialised, by this function's contract.
-        unsafe { original::pthread_mutex_trylock(self.0) }
+        let (_, kind) = unsafe { self.fields() };
+        // SAFETY: the mutex is initialised, by this function's contract.
+        let original = || unsafe { original::pthread_mutex_trylock(self.0) };
+        match Foreignness::of(kind) {
+            Foreignness::Shared | Foreignness::Robust => original(),
+            foreignness => match hook::enter(Patch::LOCK) {
+                None => original(),
+                Some(_) if foreignness == Foreignness::Protecting => libc::ENOTSUP,
+                Some(section) => self.on_owners_thread(&section, original, Owner::Becomes),
+            },
+        }
     }
 
+    /// On a green thread that has entered, within `section`.
+    ///
     /// # Safety
     ///
     /// As for `pthread_mutex_unlock`.
-    unsafe fn unlock(&self) -> c_int {
-        let word = self.0.cast::<u32>();
+    unsafe fn unlock(&self, section: Option<&Section>) -> c_int {
         // SAFETY: the mutex is initialised and the caller's to unlock, by this function's contract.
-        let error = unsafe { original::pthread_mutex_unlock(self.0) };
-        // Glibc has woken whoever waits in the kernel. From here on the mutex may be gone.
-        wake_green(word, 1, ANY);
-        error
+        let original = || unsafe { original::pthread_mutex_unlock(self.0) };
+        self.as_owner(section, original, Owner::Ends)
+    }
+
+    /// Makes a call that the owner makes.
+    fn as_owner(
+        &self,
+        section: Option<&Section>,
+        original: impl Fn() -> c_int,
+        owner: Owner,
+    ) -> c_int {
+        // SAFETY: the mutex is initialised, as the callers' contracts say.
+        let (_, kind) = unsafe { self.fields() };
+        match section {
+            Some(section)
+                if Foreignness::of(kind) == Foreignness::Inheriting && section.keeps_stand_in() =>
+            {
+                self.on_owners_thread(section, original, owner)
+            }
+            _ => original(),
+        }
+    }
+}
+
+/// What a call does to a mutex's owner.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    /// The caller becomes the owner, if the call says so.
+    Becomes,
+    Stays,
+    /// The caller is the owner no more.
+    Ends,
+}
+
+impl Mutex {
+    /// Marks a held mutex that is glibc's as one that is waited for; the word to wait for, or `None` if it was free.
+    fn mark_as_waiter(&self, foreignness: Foreignness) -> Option<u32> {
+        let outcome =
+            self.lock.fetch_update(
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+                |word| match foreignness {
+                    Foreignness::Robust => (word & OWNER != 0).then_some(word | WAITERS),
+                    _ => (word != FREE).then_some(CONTENDED),
+                },
+            );
+        let before = outcome.ok()?;
+        Some(match foreignness {
+            Foreignness::Robust => before | WAITERS,
+            _ => CONTENDED,
+        })
+    }
+
+    /// Marks a mutex that is glibc's, and the caller's, as one that is waited for.
+    fn mark_as_owner(&self, foreignness: Foreignness) {
+        match foreignness {
+            Foreignness::Robust => {
+                self.lock.fetch_or(WAITERS, Ordering::Relaxed);
+            }
+            _ => self.lock.store(CONTENDED, Ordering::Relaxed),
+        }
     }
 }
 
 /// Until when to wait, or the error to return if it comes to that.
-type Limit = Result<Option<Until>, c_int>;
+pub(crate) type Limit = Result<Option<Until>, c_int>;
 
 /// Whether a thread that locks or unlocks changes the number of users. It does not while it waits
 /// on a condition.
@@ -424,22 +546,47 @@ unsafe extern "C-unwind" fn pthread_mutex_unlock(mutex: *mut pthread_mutex_t) ->
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.unlock(kind, Users::Change),
         // SAFETY: the mutex is initialised and the caller's to unlock, as POSIX asks of the caller.
-        None => unsafe { Foreign(mutex).unlock() },
+        None => unsafe { Foreign(mutex).unlock(hook::enter(Patch::LOCK).as_ref()) },
     }
 }
 
-/// Unlocks for the time of a wait on a condition: the thread remains one of the mutex's users.
+#[unsafe(no_mangle)]
+unsafe extern "C-unwind" fn pthread_mutex_consistent(mutex: *mut pthread_mutex_t) -> c_int {
+    let original = || pass_on!(original::pthread_mutex_consistent(mutex));
+    Foreign(mutex).as_owner(hook::enter(Patch::LOCK).as_ref(), original, Owner::Stays)
+}
+
+/// Unlocks for the time of a wait on a condition: the thread remains one of the mutex's users. A green thread that has entered
+/// gives its section.
 ///
 /// # Safety
 ///
 /// As for `pthread_mutex_unlock`.
-pub(crate) unsafe fn unlock_to_wait(mutex: *mut pthread_mutex_t) -> c_int {
+pub(crate) unsafe fn unlock_to_wait(
+    mutex: *mut pthread_mutex_t,
+    section: Option<&Section>,
+) -> c_int {
     // SAFETY: the mutex is initialised and stays in place, by this function's contract.
     match unsafe { Mutex::ours(mutex) } {
         Some((mutex, kind)) => mutex.unlock(kind, Users::Stay),
         // SAFETY: the mutex is initialised and the caller's to unlock, by this function's contract.
-        None => unsafe { Foreign(mutex).unlock() },
+        None => unsafe {
+            match section {
+                Some(section) => Foreign(mutex).unlock(Some(section)),
+                None => Foreign(mutex).unlock(hook::enter(Patch::LOCK).as_ref()),
+            }
+        },
     }
+}
+
+/// Unlocks by glibc's function.
+///
+/// # Safety
+///
+/// As for `pthread_mutex_unlock`.
+pub(crate) unsafe fn unlock_original(mutex: *mut pthread_mutex_t) {
+    // SAFETY: the mutex is initialised and the caller's to unlock, by this function's contract.
+    unsafe { original::pthread_mutex_unlock(mutex) };
 }
 
 /// Locks again after [`unlock_to_wait`].

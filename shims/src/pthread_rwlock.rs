@@ -2,16 +2,23 @@
 //!
 //! Replaced as a whole, on all threads, for the reason given in `pthread_mutex`. glibc's `init` and
 //! `destroy` stay, which only write the fields or do nothing. Locks shared between processes are left to
-//! glibc, in a blocking section.
+//! glibc.
+//!
+//! A green thread that finds a shared lock held has another OS thread lock it, and parks meanwhile (see `shared`). glibc
+//! tells an unlock of a writer from that of a reader by the writer's thread id. So who has locked for writing puts its own id in the
+//! place of the other thread's. Nobody else reads that id but to compare it with their own.
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
+use greenpatch_runtime::Patch;
+use greenpatch_runtime::hook;
 use libc::{clockid_t, pthread_rwlock_t, timespec};
 
-use crate::pthread_mutex::limit;
+use crate::pthread_mutex::{Limit, limit};
 use crate::read_write::ReadWrite;
-use crate::word::{Until, blocking};
+use crate::shared::hand_over;
+use crate::word::Until;
 
 originals! {
     fn pthread_rwlock_rdlock(lock: *mut pthread_rwlock_t) -> c_int;
@@ -69,6 +76,54 @@ impl RwLock {
     }
 }
 
+/// What a lock is wanted for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Access {
+    Reading,
+    Writing,
+}
+
+/// Locks a lock that is glibc's: by `original` on an OS thread, by a try on a green thread, and if that fails by `original` on
+/// another OS thread.
+///
+/// # Safety
+///
+/// The lock is initialised.
+unsafe fn lock_shared(
+    lock: *mut pthread_rwlock_t,
+    access: Access,
+    original: impl Fn() -> c_int,
+    until: impl FnOnce() -> Limit,
+) -> c_int {
+    let Some(section) = hook::enter(Patch::LOCK) else {
+        return original();
+    };
+    if let Err(error) = until() {
+        return error;
+    }
+    // SAFETY: the lock is initialised, by this function's contract.
+    let tried = unsafe {
+        match access {
+            Access::Reading => original::pthread_rwlock_tryrdlock(lock),
+            Access::Writing => original::pthread_rwlock_trywrlock(lock),
+        }
+    };
+    if tried != libc::EBUSY {
+        return tried;
+    }
+    // SAFETY: the lock is initialised and stays in place while somebody locks it, by this function's contract; every field
+    // that anyone writes is an atomic.
+    let writer = unsafe { &(*lock.cast::<RwLock>()).writer };
+    if writer.load(Ordering::Relaxed) == hook::thread::id() {
+        return libc::EDEADLK;
+    }
+    let status = hand_over(section, lock, original);
+    if status == 0 && access == Access::Writing {
+        writer.store(hook::thread::id(), Ordering::Relaxed);
+    }
+    status
+}
+
 /// A lock until a time. As in glibc, the time must be right even if there is nothing to wait for.
 ///
 /// # Safety
@@ -91,7 +146,11 @@ unsafe extern "C-unwind" fn pthread_rwlock_rdlock(lock: *mut pthread_rwlock_t) -
     // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
         Some(lock) => lock.read(None),
-        None => blocking(|| pass_on!(original::pthread_rwlock_rdlock(lock))),
+        // SAFETY: the lock is initialised, as POSIX asks of the caller.
+        None => unsafe {
+            let original = || original::pthread_rwlock_rdlock(lock);
+            lock_shared(lock, Access::Reading, original, || Ok(None))
+        },
     }
 }
 
@@ -113,7 +172,13 @@ unsafe extern "C-unwind" fn pthread_rwlock_timedrdlock(
     match unsafe { RwLock::ours(lock) } {
         // SAFETY: the caller gives null or a time.
         Some(lock) => unsafe { until(libc::CLOCK_REALTIME, time, |until| lock.read(until)) },
-        None => blocking(|| pass_on!(original::pthread_rwlock_timedrdlock(lock, time))),
+        // SAFETY: the lock is initialised, as POSIX asks of the caller, who gives null or a time.
+        None => unsafe {
+            let original = || original::pthread_rwlock_timedrdlock(lock, time);
+            lock_shared(lock, Access::Reading, original, || {
+                limit(libc::CLOCK_REALTIME, time)
+            })
+        },
     }
 }
 
@@ -127,7 +192,11 @@ unsafe extern "C-unwind" fn pthread_rwlock_clockrdlock(
     match unsafe { RwLock::ours(lock) } {
         // SAFETY: the caller gives null or a time.
         Some(lock) => unsafe { until(clock, time, |until| lock.read(until)) },
-        None => blocking(|| pass_on!(original::pthread_rwlock_clockrdlock(lock, clock, time))),
+        // SAFETY: the lock is initialised, as POSIX asks of the caller, who gives null or a time.
+        None => unsafe {
+            let original = || original::pthread_rwlock_clockrdlock(lock, clock, time);
+            lock_shared(lock, Access::Reading, original, || limit(clock, time))
+        },
     }
 }
 
@@ -136,7 +205,11 @@ unsafe extern "C-unwind" fn pthread_rwlock_wrlock(lock: *mut pthread_rwlock_t) -
     // SAFETY: POSIX asks the caller for an initialised lock, in place until it is destroyed.
     match unsafe { RwLock::ours(lock) } {
         Some(lock) => lock.write(None),
-        None => blocking(|| pass_on!(original::pthread_rwlock_wrlock(lock))),
+        // SAFETY: the lock is initialised, as POSIX asks of the caller.
+        None => unsafe {
+            let original = || original::pthread_rwlock_wrlock(lock);
+            lock_shared(lock, Access::Writing, original, || Ok(None))
+        },
     }
 }
 
@@ -158,7 +231,13 @@ unsafe extern "C-unwind" fn pthread_rwlock_timedwrlock(
     match unsafe { RwLock::ours(lock) } {
         // SAFETY: the caller gives null or a time.
         Some(lock) => unsafe { until(libc::CLOCK_REALTIME, time, |until| lock.write(until)) },
-        None => blocking(|| pass_on!(original::pthread_rwlock_timedwrlock(lock, time))),
+        // SAFETY: the lock is initialised, as POSIX asks of the caller, who gives null or a time.
+        None => unsafe {
+            let original = || original::pthread_rwlock_timedwrlock(lock, time);
+            lock_shared(lock, Access::Writing, original, || {
+                limit(libc::CLOCK_REALTIME, time)
+            })
+        },
     }
 }
 
@@ -172,7 +251,11 @@ unsafe extern "C-unwind" fn pthread_rwlock_clockwrlock(
     match unsafe { RwLock::ours(lock) } {
         // SAFETY: the caller gives null or a time.
         Some(lock) => unsafe { until(clock, time, |until| lock.write(until)) },
-        None => blocking(|| pass_on!(original::pthread_rwlock_clockwrlock(lock, clock, time))),
+        // SAFETY: the lock is initialised, as POSIX asks of the caller, who gives null or a time.
+        None => unsafe {
+            let original = || original::pthread_rwlock_clockwrlock(lock, clock, time);
+            lock_shared(lock, Access::Writing, original, || limit(clock, time))
+        },
     }
 }
 

@@ -2,9 +2,8 @@
 //!
 //! glibc's object and glibc's protocol, on the waiting that green threads and OS threads share: `sem_init`,
 //! `sem_destroy` and `sem_getvalue` stay. Semaphores shared between processes, named ones among them, are left to
-//! glibc, but for waits of green threads: these try, and in between wait for a post in this process, no longer
-//! than 10 ms. (Rejected: glibc's wait in a blocking section. As many green threads as there may be workers would block them
-//! all, and who is to post had none left to run on.)
+//! glibc, but for waits of green threads: these follow glibc's protocol, with waits in the kernel by another OS thread (see
+//! `shared`).
 //!
 //! # Algorithm
 //!
@@ -21,21 +20,17 @@
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
 use greenpatch_runtime::Patch;
-use greenpatch_runtime::deadline::Deadline;
-use greenpatch_runtime::futex::{
-    ANY, SignalWaiter, park_green, wake_one_from_signal, wake_one_green_from_signal,
-};
+use greenpatch_runtime::futex::wake_one_from_signal;
 use greenpatch_runtime::hook::{self, Section};
 use libc::{clockid_t, sem_t, timespec};
 use rustix::io::Errno;
 
-use crate::kernel::{keeping_errno, returned};
+use crate::kernel::{finish, keeping_errno, returned};
 use crate::pthread_mutex::limit;
-use crate::section::yielding;
-use crate::word::{self, Until};
+use crate::shared;
+use crate::word::{self, Until, Wait};
 
 originals! {
     fn sem_wait(semaphore: *mut sem_t) -> c_int;
@@ -122,27 +117,18 @@ impl Semaphore {
         Ok(())
     }
 
-    /// Waits for a semaphore that is glibc's on a green thread, as one of the `_waiter`s whom a post in this process wakes.
-    fn wait_by_trying(
-        &self,
-        section: &Section,
-        _waiter: &SignalWaiter,
-        until: Option<Until>,
-    ) -> Result<(), Errno> {
-        const FIRST: Duration = Duration::from_micros(50);
-        const LONGEST: Duration = Duration::from_millis(10);
-
-        let mut pause = FIRST;
-        while !self.try_take(1) {
-            if until.is_some_and(Until::has_passed) {
+    /// Waits for a semaphore that processes share on a green thread, as glibc does.
+    fn wait_shared(&self, section: &Section, until: Option<Until>) -> Result<(), Errno> {
+        if self.try_take(1) {
+            return Ok(());
+        }
+        self.data.fetch_add(ONE_WAITER, Ordering::SeqCst);
+        while !self.try_take(ONE_WAITER + 1) {
+            if shared::wait(section, self.value(), 0, until) == Wait::TimedOut {
+                // No wake-up was spent on it.
+                self.data.fetch_sub(ONE_WAITER, Ordering::SeqCst);
                 return Err(Errno::TIMEDOUT);
             }
-            let next = Deadline::after(pause);
-            let next = until.map_or(next, |until| until.deadline().min(next));
-            let word = self.value().as_ptr();
-            // SAFETY: the borrow keeps the word in place.
-            unsafe { park_green(section, word, 0, ANY, Some(next)) };
-            pause = (pause * 2).min(LONGEST);
         }
         Ok(())
     }
@@ -175,7 +161,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Waits for a semaphore that is glibc's: by `original` on an OS thread, by trying on a green thread.
+/// Waits for a semaphore that processes share: by `original` on an OS thread.
 ///
 /// # Safety
 ///
@@ -188,17 +174,13 @@ unsafe fn wait_for_shared(
     let Some(section) = hook::enter(Patch::LOCK) else {
         return original();
     };
-    let Ok(waiter) = SignalWaiter::register() else {
-        return yielding(section, original);
-    };
     let outcome = until().map_err(Errno::from_raw_os_error).and_then(|until| {
         // SAFETY: the semaphore is initialised, by this function's contract, and stays in place while somebody waits
         // for it.
         let semaphore = unsafe { Semaphore::new(semaphore) };
-        semaphore.wait_by_trying(&section, &waiter, until)
+        semaphore.wait_shared(&section, until)
     });
-    drop((waiter, section));
-    status(outcome)
+    finish(section, outcome.map(|()| 0))
 }
 
 #[unsafe(no_mangle)]
@@ -281,11 +263,6 @@ unsafe extern "C-unwind" fn sem_post(semaphore: *mut sem_t) -> c_int {
     // SAFETY: POSIX asks the caller for an initialised semaphore, in place until it is destroyed.
     match unsafe { Semaphore::ours(semaphore) } {
         Some(semaphore) => status(keeping_errno(|| semaphore.post())),
-        None => {
-            let status = pass_on!(original::sem_post(semaphore));
-            // From here on the semaphore may be gone. The half that is waited on stands first.
-            keeping_errno(|| wake_one_green_from_signal(semaphore.cast()));
-            status
-        }
+        None => pass_on!(original::sem_post(semaphore)),
     }
 }

@@ -17,8 +17,6 @@ use libc::timespec;
 use rustix::io::Errno;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
-use crate::section;
-
 /// A point in time at which a wait ends, on the clock that the caller named.
 #[derive(Clone, Copy)]
 pub(crate) struct Until {
@@ -248,10 +246,4 @@ pub(crate) fn wake(word: *const u32, count: u32, bitset: u32) -> u32 {
         hook::yield_if_owed();
     }
     woken
-}
-
-/// Makes a call that blocks in the kernel for a lock that only the kernel knows: on a green thread, as a
-/// blocking section.
-pub(crate) fn blocking<T>(call: impl FnOnce() -> T) -> T {
-    section::run(hook::enter(Patch::LOCK), section::yielding, call)
 }

@@ -1,7 +1,9 @@
-//! Sending one OS thread a signal with a value, and calling a handler that was installed before ours.
+//! Sending one OS thread a signal with a value, calling a handler that was installed before ours, and keeping signals off
+//! the runtime's own threads.
 
 use std::ffi::{c_int, c_void};
-use std::ptr;
+use std::mem::MaybeUninit;
+use std::{io, ptr, thread};
 
 use rustix::io::Errno;
 
@@ -91,4 +93,47 @@ pub(crate) unsafe fn call_previous(
         }
     }
     true
+}
+
+/// Starts a thread on which, and on those that it starts, no handler of the program runs, from its first instruction on.
+pub(crate) fn spawn_undisturbed<T: Send + 'static>(
+    thread: thread::Builder,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<thread::JoinHandle<T>> {
+    // It begins with the caller's mask.
+    let before = block_signals();
+    let spawned = thread.spawn(body);
+    restore_signals(&before);
+    spawned
+}
+
+/// Blocks all signals on the calling thread and on those that it starts, but not those that a fault raises. Gives what was
+/// blocked before.
+fn block_signals() -> libc::sigset_t {
+    let faults = [
+        libc::SIGSEGV,
+        libc::SIGBUS,
+        libc::SIGFPE,
+        libc::SIGILL,
+        libc::SIGTRAP,
+        libc::SIGSYS,
+    ];
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the set is initialised by the first call, and is a valid one in the others. libc leaves out its own signals. The
+    // last call fills in what was blocked before; it does not fail, as its arguments are valid.
+    unsafe {
+        libc::sigfillset(set.as_mut_ptr());
+        for fault in faults {
+            libc::sigdelset(set.as_mut_ptr(), fault);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr());
+        before.assume_init()
+    }
+}
+
+/// Has the calling thread's signals blocked as [`block_signals`] has found them.
+fn restore_signals(before: &libc::sigset_t) {
+    // SAFETY: a valid set, and nobody asks for the one before.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, ptr::null_mut()) };
 }

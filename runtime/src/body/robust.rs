@@ -50,13 +50,13 @@ impl RobustMutexes {
         (error == 0 && fits && head_size == size_of::<List>()).then_some(RobustMutexes { offset })
     }
 
-    /// Marks the mutexes that the calling thread with this `id` still holds, and wakes one waiter of each: one that waits in
-    /// the kernel, and by `wake` a green thread.
+    /// Marks the mutexes that the calling thread with this `id` still holds, and wakes one waiter of each. All wait in the
+    /// kernel.
     ///
     /// # Safety
     ///
     /// Runs on a green thread's own block, after all other code of that thread.
-    pub(crate) unsafe fn abandon(self, id: u32, wake: fn(*const u32)) {
+    pub(crate) unsafe fn abandon(self, id: u32) {
         let head = arch::thread_pointer() + self.offset;
         let list = head as *mut List;
         // SAFETY: the calling thread's own list, of mutexes that glibc has taken in and not yet taken out.
@@ -73,7 +73,7 @@ impl RobustMutexes {
             // the mutex is still this thread's.
             unsafe {
                 link = *(link as *const usize) & !1;
-                abandon_one(AtomicU32::from_ptr(lock), id, wake);
+                abandon_one(AtomicU32::from_ptr(lock), id);
             }
         }
         // SAFETY: the list is empty now; the word before its head points to the last link.
@@ -85,7 +85,7 @@ impl RobustMutexes {
     }
 }
 
-fn abandon_one(lock: &AtomicU32, id: u32, wake: fn(*const u32)) {
+fn abandon_one(lock: &AtomicU32, id: u32) {
     let before = lock.fetch_update(Ordering::Release, Ordering::Relaxed, |word| {
         (word & !(WAITERS | OWNER_DIED) == id).then_some(word & WAITERS | OWNER_DIED)
     });
@@ -93,5 +93,4 @@ fn abandon_one(lock: &AtomicU32, id: u32, wake: fn(*const u32)) {
         // glibc waits for robust mutexes as if they were shared with other processes.
         let _ = futex::wake(lock, Flags::empty(), 1);
     }
-    wake(lock.as_ptr());
 }

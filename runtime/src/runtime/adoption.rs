@@ -48,7 +48,6 @@ use crate::body::tls::{self, Block};
 use crate::sched::blocking_section;
 use crate::sched::context::{self, NativeSection, UserSection};
 use crate::sched::green::{GreenRef, Life, ThreadWords};
-use crate::sched::parking_lot;
 use crate::sched::scheduler::Shared;
 use crate::sched::task::TaskHeader;
 
@@ -167,7 +166,7 @@ fn wait_on_worker(green: GreenRef) {
     green.start();
     green.wait_for_end(None);
     // SAFETY: signal handlers were all that could use the block, and what they left there ends here.
-    unsafe { tls::run_exit_destructors(parking_lot::wake_one) };
+    unsafe { tls::run_exit_destructors() };
 }
 
 /// As [`wait_on_worker`], on a kernel's thread whose block glibc knows.

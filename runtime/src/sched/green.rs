@@ -16,7 +16,7 @@
 //! | `block`, `stack` | written by the spawner under the lock of `name`; read by its own green thread and its worker, and under that lock by anyone |
 //! | `adopted` | its own green thread and the worker that runs it, if it is [adopted](crate::runtime::adoption) |
 //! | `links` | whoever holds the lock of the run queue's backlog that it stands in, or took it out of there |
-//! | `yielder`, `words_before_adoption`, `entry_frame`, `budget`, `vain_wakes`, `owes_yield`, `alternate_stack`, `cancellation`, `probed` | its own green thread |
+//! | `yielder`, `words_before_adoption`, `entry_frame`, `budget`, `vain_wakes`, `owes_yield`, `alternate_stack`, `cancellation`, `probed`, `stand_in` | its own green thread |
 //! | `pin` | written by its own green thread in its first turn, by the worker after the last; read by anyone |
 //! | `next_due`, `due` | whoever holds the lock of the due queue it stands in |
 //! | `is_switching` | written by the spawner, then by its own green thread; read by a signal handler that has interrupted it |
@@ -28,6 +28,7 @@
 //! | `life` | put in by the spawner and taken out by whoever releases the slot, both under the lock of `name`; read in between by those for whom the green thread surely lives, and under that lock by anyone |
 //! | `name` | under its lock; the overflow handler reads it without |
 
+use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::ffi::c_void;
 use std::ops::Deref;
@@ -142,6 +143,8 @@ pub(crate) struct Green {
     pub(super) join_state: AtomicU32,
     pub(super) value: Cell<*mut c_void>,
     pub(crate) alternate_stack: Cell<Option<libc::stack_t>>,
+    /// The OS thread that is kept for it, and for how much; see `stand_in.rs`, which alone knows the type.
+    pub(super) stand_in: Cell<Option<(Arc<dyn Any + Send + Sync>, u32)>>,
 }
 
 // SAFETY: the table in the module's page says who touches which field, and what orders them: the
@@ -247,6 +250,7 @@ impl Green {
             join_state: AtomicU32::new(join_state::DETACHED),
             value: Cell::new(ptr::null_mut()),
             alternate_stack: Cell::new(None),
+            stand_in: Cell::new(None),
         }
     }
 

@@ -178,6 +178,7 @@ impl GreenRef {
     /// Ends an adopted green thread, which goes on as the thread that it was before, on the kernel's thread that it had.
     /// Runs on this green thread.
     pub(crate) fn take_back(self) {
+        self.end_kept_stand_in();
         let floating_point = FloatingPoint::current();
         self.life().shared.dismiss_admitted();
         self.suspend(Action::Exit);
@@ -220,12 +221,13 @@ impl GreenRef {
     /// Runs last on the green thread's own stack: does what a thread does as it exits.
     fn end(self) {
         // SAFETY: this is the green thread's own block, and its code has ended.
-        unsafe { tls::run_exit_destructors(parking_lot::wake_one) };
+        unsafe { tls::run_exit_destructors() };
         if process::forks() != self.life().forks {
             // The last thread of a forked child ends, and the process with it. It does so on this
             // stack: the worker's may be in other use by now.
             std::process::exit(0);
         }
+        self.end_kept_stand_in();
         self.life().shared.dismiss_admitted();
         context::end_green();
     }

@@ -16,7 +16,7 @@
 //! | what a worker takes from others; how it sleeps, and who is woken | `steal`, `sleep`, `idle`, `standby`, `notifier` |
 //! | how many workers should serve | `spare_workers` |
 //! | calling in workers and retiring them, and how long a retired one stays | `compensation` |
-//! | sections that block a worker | `blocking_section` |
+//! | sections that block a worker; OS threads that block in a green thread's place | `blocking_section`, `stand_in` |
 //! | what all workers of a runtime share; its end; the values that it goes by | `scheduler`, `ending`, `settings` |
 //! | what wakes: descriptors' events and the next timer, all timers, words | `reactor`, `wheel`, `parking_lot` |
 //! | timers that wake futures (set in `wait/alarm`); how a future's wakers reach the green thread that awaits it | `alarm`, `future_signal` |
@@ -54,6 +54,7 @@ pub(crate) mod shard;
 pub(crate) mod sleep;
 mod slots;
 pub(crate) mod spare_workers;
+pub(crate) mod stand_in;
 pub(crate) mod standby;
 pub(crate) mod steal;
 mod switch;
@@ -72,6 +73,9 @@ mod worker_thread;
 /// The process is passive: it has no green thread and no worker, and no other thread looks at the tables.
 pub(crate) unsafe fn reset_after_fork() {
     alarm::reset_after_fork();
-    // SAFETY: no green thread exists and no other thread looks at the table, by this function's contract.
-    unsafe { parking_lot::reset_after_fork() };
+    // SAFETY: no green thread exists and no other thread looks at the tables, by this function's contract.
+    unsafe {
+        parking_lot::reset_after_fork();
+        stand_in::reset_after_fork();
+    }
 }

@@ -163,6 +163,11 @@ impl ParkRequest {
         ParkRequest { bitset, ..self }
     }
 
+    /// Told as the reason to those who look from outside.
+    pub(crate) fn because(self, reason: Packed) -> ParkRequest {
+        ParkRequest { reason, ..self }
+    }
+
     /// For the mutex that the word belongs to. `owner` is read as long as the wait lasts.
     pub(crate) fn for_mutex(self, owner: *const AtomicI32) -> ParkRequest {
         ParkRequest {

@@ -17,9 +17,7 @@ pub use crate::sched::parking_lot::{
     wake_bitset, wake_green,
 };
 pub(crate) use crate::sched::parking_lot::{wait_because, wake_address};
-pub use crate::wait::signal_wake::{
-    SignalWaiter, wake_one_from_signal, wake_one_green_from_signal,
-};
+pub use crate::wait::signal_wake::{SignalWaiter, wake_one_from_signal};
 
 /// As [`wait`], and cut short by deadline scopes and cancellation: for waits whose result can say so. `Ok` means: look
 /// at the word again.

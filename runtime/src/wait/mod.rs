@@ -13,7 +13,7 @@
 //! | timers of futures | `alarm` |
 //! | sleeping; trying a call again by the clock, where no event tells | `sleep`, `retry` |
 //! | time-outs around many calls, and cancellation | `interrupt` |
-//! | code that blocks its worker, said so | `blocking` |
+//! | code that blocks its worker, said so; calls that block another OS thread in its place | `blocking`, `stand_in` |
 
 pub(crate) mod accept;
 pub(crate) mod alarm;
@@ -28,6 +28,7 @@ pub(crate) mod retry;
 pub(crate) mod section;
 pub(crate) mod signal_wake;
 pub(crate) mod sleep;
+mod stand_in;
 
 /// After a fork: the parent's registrations and waiters do not exist.
 ///

@@ -20,7 +20,7 @@ use crate::base::kernel_futex;
 use crate::base::process;
 use crate::base::thread_counts::CountedThread;
 use crate::sched::context::{self, NativeSection, OwnWork};
-use crate::sched::parking_lot::{ANY, wake_all_green, wake_bitset, wake_green, wake_kernel};
+use crate::sched::parking_lot::{ANY, wake_all_green, wake_bitset, wake_kernel};
 
 const CAPACITY: usize = 64;
 
@@ -108,19 +108,6 @@ pub fn wake_one_from_signal(address: *const u32) {
     }
     if !hand_over(address) {
         wake_kernel(address, 1, ANY);
-    }
-}
-
-/// As [`wake_one_from_signal`], of green threads only: for a word whose other waiters somebody else wakes.
-pub fn wake_one_green_from_signal(address: *const u32) {
-    if context::current().is_some() {
-        wake_green(address, 1, ANY);
-        return;
-    }
-    // As above.
-    fence(Ordering::SeqCst);
-    if WAITERS.load(Ordering::SeqCst) != 0 && !process::is_passive() {
-        hand_over(address);
     }
 }
 

@@ -25,13 +25,12 @@ pub(crate) unsafe fn start_thread() {
 }
 
 /// What glibc does last on a thread: thread-local destructors (C++'s and Rust's), then those of
-/// pthread keys, then the resolver's. And what the kernel does then about robust mutexes; `wake` wakes one green thread
-/// that waits for a word.
+/// pthread keys, then the resolver's. And what the kernel does then about robust mutexes.
 ///
 /// # Safety
 ///
 /// Runs on a green thread's own block, after all other code of that thread.
-pub(crate) unsafe fn run_exit_destructors(wake: fn(*const u32)) {
+pub(crate) unsafe fn run_exit_destructors() {
     let layout = layout();
     // SAFETY: the block is the green thread's own and no other code of it runs any more, by this function's contract.
     // The resolver's state stands at this offset in every block.
@@ -43,7 +42,7 @@ pub(crate) unsafe fn run_exit_destructors(wake: fn(*const u32)) {
             (*state).options = 0;
         }
         if let Some(robust) = layout.robust {
-            robust.abandon(thread_id() as u32, wake);
+            robust.abandon(thread_id() as u32);
         }
     }
 }

@@ -19,7 +19,7 @@ use crate::base::arch;
 use crate::base::deadline::Deadline;
 use crate::base::own_descriptor::OwnDescriptor;
 use crate::base::process;
-use crate::base::signal::SignalInfo;
+use crate::base::signal::{self, SignalInfo};
 use crate::base::thread_counts::CountedThread;
 use crate::sched::context::{NativeSection, OwnWork};
 
@@ -74,7 +74,7 @@ pub(crate) fn start() -> io::Result<()> {
     let thread = thread::Builder::new()
         .name(THREAD.to_owned())
         .stack_size(STACK_SIZE);
-    match spawn_undisturbed(thread, main) {
+    match signal::spawn_undisturbed(thread, main) {
         Ok(_) => Ok(()),
         Err(error) => {
             OPEN_IN.store(0, Ordering::SeqCst);
@@ -124,49 +124,6 @@ impl Drop for Client {
     fn drop(&mut self) {
         CLIENT_COUNT.fetch_sub(1, Ordering::SeqCst);
     }
-}
-
-/// Starts a thread on which, and on those that it starts, no handler of the program runs, from its first instruction on.
-fn spawn_undisturbed<T: Send + 'static>(
-    thread: thread::Builder,
-    body: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<thread::JoinHandle<T>> {
-    // It begins with the caller's mask.
-    let before = block_signals();
-    let spawned = thread.spawn(body);
-    restore_signals(&before);
-    spawned
-}
-
-/// Blocks all signals on the calling thread and on those that it starts, but not those that a fault raises. Gives what was
-/// blocked before.
-fn block_signals() -> libc::sigset_t {
-    let faults = [
-        libc::SIGSEGV,
-        libc::SIGBUS,
-        libc::SIGFPE,
-        libc::SIGILL,
-        libc::SIGTRAP,
-        libc::SIGSYS,
-    ];
-    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-    // SAFETY: the set is initialised by the first call, and is a valid one in the others. libc leaves out its own signals. The
-    // last call fills in what was blocked before; it does not fail, as its arguments are valid.
-    unsafe {
-        libc::sigfillset(set.as_mut_ptr());
-        for fault in faults {
-            libc::sigdelset(set.as_mut_ptr(), fault);
-        }
-        libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr());
-        before.assume_init()
-    }
-}
-
-/// Has the calling thread's signals blocked as [`block_signals`] has found them.
-fn restore_signals(before: &libc::sigset_t) {
-    // SAFETY: a valid set, and nobody asks for the one before.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before, ptr::null_mut()) };
 }
 
 /// Waits for the signal with a number, and gives that.
@@ -341,7 +298,7 @@ mod tests {
             }
         };
         let before = is_blocked();
-        let thread = spawn_undisturbed(thread::Builder::new(), is_blocked).unwrap();
+        let thread = signal::spawn_undisturbed(thread::Builder::new(), is_blocked).unwrap();
         assert!(thread.join().unwrap());
         assert_eq!(is_blocked(), before);
         assert!(!before);

@@ -323,6 +323,9 @@ impl Foreign {
                     // Others may wait: the unlock is to wake one.
                     mutex.mark_as_owner(foreignness);
                 }
+                if tried == libc::ENOTRECOVERABLE {
+                    mutex.leave_lost();
+                }
                 return tried;
             }
             if kind & KIND_MASK == libc::PTHREAD_MUTEX_ERRORCHECK && mutex.is_mine() {
@@ -370,7 +373,15 @@ impl Foreign {
         // SAFETY: the mutex is initialised, by this function's contract.
         let original = || unsafe { original::pthread_mutex_trylock(self.0) };
         match Foreignness::of(kind) {
-            Foreignness::Shared | Foreignness::Robust => original(),
+            Foreignness::Shared => original(),
+            Foreignness::Robust => {
+                let tried = original();
+                if tried == libc::ENOTRECOVERABLE && hook::enter(Patch::LOCK).is_some() {
+                    // SAFETY: the mutex is initialised, by this function's contract.
+                    unsafe { self.fields() }.0.leave_lost();
+                }
+                tried
+            }
             foreignness => match hook::enter(Patch::LOCK) {
                 None => original(),
                 Some(_) if foreignness == Foreignness::Protecting => libc::ENOTSUP,
@@ -437,6 +448,21 @@ impl Mutex {
             Foreignness::Robust => before | WAITERS,
             _ => CONTENDED,
         })
+    }
+
+    /// Undoes a try that has found a robust mutex not to be recoverable, and wakes all who wait, so that they find the same.
+    /// glibc's try leaves the caller's id in the word, and the last owner's unlock has woken one waiter only.
+    fn leave_lost(&self) {
+        const OPERATION: c_int = libc::FUTEX_WAKE;
+
+        let id = hook::thread::id() as u32;
+        let _ = self
+            .lock
+            .fetch_update(Ordering::Release, Ordering::Relaxed, |word| {
+                (word & OWNER == id).then_some(FREE)
+            });
+        // SAFETY: the kernel only compares the address with those of its waiters.
+        let _ = unsafe { kernel_call!(libc::SYS_futex, self.lock.as_ptr(), OPERATION, c_int::MAX) };
     }
 
     /// Marks a mutex that is glibc's, and the caller's, as one that is waited for.

@@ -7,7 +7,8 @@ use std::thread;
 
 use harness::c::on_clock;
 use harness::{
-    SHORT, on_every_kind_of_thread, patched_runtime, until_parked, with_1_and_2_workers,
+    SHORT, on_every_kind_of_thread, on_green_threads, patched_runtime, until_parked,
+    with_1_and_2_workers,
 };
 use libc::pthread_mutex_t;
 
@@ -27,6 +28,11 @@ on_every_kind_of_thread! {
     what_was_not_put_in_order_is_lost,
     a_timed_lock_of_what_another_process_holds_ends,
     an_inheriting_mutex_goes_with_a_shared_condition,
+}
+
+// On OS threads glibc's own mutexes leave some of them waiting.
+on_green_threads! {
+    all_who_wait_are_told_that_it_is_lost,
 }
 
 with_1_and_2_workers! {
@@ -183,6 +189,37 @@ fn what_was_not_put_in_order_is_lost() {
             assert_eq!(libc::pthread_mutex_unlock(mutex(&memory)), 0);
             let locked = libc::pthread_mutex_lock(mutex(&memory));
             assert_eq!(locked, libc::ENOTRECOVERABLE);
+        }
+    }
+}
+
+/// Those that wait already, and those that come later, locking or trying.
+fn all_who_wait_are_told_that_it_is_lost() {
+    const WAITERS: usize = 4;
+    for mutex in ROBUST {
+        let memory = Arc::new(Shared::new());
+        // SAFETY: initialised.
+        let locks = move |memory: &Shared| unsafe { libc::pthread_mutex_lock(mutex(memory)) };
+        assert_eq!(elsewhere(&memory, locks), 0);
+        assert_eq!(locks(&memory), libc::EOWNERDEAD);
+        let waiters: Vec<_> = (0..WAITERS)
+            .map(|_| {
+                let memory = memory.clone();
+                thread::spawn(move || locks(&memory))
+            })
+            .collect();
+        thread::sleep(SHORT);
+        must!(libc::pthread_mutex_unlock(mutex(&memory)));
+        for waiter in waiters {
+            assert_eq!(waiter.join().unwrap(), libc::ENOTRECOVERABLE);
+        }
+        // SAFETY: initialised.
+        let tries = move |memory: &Shared| unsafe { libc::pthread_mutex_trylock(mutex(memory)) };
+        for _ in 0..2 {
+            assert_eq!(elsewhere(&memory, locks), libc::ENOTRECOVERABLE);
+        }
+        for _ in 0..2 {
+            assert_eq!(elsewhere(&memory, tries), libc::ENOTRECOVERABLE);
         }
     }
 }

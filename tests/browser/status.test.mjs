@@ -83,7 +83,7 @@ test("a dump shows each green thread with its call stack", async (t) => {
   });
   await group.locator("summary").press("Enter");
   const stacks = group.locator("pre");
-  assert.equal(await stacks.count(), 5);
+  await eventually("all five are shown", async () => await stacks.count() === 5);
   for (const stack of await stacks.allTextContents()) {
     assert.match(stack, /green thread \d+/);
     assert.match(stack, /applications::hello/);

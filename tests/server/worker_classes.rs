@@ -3,6 +3,7 @@
 mod server;
 
 use std::process::{Child, Command, Stdio};
+use std::thread;
 
 use server::Server;
 
@@ -55,6 +56,19 @@ fn green_without_the_time_family_serves_one_after_the_other() {
 #[test]
 fn green_with_the_time_family_alone_serves_at_the_same_time() {
     check(&["-k", "green", "--patch", "time"], CONCURRENT);
+}
+
+/// What the handler does not call does not matter to it.
+#[test]
+fn green_without_another_family_serves_at_the_same_time() {
+    const OTHERS: [&str; 7] = ["socket", "select", "lock", "thread", "os", "dns", "process"];
+    thread::scope(|scope| {
+        for left_out in OTHERS {
+            let rest = OTHERS.into_iter().filter(|&family| family != left_out);
+            let patch: Vec<&str> = rest.chain(["time"]).collect();
+            scope.spawn(move || check(&["-k", "green", "--patch", &patch.join(",")], CONCURRENT));
+        }
+    });
 }
 
 #[test]

@@ -6,7 +6,8 @@
 //! Handlers are not tasks of that runtime: it only drives its timers and sockets and what is spawned on it.
 //!
 //! **Built on a green thread of a patched runtime, Tokio's threads are green threads as well**, since it starts them by
-//! `std::thread`. Tasks that block then hold nobody up but those that wait for one of Tokio's threads.
+//! `std::thread`. Tasks that block then hold nobody up but those that wait for one of Tokio's threads. They wait by futexes and
+//! epoll, so the families `lock` and `select` must be patched; otherwise it is to be built on an OS thread.
 //!
 //! Without the feature all of this is nothing.
 

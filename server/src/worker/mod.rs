@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenpatch::future::{Handle, sleep};
-use greenpatch::{Runtime, block_on};
+use greenpatch::{Patch, Runtime, block_on};
 use tokio::sync::mpsc;
 
 pub use class::{UnknownClass, WorkerClass};
@@ -97,9 +97,12 @@ pub(crate) fn serve<A: Application>(
 ) -> Result<(), ServeError> {
     let class = settings.effective_class();
     let patch = settings.effective_patch();
-    // Before the runtime, so that a pool's threads and Tokio's beside it are OS threads.
+    // Before the runtime, so that a pool's threads and Tokio's beside it are OS threads. Tokio's are as well where one of the families
+    // by which they wait is left out: they would keep the worker to themselves.
+    let tokio_parks = patch.contains(Patch::LOCK | Patch::SELECT);
     let outside = match class {
         WorkerClass::Gthread => Some(Ambient::build()?),
+        _ if !tokio_parks => Some(Ambient::build()?),
         _ => None,
     };
     let handlers = Handlers::new(settings, entering(outside.as_ref()))?;

@@ -88,10 +88,8 @@ fn a_deadlock_is_seen_from_outside_with_names_and_call_stacks() {
         let place = green["spawned_at"].as_str().expect("a place");
         assert!(place.contains("attach.rs"), "{place}");
         let backtrace = green["backtrace"].to_string();
-        assert!(
-            backtrace.contains("lock_both") || backtrace.contains("attach::"),
-            "{backtrace}"
-        );
+        // Optimized, functions within functions bear no name of ours.
+        assert!(backtrace.contains("tests/attach.rs"), "{backtrace}");
     }
     // Who has just given its call stack may not be parked again yet.
     eventually(|| {

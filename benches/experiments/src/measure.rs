@@ -172,7 +172,7 @@ impl Session {
         entry: &Entry,
     ) -> std::result::Result<HashMap<&'static str, String>, String> {
         let mut names = HashMap::from([("{workers}", entry.workers.to_string())]);
-        for &tool in server.kind.tools {
+        for tool in server.tools() {
             let name = match tool {
                 Tool::Ours => "{release}",
                 Tool::Gunicorn25 | Tool::Gunicorn19 => "{python}",

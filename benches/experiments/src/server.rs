@@ -107,6 +107,8 @@ pub(crate) struct Server {
     pub(crate) options: &'static str,
     /// Environment variable and value.
     pub(crate) environment: Option<(&'static str, &'static str)>,
+    /// Whether `greenpatch run` starts it.
+    is_under_us: bool,
 }
 
 /// Servers that are started in the same way: a command, in the directory of the Python applications.
@@ -116,7 +118,7 @@ pub(crate) struct Server {
 #[derive(Debug)]
 pub(crate) struct Kind {
     /// What must be there.
-    pub(crate) tools: &'static [Tool],
+    tools: &'static [Tool],
     /// What comes before a server's own options.
     before: &'static str,
     /// What comes after them.
@@ -124,11 +126,21 @@ pub(crate) struct Kind {
 }
 
 impl Server {
+    /// What must be there.
+    pub(crate) fn tools(&self) -> impl Iterator<Item = Tool> {
+        let ours = self.is_under_us.then_some(Tool::Ours);
+        self.kind.tools.iter().copied().chain(ours)
+    }
+
     /// The command that starts it with this application, in which names in braces are still to be filled in; none, if its family
     /// has no such program.
     pub(crate) fn command(&self, application: Application) -> Option<String> {
         let words = self.family.words(application)?;
-        let command = [self.kind.before, self.options, self.kind.after].join(" ");
+        let run = match self.is_under_us {
+            true => "{release}/greenpatch run --",
+            false => "",
+        };
+        let command = [run, self.kind.before, self.options, self.kind.after].join(" ");
         let last = self.family.last_words(application);
         Some(
             command
@@ -166,20 +178,10 @@ static GUNICORN_19: Kind = Kind {
     before: GUNICORN,
     after: GUNICORN_REST,
 };
-static GUNICORN_UNDER_US: Kind = Kind {
-    tools: &[Tool::Gunicorn25, Tool::Ours],
-    before: "{release}/greenpatch run -- {python}/gunicorn",
-    after: GUNICORN_REST,
-};
 static FILE: Kind = Kind {
     tools: &[Tool::Gunicorn25],
     before: "{python}/python",
     after: "{application} {port} {workers}",
-};
-static FILE_UNDER_US: Kind = Kind {
-    tools: &[Tool::Gunicorn25, Tool::Ours],
-    before: "{release}/greenpatch run -- {python}/python",
-    after: "{application} {port}",
 };
 static GRANIAN: Kind = Kind {
     tools: &[Tool::Gunicorn25],
@@ -201,19 +203,9 @@ static PUMA: Kind = Kind {
     before: "{tool} --environment production --quiet --bind tcp://{address}",
     after: "{application}",
 };
-static PUMA_UNDER_US: Kind = Kind {
-    tools: &[Tool::Puma, Tool::Ours],
-    before: "{release}/greenpatch run -- {tool} --environment production --quiet --bind tcp://{address}",
-    after: "{application}",
-};
 static JAVA: Kind = Kind {
     tools: &[Tool::Java],
     before: "java -Dsun.net.httpserver.maxIdleConnections=12000 -cp {tool} Text {address}",
-    after: "",
-};
-static JAVA_UNDER_US: Kind = Kind {
-    tools: &[Tool::Java, Tool::Ours],
-    before: "{release}/greenpatch run -- java -Dsun.net.httpserver.maxIdleConnections=12000 -cp {tool} Text {address}",
     after: "",
 };
 
@@ -229,12 +221,21 @@ const fn server(
         family,
         options,
         environment: None,
+        is_under_us: false,
     }
 }
 
 const fn with(variable: (&'static str, &'static str), server: Server) -> Server {
     Server {
         environment: Some(variable),
+        ..server
+    }
+}
+
+/// The same server, with its threads green.
+const fn under_us(server: Server) -> Server {
+    Server {
+        is_under_us: true,
         ..server
     }
 }
@@ -273,13 +274,13 @@ pub(crate) static SERVERS: &[Server] = &[
     server("Granian", &GRANIAN, Flask, "--blocking-threads 1"),
     server("Granian, 500 threads", &GRANIAN, Flask, "--blocking-threads 500"),
     server("Granian, no framework", &GRANIAN, Wsgi, "--blocking-threads 1"),
-    server("greenpatch run, gthread, 500 threads", &GUNICORN_UNDER_US, Flask, "-k gthread --threads 500"),
-    server("greenpatch run, gthread, 4,000 threads", &GUNICORN_UNDER_US, Flask, "-k gthread --threads 4000 --worker-connections 12000"),
-    with(("THREADED", "1"), server("greenpatch run, Flask, threaded", &FILE_UNDER_US, Werkzeug, "")),
+    under_us(server("greenpatch run, gthread, 500 threads", &GUNICORN_25, Flask, "-k gthread --threads 500")),
+    under_us(server("greenpatch run, gthread, 4,000 threads", &GUNICORN_25, Flask, "-k gthread --threads 4000 --worker-connections 12000")),
+    under_us(with(("THREADED", "1"), server("greenpatch run, Flask, threaded", &FILE, Werkzeug, ""))),
     server("puma, 500 threads", &PUMA, Rack, "--threads 500:500"),
-    server("greenpatch run, puma, 500 threads", &PUMA_UNDER_US, Rack, "--threads 500:500"),
+    under_us(server("greenpatch run, puma, 500 threads", &PUMA, Rack, "--threads 500:500")),
     server("Java's HttpServer, 500 threads", &JAVA, Text, "500"),
-    server("greenpatch run, Java's HttpServer, 500 threads", &JAVA_UNDER_US, Text, "500"),
+    under_us(server("greenpatch run, Java's HttpServer, 500 threads", &JAVA, Text, "500")),
     server("epoll loop", &PEER, TextAtOnce, "epoll"),
     server("hyper", &PEER, Text, "hyper"),
     server("hyper, no time-outs", &PEER, Text, "hyper-bare"),

@@ -623,12 +623,9 @@ impl<T> Line<T> {
     /// Wakes those whom `wake` means, and the wakers of `kinds` that were left before now: takes a batch of them out under the lock,
     /// and wakes them outside it.
     fn wake<'a>(&'a self, mut guarded: SpinGuard<'a, Guarded<T>>, mut wake: Wake, kinds: Edges) {
-        let has_places = !guarded.wakers.has_no_place();
         let round = guarded.wakers.begin_round();
         let mut tasks = wakers::Batch::new();
-        if has_places {
-            guarded.wakers.take(kinds, round, &mut tasks);
-        }
+        guarded.wakers.take(kinds, round, &mut tasks);
         let mut batch = [None; BATCH];
         loop {
             let filled = self.fill(&mut guarded, &mut wake, &mut batch);

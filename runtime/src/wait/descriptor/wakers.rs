@@ -243,12 +243,6 @@ impl Wakers {
             .all(|place| place.hint.load(Ordering::Relaxed) & kinds == 0)
     }
 
-    /// Whether there is not even a place.
-    #[inline]
-    pub(super) fn has_no_place(&self) -> bool {
-        self.first.is_null()
-    }
-
     fn places(&self) -> impl Iterator<Item = &Place> {
         // SAFETY: a linked place is in place.
         let first = unsafe { self.first.as_ref() };

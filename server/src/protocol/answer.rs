@@ -106,15 +106,9 @@ impl<A: Application, P: Place> Future for Waiting<A, P> {
                     this.step.set(step);
                 }
                 StepProjection::Handling { handling } => {
-                    let mut response = ready!(handling.poll(context, &under_way.exchange));
-                    this.service.replace_if_faulty(&mut response, under_way);
-                    break response;
+                    break ready!(handling.poll(context, &under_way.exchange));
                 }
-                StepProjection::Answered { response } => {
-                    let mut response = response.take().expect(ENDED);
-                    this.service.replace_if_faulty(&mut response, under_way);
-                    break response;
-                }
+                StepProjection::Answered { response } => break response.take().expect(ENDED),
             }
         };
         let under_way = this.under_way.take().expect(ENDED);

@@ -135,25 +135,18 @@ impl<A: Application, P: Place> Service<A, P> {
         {
             self.connection.close_after_response();
         }
-        match self.begin(request, &under_way, caller) {
-            Step::Refused { refusal } => {
-                let response = self.refuse(&refusal);
-                Answer::Ready(Some(self.send(response, version, is_head, under_way)))
-            }
+        let response = match self.begin(request, &under_way, caller) {
+            Step::Refused { refusal } => self.refuse(&refusal),
             Step::Answered {
-                response: Some(mut response),
-            } => {
-                self.replace_if_faulty(&mut response, &under_way);
-                Answer::Ready(Some(self.send(response, version, is_head, under_way)))
+                response: Some(response),
+            } => response,
+            step => {
+                let service = Arc::clone(self);
+                let waiting = Waiting::new(service, step, under_way, version, is_head);
+                return Answer::Waiting(Box::pin(waiting));
             }
-            step => Answer::Waiting(Box::pin(Waiting::new(
-                Arc::clone(self),
-                step,
-                under_way,
-                version,
-                is_head,
-            ))),
-        }
+        };
+        Answer::Ready(Some(self.send(response, version, is_head, under_way)))
     }
 
     /// Looks at a request, and has it handled if all of it is there or need not be waited for.
@@ -270,14 +263,6 @@ impl<A: Application, P: Place> Service<A, P> {
         refusal.to_response()
     }
 
-    /// Content that is not as it must be is told of, whatever a handler has made of it.
-    #[inline]
-    pub(super) fn replace_if_faulty(&self, response: &mut Response, under_way: &UnderWay) {
-        if let Some(fault) = under_way.exchange.fault() {
-            *response = self.refuse(&fault);
-        }
-    }
-
     /// Makes a response ready for hyper.
     pub(super) fn send(
         &self,
@@ -286,6 +271,10 @@ impl<A: Application, P: Place> Service<A, P> {
         is_head: bool,
         mut under_way: UnderWay,
     ) -> http::Response<Sending> {
+        // Content that was not as it must be is told of, whatever a handler has made of it.
+        if let Some(fault) = under_way.exchange.fault() {
+            response = self.refuse(&fault);
+        }
         under_way.exchange.answer();
         under_way.seen.queued(under_way.exchange.queued());
         under_way.seen.answered(&mut response);

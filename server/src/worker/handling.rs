@@ -41,6 +41,7 @@ impl Title {
     }
 
     /// What to answer when the handler has ended, or has panicked.
+    #[inline]
     pub(super) fn answer(
         &self,
         ended: Result<Result<Response, BoxError>, Box<dyn Any + Send>>,
@@ -164,7 +165,6 @@ pub(super) fn answer_here<A: Application>(
             let call = Call::Settling { response };
             Handled::UnderWay(Run::Here { title, call })
         }
-        Ok(response) if is_final(&response) => Handled::Answered(response),
         ended => Handled::Answered(title.answer(Ok(ended))),
     }
 }

@@ -100,11 +100,8 @@ pub(crate) fn serve<A: Application>(
     // Before the runtime, so that a pool's threads and Tokio's beside it are OS threads. Tokio's are as well where one of the families
     // by which they wait is left out: they would keep the worker to themselves.
     let tokio_parks = patch.contains(Patch::LOCK | Patch::SELECT);
-    let outside = match class {
-        WorkerClass::Gthread => Some(Ambient::build()?),
-        _ if !tokio_parks => Some(Ambient::build()?),
-        _ => None,
-    };
+    let is_outside = class == WorkerClass::Gthread || !tokio_parks;
+    let outside = is_outside.then(Ambient::build).transpose()?;
     let handlers = Handlers::new(settings, entering(outside.as_ref()))?;
     let workers = match class {
         WorkerClass::Green => settings.green_workers.get(),

@@ -10,33 +10,13 @@ use greenpatch_runtime::net::{TcpListener, TcpStream};
 use greenpatch_runtime::sync::{Event, Mutex};
 use greenpatch_runtime::time::{sleep, timeout};
 use greenpatch_runtime::{
-    Interrupted, JoinHandle, Runtime, checkpoint, futex, is_cancellation, shield, spawn,
-    spawn_after, thread, yield_now,
+    Interrupted, Runtime, checkpoint, futex, is_cancellation, shield, spawn, spawn_after, thread,
+    yield_now,
 };
+use harness::unpatched::{on_workers, spawn_begun};
 
 const SHORT: Duration = Duration::from_millis(5);
 const LONG: Duration = Duration::from_secs(3600);
-
-fn on_workers(test: impl Fn() + Sync) {
-    for workers in [1, 2] {
-        let runtime = Runtime::builder().workers(workers).build().unwrap();
-        runtime.run(&test);
-    }
-}
-
-/// Spawns a green thread and waits until it has begun.
-fn spawn_begun<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let begun = Arc::new(AtomicBool::new(false));
-    let tell = begun.clone();
-    let handle = spawn(move || {
-        tell.store(true, Ordering::SeqCst);
-        f()
-    });
-    while !begun.load(Ordering::SeqCst) {
-        yield_now();
-    }
-    handle
-}
 
 fn silent_listener() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()

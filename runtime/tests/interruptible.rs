@@ -8,19 +8,12 @@ use std::time::{Duration, Instant};
 use greenpatch_runtime::sync::{Barrier, Condvar, LockError, Mutex, RwLock, Semaphore};
 use greenpatch_runtime::time::{sleep, timeout};
 use greenpatch_runtime::{
-    Interrupted, Runtime, block_on, block_on_interruptible, checkpoint, scope, spawn, thread,
-    yield_now,
+    Interrupted, block_on, block_on_interruptible, checkpoint, scope, spawn, thread, yield_now,
 };
+use harness::unpatched::{on_green_threads, on_workers};
 
 const SHORT: Duration = Duration::from_millis(5);
 const LONG: Duration = Duration::from_secs(3600);
-
-fn on_workers(test: impl Fn() + Sync) {
-    for workers in [1, 2] {
-        let runtime = Runtime::builder().workers(workers).build().unwrap();
-        runtime.run(&test);
-    }
-}
 
 /// Runs `wait`, which would last for ever, within a time, on a green thread that is cancelled, and on a member of a scope that is.
 fn is_cut_short(wait: impl Fn() -> Option<Interrupted> + Sync) {
@@ -197,7 +190,7 @@ fn a_future_that_is_not_ready_is_dropped() {
         }
     }
     let drops = AtomicUsize::new(0);
-    on_workers(|| {
+    let test = || {
         is_cut_short(|| {
             let dropped = Dropped(&drops);
             let never = async move {
@@ -211,7 +204,9 @@ fn a_future_that_is_not_ready_is_dropped() {
             is_cut_short(|| block_on_interruptible(pending::<()>()).err());
         });
         assert_eq!(block_on_interruptible(async { 7 }), Ok(7));
-    });
+    };
+    on_green_threads(1, test);
+    on_green_threads(2, test);
     assert_eq!(drops.into_inner(), 2 * 5);
 }
 

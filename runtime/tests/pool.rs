@@ -6,13 +6,7 @@ use std::time::Duration;
 
 use greenpatch_runtime::time::{sleep, timeout};
 use greenpatch_runtime::{GreenPile, GreenPool, Runtime, checkpoint, spawn, thread, yield_now};
-
-fn on_workers(test: impl Fn() + Sync) {
-    for workers in [1, 2] {
-        let runtime = Runtime::builder().workers(workers).build().unwrap();
-        runtime.run(&test);
-    }
-}
+use harness::unpatched::on_workers;
 
 #[test]
 fn no_more_than_the_size_run_at_once_and_all_run() {

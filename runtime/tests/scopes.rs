@@ -3,7 +3,7 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use greenpatch_runtime::interrupt::Cancellable;
@@ -11,38 +11,18 @@ use greenpatch_runtime::net::TcpListener;
 use greenpatch_runtime::sync::{Event, mpmc};
 use greenpatch_runtime::time::{sleep, timeout};
 use greenpatch_runtime::{
-    Builder, Inherited, Interrupted, JoinHandle, Runtime, checkpoint, is_cancellation, scope,
-    shield, spawn, thread, try_scope, yield_now,
+    Builder, Inherited, Interrupted, checkpoint, is_cancellation, scope, shield, spawn, thread,
+    try_scope, yield_now,
 };
+use harness::unpatched::{on_workers, spawn_begun};
 
 const SHORT: Duration = Duration::from_millis(5);
 const LONG: Duration = Duration::from_secs(3600);
-
-fn on_workers(test: impl Fn() + Sync) {
-    for workers in [1, 2, 4] {
-        let runtime = Runtime::builder().workers(workers).build().unwrap();
-        runtime.run(&test);
-    }
-}
 
 /// Sleeps until something cuts that short, and tells what.
 fn sleep_for_ever() -> Interrupted {
     sleep(LONG);
     checkpoint().unwrap_err()
-}
-
-/// Spawns a green thread and waits until it has begun.
-fn spawn_begun<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
-    let begun = Arc::new(AtomicBool::new(false));
-    let tell = begun.clone();
-    let handle = spawn(move || {
-        tell.store(true, Ordering::SeqCst);
-        f()
-    });
-    while !begun.load(Ordering::SeqCst) {
-        yield_now();
-    }
-    handle
 }
 
 fn wait_for(count: &AtomicUsize, least: usize) {

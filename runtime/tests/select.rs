@@ -7,16 +7,10 @@ use std::time::{Duration, Instant};
 use greenpatch_runtime::sync::{RecvError, Select, mpmc};
 use greenpatch_runtime::time::{sleep, timeout};
 use greenpatch_runtime::{Interrupted, Runtime, scope, yield_now};
+use harness::unpatched::on_workers;
 
 const SHORT: Duration = Duration::from_millis(5);
 const LONG: Duration = Duration::from_secs(3600);
-
-fn on_workers(test: impl Fn() + Sync) {
-    for workers in [1, 2, 4] {
-        let runtime = Runtime::builder().workers(workers).build().unwrap();
-        runtime.run(&test);
-    }
-}
 
 /// On green threads, and on an OS thread.
 fn everywhere(test: impl Fn() + Sync) {

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use greenpatch_runtime::sync::Event;
 use greenpatch_runtime::{Builder, Runtime, thread, time, yield_now};
+use harness::process::resident_bytes;
+use harness::until_parked;
 
 const DEPTH: u32 = 24;
 
@@ -40,18 +42,6 @@ fn runtime(workers: usize) -> Runtime {
 fn trim(runtime: &Runtime, parked_for: Duration) -> usize {
     // SAFETY: what these tests run makes no stacks within those of its green threads.
     unsafe { runtime.trim(parked_for) }
-}
-
-fn until_parked(runtime: &Runtime, count: usize) {
-    while runtime.metrics().parked < count {
-        std::thread::yield_now();
-    }
-}
-
-/// Bytes of the process that are in memory.
-fn resident() -> usize {
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
-    statm.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
 }
 
 #[test]
@@ -101,9 +91,9 @@ fn the_process_has_less_in_memory_afterwards() {
         })
         .collect();
     until_parked(&runtime, COUNT);
-    let before = resident();
+    let before = resident_bytes();
     let given_back = trim(&runtime, Duration::ZERO);
-    let saved = before.saturating_sub(resident());
+    let saved = before.saturating_sub(resident_bytes()) as usize;
     // Other tests of this process use memory meanwhile.
     assert!(saved > given_back / 2, "{saved} of {given_back} bytes");
     assert!(given_back > COUNT * DEPTH as usize * 4096 / 2);

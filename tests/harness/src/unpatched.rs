@@ -1,9 +1,11 @@
 //! Tests of the runtime's own types, on OS threads and on green threads without any shim.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use greenpatch_runtime::thread::is_green;
-use greenpatch_runtime::{Patch, Runtime, spawn};
+use greenpatch_runtime::{JoinHandle, Patch, Runtime, spawn, yield_now};
 
 use crate::Watchdog;
 
@@ -33,6 +35,27 @@ pub fn on_os_threads(test: fn()) {
 pub fn on_green_threads(workers: usize, test: impl FnOnce()) {
     let _watchdog = Watchdog::start();
     runtime(workers).run(test);
+}
+
+/// Runs `test` on green threads of one, two and four workers, under a [`Watchdog`] each.
+pub fn on_workers(test: impl Fn()) {
+    for workers in [1, 2, 4] {
+        on_green_threads(workers, &test);
+    }
+}
+
+/// Spawns a green thread, and waits until it has begun.
+pub fn spawn_begun<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
+    let begun = Arc::new(AtomicBool::new(false));
+    let tell = begun.clone();
+    let handle = spawn(move || {
+        tell.store(true, Ordering::SeqCst);
+        f()
+    });
+    while !begun.load(Ordering::SeqCst) {
+        yield_now();
+    }
+    handle
 }
 
 /// Starts `f` on a thread of the caller's kind; what it gives waits for the end.
